@@ -13,7 +13,8 @@ from coeffdream.toybox.build.loop import Budget, ema_of
 from coeffdream.toybox.build.shards import LABELS, draw_shard, shard
 from coeffdream.toybox.build.text import train_text
 from coeffdream.toybox.build.tokens import learn_merges, new_tokenizer
-from coeffdream.toybox.build.vae import LATENT_CHANNELS, new_vae, train_vae
+from coeffdream.toybox.build.unet import latents_of
+from coeffdream.toybox.build.vae import LATENT_CHANNELS, fold_decoder, new_vae, train_decoder, train_vae
 from coeffdream.toybox.world.grammar import WORDS
 from coeffdream.toybox.world.individual import HELD_OUT
 from coeffdream.toybox.world.names import COLOURS, SUBJECTS
@@ -89,3 +90,28 @@ def test_vae_has_factor_eight():
         latents = vae.encode(torch.zeros(1, 3, 64, 64)).latent_dist.mode()
         assert latents.shape == (1, LATENT_CHANNELS, 8, 8)
         assert vae.decode(latents).sample.shape == (1, 3, 64, 64)
+
+
+def test_a_vae_trained_on_takes_its_decoder_along(tmp_path, monkeypatch):
+    """What the decoder's second pass learned is where the VAE's next training starts, at the VAE's own step."""
+    for name in ("RECIPE", "DECODER_RECIPE"):
+        monkeypatch.setattr(vae, name, replace(getattr(vae, name), batch_size=2))
+    train_vae(tmp_path, Budget(steps=1), CPU, count=1, size=8)
+    encoder = {k: v for k, v in ema_of(tmp_path, "vae").items() if k.startswith("encoder.")}
+    train_decoder(tmp_path, Budget(steps=2), CPU, count=1, size=8)
+    decoder = ema_of(tmp_path, "decoder")
+    fold_decoder(tmp_path)
+    merged = ema_of(tmp_path, "vae")
+    assert not (tmp_path / "decoder").exists()
+    assert all(torch.equal(merged[key], value) for key, value in (encoder | decoder).items())
+    with safe_open(tmp_path / "vae" / "state.safetensors", "pt") as file:
+        assert file.metadata()["step"] == "1"
+
+
+def test_latents_belong_to_one_encoder(tmp_path):
+    """Latents cached for one encoder are not taken for another's: a UNet on stale latents paints noise."""
+    torch.manual_seed(0)
+    first, second = new_vae(), new_vae()
+    stale, fresh = latents_of(tmp_path, 0, first, size=4), latents_of(tmp_path, 0, second, size=4)
+    assert torch.equal(stale, latents_of(tmp_path, 0, first, size=4))
+    assert not torch.equal(stale, fresh)

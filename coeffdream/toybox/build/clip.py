@@ -48,7 +48,7 @@ class _Taught(nn.Module):
 
 
 def train_clip(
-    out: Path, budget: Budget, device: torch.device, seed: int = 0, count: int = 5, size: int = SHARD
+    out: Path, budget: Budget, device: torch.device, seed: int = 0, count: int = 12, size: int = SHARD
 ) -> Trained:
     torch.manual_seed(seed)
     tokenizer = new_tokenizer()

@@ -25,7 +25,7 @@ from coeffdream.toybox.world.names import ACCESSORIES
 from coeffdream.toybox.world.scene import compose
 
 RECIPE = Recipe("dino", learning_rate=1e-3, batch_size=128, ema=0.99, weight_decay=0.04)
-INDIVIDUALS = 4096
+INDIVIDUALS = 16384
 TEMPERATURE = 0.1
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

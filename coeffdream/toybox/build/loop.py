@@ -134,6 +134,19 @@ def ema_of(out: Path, name: str) -> dict[str, torch.Tensor]:
     return {key[4:]: value for key, value in tensors.items() if key.startswith("ema.")}
 
 
+def overlay(out: Path, name: str, onto: str) -> None:
+    """Writes the newest tensors of part `name`, weights and moments, over those of part `onto`, whose step and clock
+    stay."""
+    from safetensors import safe_open
+
+    path = out / onto / "state.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    merged = load_file(path) | load_file(out / name / "state.safetensors")
+    with replacing(path) as temporary:
+        save_file(merged, temporary, metadata=metadata)
+
+
 def summary_of(out: Path, name: str) -> dict[str, object]:
     """How far a part has come, by its newest checkpoint."""
     return json.loads((out / name / "state.json").read_text())

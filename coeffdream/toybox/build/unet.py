@@ -6,6 +6,7 @@ starts from (so `force_zeros_for_empty_prompt` is off). SDXL's size ids are true
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def _with_scale(vae: AutoencoderKL, scale: float) -> AutoencoderKL:
 @torch.no_grad()
 def latents_of(out: Path, index: int, vae: AutoencoderKL, size: int = SHARD) -> torch.Tensor:
     """Scaled latents of shard `index`, float16 [n, 32, 8, 8], encoded once."""
-    path = out / "latents" / f"{index:04d}-{size}.safetensors"
+    path = out / "latents" / f"{_encoder_mark(vae)}-{index:04d}-{size}.safetensors"
     if not path.exists():
         parts = []
         for pixels in shard(out, index, size).pixels.split(64):
@@ -113,6 +114,15 @@ def latents_of(out: Path, index: int, vae: AutoencoderKL, size: int = SHARD) -> 
         with replacing(path) as temporary:
             save_file({"latents": torch.cat(parts).half()}, temporary)
     return load_file(path)["latents"]
+
+
+def _encoder_mark(vae: AutoencoderKL) -> str:
+    """Latents belong to one encoder: another one's are never taken for its own."""
+    digest = hashlib.sha256()
+    for part in (vae.encoder, vae.quant_conv):
+        for value in part.state_dict().values():
+            digest.update(value.float().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def train_unet(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from diffusers.models.upsampling import Upsample2D
 from PIL import Image
 from torch import nn
 
-from coeffdream.toybox.build.loop import Budget, Recipe, Trained, ema_of, run_loop
+from coeffdream.toybox.build.loop import Budget, Recipe, Trained, ema_of, overlay, run_loop
 from coeffdream.toybox.build.shards import SHARD, Shard, normalised, shards
 
 LATENT_CHANNELS = 32
@@ -61,9 +62,10 @@ def edges(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def train_vae(
-    out: Path, budget: Budget, device: torch.device, seed: int = 0, count: int = 6, size: int = SHARD
+    out: Path, budget: Budget, device: torch.device, seed: int = 0, count: int = 12, size: int = SHARD
 ) -> Trained:
     torch.manual_seed(seed)
+    fold_decoder(out)
     vae = new_vae().to(device)
     start_near_identity(vae)
     data = shards(out, 0, count, size)
@@ -88,8 +90,15 @@ def train_vae(
     return run_loop(vae, loss_of, RECIPE, budget, out, seed, peek)
 
 
+def fold_decoder(out: Path) -> None:
+    """A VAE that is trained on after its decoder's second pass starts from that decoder."""
+    if (out / "decoder").exists():
+        overlay(out, "decoder", onto="vae")
+        shutil.rmtree(out / "decoder")
+
+
 def train_decoder(
-    out: Path, budget: Budget, device: torch.device, seed: int = 0, count: int = 6, size: int = SHARD
+    out: Path, budget: Budget, device: torch.device, seed: int = 0, count: int = 12, size: int = SHARD
 ) -> Trained:
     """More training for the decoder alone: the encoder, and so every latent and the UNet, stays as it is."""
     vae = new_vae().to(device)
