@@ -13,66 +13,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from coeffdream.errors import ConfigError, RunError, together
 from coeffdream.progress import Progress
-from coeffdream.records.files import read_json, write_json
-from coeffdream.records.run import RunFolder
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training run of the study."""
-
-    concept: str
-    method: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{Path(self.concept).name}-{self.method}-seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class Study:
-    """What study.json says: the whole plan. `concepts` are absolute folders; None means the base's default."""
-
-    base: str
-    concepts: list[str]
-    methods: list[str]
-    seeds: int
-    steps: int | None = None
-    images_per_prompt: int = 4
-    sampling_steps: int | None = None
-    device: str = "auto"
-
-    @property
-    def cells(self) -> list[Cell]:
-        """Every method of a concept and seed before the next, so that pairs are complete early."""
-        return [
-            Cell(concept, method, seed)
-            for seed in range(self.seeds)
-            for concept in self.concepts
-            for method in self.methods
-        ]
-
-    def check(self) -> None:
-        """Raises ConfigError with everything that makes this no study."""
-        problems = []
-        names = [Path(concept).name for concept in self.concepts]
-        if not names:
-            problems.append("no concept: give --concepts with folders of photos")
-        problems += [f"two concepts are called {name}" for name in {n for n in names if names.count(n) > 1}]
-        problems += [
-            f"method {m} is named twice" for m in {m for m in self.methods if self.methods.count(m) > 1}
-        ]
-        if self.seeds < 1:
-            problems.append(f"--seeds {self.seeds} must be at least 1")
-        if problems:
-            raise ConfigError(together("this makes no study", problems))
+from coeffdream.records.files import read_json
+from coeffdream.records.study import Cell, Study, StudyFolder
 
 
 def open_study(folder: Path, study: Study) -> list[Cell]:
@@ -81,21 +28,17 @@ def open_study(folder: Path, study: Study) -> list[Cell]:
     Raises ConfigError when another study lives in `folder`.
     """
     study.check()
-    file = folder / "study.json"
+    kept = StudyFolder(folder)
     plan = dataclasses.asdict(study)
-    if file.exists():
-        before = read_json(file)
+    if kept.record_file.exists():
+        before = read_json(kept.record_file)
         changed = [key for key in plan if before.get(key) != plan[key]]
         if changed:
             described = [f"{key} was {before.get(key)!r} and is now {plan[key]!r}" for key in changed]
             raise ConfigError(together(f"{folder} holds another study (name another --study)", described))
     else:
-        write_json(file, plan)
-    return [cell for cell in study.cells if not run_of(folder, cell).scores.is_file()]
-
-
-def run_of(folder: Path, cell: Cell) -> RunFolder:
-    return RunFolder(folder / "runs" / cell.name)
+        kept.write(study)
+    return [cell for cell in study.cells if not kept.run(cell).scores.is_file()]
 
 
 def run_cells(folder: Path, study: Study, cells: Sequence[Cell], jobs: int, progress: Progress) -> None:
@@ -127,8 +70,9 @@ def run_cells(folder: Path, study: Study, cells: Sequence[Cell], jobs: int, prog
 
 def stages(folder: Path, study: Study, cell: Cell) -> list[list[str]]:
     """The arguments of the commands that this cell still needs, as a person would type them."""
-    run = run_of(folder, cell)
-    runs = ["--runs", str(folder / "runs")]
+    kept = StudyFolder(folder)
+    run = kept.run(cell)
+    runs = ["--runs", str(kept.runs)]
     train = ["train", *runs, "--resume", cell.name]
     if not run.record_file.is_file():
         train = ["train", *runs, "--concept", cell.concept, "--base", study.base, "--method", cell.method]
@@ -153,7 +97,7 @@ def stages(folder: Path, study: Study, cell: Cell) -> list[list[str]]:
 
 def _run_cell(folder: Path, study: Study, cell: Cell, jobs: int) -> str | None:
     """What went wrong, or None. Everything the stages print goes to the cell's log."""
-    log = folder / "logs" / f"{cell.name}.log"
+    log = StudyFolder(folder).log(cell)
     log.parent.mkdir(parents=True, exist_ok=True)
     environment: dict[str, Any] = dict(os.environ)
     if jobs > 1:

@@ -48,13 +48,15 @@ def concepts(
 
     Example: coeffdream bench concepts --base toybox --concepts concepts/* --methods lora,coeff-lora --seeds 3
     """
-    from coeffdream.bench.concepts import Study, open_study, run_cells, run_of
+    from coeffdream.bench.concepts import open_study, run_cells
     from coeffdream.compare.comparison import compare
-    from coeffdream.compare.pairing import load_runs, pair_by_method
+    from coeffdream.compare.pairing import pair_by_method
+    from coeffdream.compare.scored import load_runs
     from coeffdream.compare.table import comparison_table
     from coeffdream.data.concept import load_concept
     from coeffdream.data.shipped import concept_folder
     from coeffdream.records.files import write_json
+    from coeffdream.records.study import Study, StudyFolder
 
     chosen = [method.strip() for method in methods.split(",") if method.strip()]
     unknown = [method for method in chosen if method not in get_args(Method)]
@@ -82,7 +84,7 @@ def concepts(
         run_cells(study, plan, todo, jobs, progress)
 
     comparison = compare(
-        pair_by_method(load_runs([str(run_of(study, cell).path) for cell in plan.cells], study))
+        pair_by_method(load_runs([str(StudyFolder(study).run(cell).path) for cell in plan.cells], study))
     )
     write_json(study / "comparison.json", dataclasses.asdict(comparison))
     if as_json:

@@ -39,7 +39,8 @@ def command(
 
     from coeffdream.compare.comparison import compare
     from coeffdream.compare.export import to_csv, to_latex
-    from coeffdream.compare.pairing import load_runs, pair_by_method, pair_runs
+    from coeffdream.compare.pairing import pair_by_method, pair_runs
+    from coeffdream.compare.scored import load_runs
     from coeffdream.compare.table import comparison_table
     from coeffdream.records.files import write_text
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from coeffdream.compare import statistics
 from coeffdream.compare.metrics import DIVERSITY, MEANS, Metric, jackknife_of, table_of
-from coeffdream.compare.pairing import Group, Pairing, ScoredRun
+from coeffdream.compare.pairing import Group, Pairing
+from coeffdream.records.scores import ScoresRecord
 
 Array = NDArray[np.float64]
 
@@ -29,13 +30,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One row of the table. `percent`: trained parameters as a share of the UNet's own."""
+    """One row of the table. `percent`: trained parameters as a share of the UNet's own.
+
+    `by_concept[metric]`: each concept's own mean, of which `scores[metric]` is the mean.
+    """
 
     label: str
     method: str
     runs: list[str]
     percent: float | None
     scores: dict[str, Estimate]
+    by_concept: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -123,36 +128,61 @@ def compare(pairing: Pairing, *, seed: int = 0, resamples: int = RESAMPLES) -> C
     )
 
 
+def estimates_of(scores: ScoresRecord, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Estimate]:
+    """One set's scores by metric: `compare`'s row of this run. Raises ScoreError for an incomplete set."""
+    return {
+        name: _estimate([concept], resamples, np.random.default_rng([seed, index, 0]))
+        for index, (name, [concept]) in enumerate(_measured([[scores]]).items())
+    }
+
+
 def _row(group: Group, seed: int, resamples: int) -> MethodRow:
-    scores: dict[str, Estimate] = {}
+    runs = group.all_runs
+    measured = _measured([[run.scores for run in runs] for runs in group.runs.values()])
+    return MethodRow(
+        group.label,
+        group.method,
+        [run.name for run in runs],
+        runs[0].percent,
+        {
+            name: _estimate(concepts, resamples, np.random.default_rng([seed, index, 0]))
+            for index, (name, concepts) in enumerate(measured.items())
+        },
+        {
+            name: dict(zip(group.runs, (concept.value for concept in concepts), strict=True))
+            for name, concepts in measured.items()
+        },
+    )
+
+
+def _measured(by_concept: Sequence[Sequence[ScoresRecord]]) -> dict[str, list[_Concept]]:
+    """Every concept's values of each metric that all of them have."""
+    found = {}
     for name, metric in _metrics():
-        concepts = [_concept(runs, None, metric) for runs in group.runs.values()]
+        concepts = [_concept(runs, None, metric) for runs in by_concept]
         known = [concept for concept in concepts if concept is not None]
         if len(known) == len(concepts):
-            scores[name] = _estimate(known, resamples, np.random.default_rng([seed, len(scores), 0]))
-    runs = group.all_runs
-    return MethodRow(group.label, group.method, [run.name for run in runs], runs[0].percent, scores)
+            found[name] = known
+    return found
 
 
 def _contrast(baseline: Group, other: Group, seed: int, resamples: int) -> Contrast:
     found: list[Difference] = []
+    ours = {concept: [run.scores for run in runs] for concept, runs in other.runs.items()}
+    theirs = {concept: [run.scores for run in runs] for concept, runs in baseline.runs.items()}
     for name, metric in _metrics():
-        concepts = [_concept(other.runs[c], baseline.runs[c], metric) for c in baseline.runs]
+        concepts = [_concept(ours[c], theirs[c], metric) for c in theirs]
         known = [concept for concept in concepts if concept is not None]
         if len(known) < len(concepts):
             continue
         rng = np.random.default_rng([seed, len(found), 1])
         differences = np.array([concept.value for concept in known])
         pairs = np.concatenate(
-            [
-                _pairs(one, two, metric)
-                for c in baseline.runs
-                for one, two in zip(other.runs[c], baseline.runs[c], strict=True)
-            ]
+            [_pairs(one, two, metric) for c in theirs for one, two in zip(ours[c], theirs[c], strict=True)]
         )
         means = [
-            np.mean([_concept(group.runs[c], None, metric).value for c in group.runs])  # type: ignore[union-attr]
-            for group in (baseline, other)
+            np.mean([_concept(scores, None, metric).value for scores in group.values()])  # type: ignore[union-attr]
+            for group in (theirs, ours)
         ]
         p = statistics.sign_flip_p(differences, rng)
         found.append(
@@ -181,16 +211,16 @@ def _metrics() -> list[tuple[str, Metric | None]]:
 
 
 def _concept(
-    runs: Sequence[ScoredRun], less: Sequence[ScoredRun] | None, metric: Metric | None
+    runs: Sequence[ScoresRecord], less: Sequence[ScoresRecord] | None, metric: Metric | None
 ) -> _Concept | None:
     """One concept's values, averaged over training seeds; with `less`, the differences from those runs."""
     if metric is None:
-        value = float(np.mean([run.scores.overall.diversity for run in runs]))
-        jackknives = [each for run in runs if (each := jackknife_of(run.scores)) is not None]
+        value = float(np.mean([scores.overall.diversity for scores in runs]))
+        jackknives = [each for scores in runs if (each := jackknife_of(scores)) is not None]
         without = np.mean(jackknives, axis=0) if len(jackknives) == len(runs) else None
         own = _Concept(value, None, without)
     else:
-        tables = [each for run in runs if (each := table_of(run.scores, metric)) is not None]
+        tables = [each for scores in runs if (each := table_of(scores, metric)) is not None]
         if len(tables) < len(runs):
             return None
         table = np.mean(tables, axis=0)
@@ -207,10 +237,10 @@ def _concept(
     )
 
 
-def _pairs(one: ScoredRun, two: ScoredRun, metric: Metric | None) -> Array:
+def _pairs(one: ScoresRecord, two: ScoresRecord, metric: Metric | None) -> Array:
     if metric is None:
-        return np.array([one.scores.overall.diversity - two.scores.overall.diversity])
-    first, second = table_of(one.scores, metric), table_of(two.scores, metric)
+        return np.array([one.overall.diversity - two.overall.diversity])
+    first, second = table_of(one, metric), table_of(two, metric)
     assert first is not None
     assert second is not None
     return np.asarray((first - second).mean(axis=2).ravel())

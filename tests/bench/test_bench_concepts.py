@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from coeffdream.bench import concepts
-from coeffdream.bench.concepts import Cell, Study, open_study, run_cells, run_of, stages
+from coeffdream.bench.concepts import open_study, run_cells, stages
 from coeffdream.cli.app import main
 from coeffdream.data.shipped import shipped
 from coeffdream.errors import ConfigError, RunError
 from coeffdream.progress import silent
+from coeffdream.records.study import Cell, Study, StudyFolder
 
 
 @pytest.fixture
@@ -99,4 +100,7 @@ def test_cells_differ_in_nothing_but_their_place(study, tmp_path):
     )
     different = [(a, b) for a, b in zip(lora, mixed, strict=True) if a != b]
     assert different == [("lora", "coeff-lora"), ("cat-lora-seed0", "cat-coeff-lora-seed0")]
-    assert run_of(tmp_path, Cell(study.concepts[0], "lora", 0)).path == tmp_path / "runs" / "cat-lora-seed0"
+    assert (
+        StudyFolder(tmp_path).run(Cell(study.concepts[0], "lora", 0)).path
+        == tmp_path / "runs" / "cat-lora-seed0"
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coeffdream.compare.pairing import ScoredRun
+from coeffdream.compare.scored import ScoredRun
 from coeffdream.records.files import sha256_of_json
 from coeffdream.records.run import RunRecord
 from coeffdream.records.scores import ImageScore, PromptScore, ScoresRecord, Summary

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from coeffdream.compare.pairing import load_runs, pair_by_method, pair_runs
+from coeffdream.compare.pairing import pair_by_method, pair_runs
+from coeffdream.compare.scored import load_runs
 from coeffdream.errors import ConfigError, ScoreError
 
 
