@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,10 @@ def command(
         str,
         typer.Option("--prompts", help="live, object, or a file (one prompt a line, or DreamBooth's own)."),
     ] = "auto",
-    images_per_prompt: Annotated[int, typer.Option(help="Images for each prompt.")] = 4,
+    images_per_prompt: Annotated[
+        int | None,
+        typer.Option(help="Images for each prompt.", show_default="4; 1 with --unrelated"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Image number i of the set has seed SEED + i.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="the base's")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale.", show_default="the base's")] = None,
@@ -39,6 +42,13 @@ def command(
     alpha_scale: Annotated[float, typer.Option(help="Strength of the head-mixing coefficients.")] = 1.0,
     no_adapter: Annotated[bool, typer.Option("--no-adapter", help="Draw with the untouched base.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Allow prompts without <V>.")] = False,
+    unrelated: Annotated[
+        bool,
+        typer.Option(
+            "--unrelated",
+            help="Draw 25 prompts of other things with the adapter and with the untouched base, to score drift.",
+        ),
+    ] = False,
     grid: Annotated[bool, typer.Option(help="Make a contact sheet.")] = True,
     set_name: Annotated[
         str | None, typer.Option("--set", help="Name of the set of images.", show_default="from the prompts")
@@ -75,6 +85,7 @@ def command(
         alpha_scale=alpha_scale,
         no_adapter=no_adapter,
         plain=plain,
+        unrelated=unrelated,
         set_name=set_name,
         precision=precision,
         device=device,
@@ -95,24 +106,36 @@ def command(
         folder = find_run(run, runs)
         record = folder.read()
         chosen_base = find_base(base or record.config["base"])
-    from coeffdream.generation.run import generate
+    from coeffdream.generation.run import generate, generate_unrelated
 
     with ProgressDisplay() as progress:
-        made = generate(request, folder, record, chosen_base, grid=grid, progress=progress, warn=warn)
+        draw: dict[str, Any] = {"grid": grid, "progress": progress, "warn": warn}
+        if unrelated:
+            sets = generate_unrelated(request, folder, record, chosen_base, **draw)
+        else:
+            sets = (generate(request, folder, record, chosen_base, **draw),)
+    left_out = request.left_out(record.class_noun, toybox=chosen_base.is_toybox)
     if as_json:
-        show_json(
+        shown = [
             {
                 "run": str(folder.path),
                 "set": str(made.folder.path),
                 "images": len(made.images),
                 "already_there": made.already_there,
+                "shared": made.shared,
                 "sheet": str(made.folder.contact_sheet) if grid else None,
             }
-        )
+            for made in sets
+        ]
+        show_json({**shown[0], "base_set": shown[1], "left_out": left_out} if unrelated else shown[0])
         return
-    kept = f" ({made.already_there} were already there)" if made.already_there else ""
-    say(f"{len(made.images)} images{kept} in {near(made.folder.path)}")
-    if grid:
-        say(f"contact sheet: {near(made.folder.contact_sheet)}")
-    if made.folder.read_set().kind == "benchmark":
+    for made in sets:
+        counts = {"already there": made.already_there, "drawn for a run beside this one": made.shared}
+        kept = "; ".join(f"{count} were {how}" for how, count in counts.items() if count)
+        say(f"{len(made.images)} images{f' ({kept})' if kept else ''} in {near(made.folder.path)}")
+        if grid:
+            say(f"contact sheet: {near(made.folder.contact_sheet)}")
+    if left_out:
+        say(f"left out, because they name the class {record.class_noun!r}: {'; '.join(left_out)}")
+    if sets[0].folder.read_set().kind != "prompts":
         say("next: coeffdream eval")

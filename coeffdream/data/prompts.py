@@ -59,6 +59,11 @@ def to_scoring_text(prompt: str, *, mode: ScoringMode, class_noun: str, token: s
     return text
 
 
+def names_class(prompt: str, class_noun: str) -> bool:
+    """Whether a prompt speaks of the class: its noun, or the last word of a longer one ("running shoe": "shoe")."""
+    return any(re.search(_named(noun), prompt) for noun in {class_noun, class_noun.split()[-1]})
+
+
 def _named(class_noun: str) -> str:
     """A pattern for the class noun in a prompt, in the singular or the plural."""
     return rf"\b(?i:{re.escape(class_noun)}(?:e?s)?)\b"

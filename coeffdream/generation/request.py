@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coeffdream.data.living import is_live
-from coeffdream.data.prompts import check_prompt, load_prompts
+from coeffdream.data.prompts import check_prompt, load_prompts, names_class
 from coeffdream.errors import ConfigError, PromptError, together
 from coeffdream.generation.plan import slug
 
 GIVEN = "given"
+UNRELATED = "unrelated"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class GenerateRequest:
 
     prompts: tuple[str, ...] = ()  # given by hand; none means a list
     prompt_list: str = "auto"  # auto, live, object, another shipped list, or a file
-    images_per_prompt: int = 4
+    images_per_prompt: int | None = None  # 4, and 1 of each unrelated prompt
     seed: int = 0
     steps: int | None = None
     guidance: float | None = None
@@ -33,6 +34,7 @@ class GenerateRequest:
     alpha_scale: float = 1.0
     no_adapter: bool = False
     plain: bool = False
+    unrelated: bool = False  # the unrelated prompts, with the adapter and without
     set_name: str | None = None
     precision: str = "auto"
     device: str = "auto"
@@ -54,6 +56,14 @@ class GenerateRequest:
             problems.append(f"--set {self.set_name!r} must be letters, digits, '.', '-' and '_'")
         if self.prompts and self.prompt_list != "auto":
             problems.append("give prompts or --prompts, not both")
+        if self.unrelated:
+            own = {"PROMPT": self.prompts, "--prompts": self.prompt_list != "auto"}
+            own |= {"--no-adapter": self.no_adapter, "--plain": self.plain}
+            problems += [
+                f"--unrelated draws its own prompts with the adapter and without; leave out {name}"
+                for name, given in own.items()
+                if given
+            ]
         if problems:
             raise ConfigError(together("these options make no pictures", problems))
         for prompt in self.prompts:
@@ -62,8 +72,13 @@ class GenerateRequest:
     def templates(self, class_noun: str, live: bool | None, *, toybox: bool) -> tuple[str, Sequence[str]]:
         """Where the prompts come from, and the prompts with <V> and CLASS in them.
 
-        `toybox`: "auto" takes the lists in the words that the embedded base knows.
+        `toybox`: "auto" takes the lists in the words that the embedded base knows. The unrelated prompts
+        are those of their list that do not name the concept's class.
         """
+        if self.unrelated:
+            left_out = self.left_out(class_noun, toybox=toybox)
+            listed = load_prompts(_unrelated(toybox), class_noun=class_noun)
+            return listed.source, [each for each in listed.templates if each not in left_out]
         if self.prompts:
             return GIVEN, self.prompts
         source = self.prompt_list
@@ -80,11 +95,29 @@ class GenerateRequest:
             raise PromptError(together(f"the prompts of {found.source} cannot be drawn", problems))
         return found.source, found.templates
 
+    def left_out(self, class_noun: str, *, toybox: bool) -> list[str]:
+        """The unrelated prompts that are related after all, because they name the concept's class."""
+        if not self.unrelated:
+            return []
+        listed = load_prompts(_unrelated(toybox), class_noun=class_noun)
+        return [each for each in listed.templates if names_class(each, class_noun)]
+
+    @property
+    def images_each(self) -> int:
+        """Images of each prompt."""
+        return self.images_per_prompt or (1 if self.unrelated else 4)
+
     @property
     def default_set_name(self) -> str:
         if self.prompts:
             return slug(self.prompts[0], 32)
+        if self.unrelated:
+            return UNRELATED
         listed = (
             "" if self.prompt_list in ("auto", "live", "object") else slug(Path(self.prompt_list).stem, 24)
         )
         return "-".join(part for part in (listed or "benchmark", "base" if self.no_adapter else "") if part)
+
+
+def _unrelated(toybox: bool) -> str:
+    return f"toybox-{UNRELATED}" if toybox else UNRELATED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.errors import AdapterError, ConfigError, RunError
 from coeffdream.generation.plan import ImageJob, plan_images, slug
 from coeffdream.generation.request import GIVEN, GenerateRequest
+from coeffdream.generation.sets import intact, open_set, shared
 from coeffdream.generation.sheet import contact_sheet
 from coeffdream.progress import Progress
 from coeffdream.records.environment import now
@@ -31,11 +32,15 @@ from coeffdream.toybox.vocabulary import unknown_words
 
 @dataclass(frozen=True)
 class Generated:
-    """What came of it: the set's folder, its images, and how many of them were already there."""
+    """What came of it: the set's folder, its images, and how many of them needed no drawing.
+
+    already_there: found in this very set. shared: the untouched base's, taken from a run beside this one.
+    """
 
     folder: SetFolder
     images: list[ImageRecord]
     already_there: int
+    shared: int = 0
 
 
 def generate(
@@ -54,79 +59,169 @@ def generate(
 
     Raises UserError before anything is drawn when the request, the run or the base do not fit.
     """
-    request.check()
-    source, templates = request.templates(
-        record.class_noun, (record.concept or {}).get("live"), toybox=base.is_toybox
-    )
-    use_adapter = not request.no_adapter
-    if use_adapter:
-        _check_trained(run, record)
-    jobs = plan_images(
-        templates,
-        class_noun=record.class_noun,
-        token=record.token,
-        images_per_prompt=request.images_per_prompt,
-        seed=request.seed,
-    )
-    if base.is_toybox:
-        _warn_of_unknown_words([job.text for job in jobs], warn)
-    components = _load(request, base, progress)
-    sampling = Sampling(
-        request.steps or base.sampling_steps,
-        base.guidance_scale if request.guidance is None else request.guidance,
-        request.size or base.resolution,
-    )
-    initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
-    conditionings = _encode(components, jobs, request.negative, progress)
-    if use_adapter:
-        _install(components, run, record, request, warn)
+    studio = _Studio.open(request, run, record, base, progress, warn)
+    if not request.no_adapter:
+        studio.install(warn)
+    return studio.draw_set(request.set_name or request.default_set_name, with_grid=grid)
 
-    plan = SetRecord(
-        name=request.set_name or request.default_set_name,
-        kind="prompts" if source == GIVEN else "benchmark",
-        created=now(),
-        prompts=source,
-        templates=list(templates),
-        class_noun=record.class_noun,
-        images_per_prompt=request.images_per_prompt,
-        settings={
-            "base": components.identity(),
-            "adapter": adapter_hashes(run.adapter) if use_adapter else None,
-            "lora_scale": request.lora_scale if use_adapter else None,
-            "alpha_scale": request.alpha_scale if use_adapter else None,
-            "token": record.token,
-            "seed": request.seed,
-            "steps": sampling.steps,
-            "guidance_scale": sampling.guidance_scale,
-            "negative": request.negative,
-            "size": sampling.size,
-            "scheduler": type(components.scheduler).__name__,
-            "precision": str(components.unet.dtype).removeprefix("torch."),
-        },
-    )
-    if not run.record_file.exists():
-        run.write(record)
-    folder = _open_set(run, plan)
-    there = _intact(folder, jobs)
-    missing = [job for job in jobs if job.index not in there]
-    already = len(there)
-    batch_size = request.batch_size or base.sampling_batch_size
-    progress("drawing", already, len(jobs), "")
-    for first in range(0, len(missing), batch_size):
-        batch = missing[first : first + batch_size]
-        for job, image in zip(batch, _draw(components, batch, conditionings, sampling), strict=True):
-            with replacing(folder.path / job.file) as temporary:
-                image.save(temporary, "PNG")
-            there[job.index] = ImageRecord(
-                **dataclasses.asdict(job), sha256=sha256_of_file(folder.path / job.file)
-            )
+
+def generate_unrelated(
+    request: GenerateRequest,
+    run: RunFolder,
+    record: RunRecord,
+    base: Base,
+    *,
+    grid: bool,
+    progress: Progress,
+    warn: Callable[[str], None],
+) -> tuple[Generated, Generated]:
+    """Draw the unrelated prompts with the adapter, and once more with the untouched base (NAME-base)."""
+    studio = _Studio.open(request, run, record, base, progress, warn)
+    name = request.set_name or request.default_set_name
+    untouched = studio.draw_set(f"{name}-base", with_grid=grid)
+    studio.install(warn)
+    return studio.draw_set(name, with_grid=grid), untouched
+
+
+@dataclass
+class _Studio:
+    """A base that is loaded, and the images to draw with it: first without the adapter, or after `install` with it."""
+
+    request: GenerateRequest
+    run: RunFolder
+    record: RunRecord
+    components: Components
+    sampling: Sampling
+    prompts: str
+    templates: list[str]
+    jobs: list[ImageJob]
+    progress: Progress
+    batch_size: int
+    adapted: bool = False
+    conditionings: dict[str, Conditioning] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls,
+        request: GenerateRequest,
+        run: RunFolder,
+        record: RunRecord,
+        base: Base,
+        progress: Progress,
+        warn: Callable[[str], None],
+    ) -> _Studio:
+        request.check()
+        source, templates = request.templates(
+            record.class_noun, (record.concept or {}).get("live"), toybox=base.is_toybox
+        )
+        if not request.no_adapter:
+            _check_trained(run, record)
+        jobs = plan_images(
+            templates,
+            class_noun=record.class_noun,
+            token=record.token,
+            images_per_prompt=request.images_each,
+            seed=request.seed,
+        )
+        if base.is_toybox:
+            _warn_of_unknown_words([job.text for job in jobs], warn)
+        components = _load(request, base, progress)
+        sampling = Sampling(
+            request.steps or base.sampling_steps,
+            base.guidance_scale if request.guidance is None else request.guidance,
+            request.size or base.resolution,
+        )
+        initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
+        return cls(
+            request=request,
+            run=run,
+            record=record,
+            components=components,
+            sampling=sampling,
+            prompts=source,
+            templates=list(templates),
+            jobs=jobs,
+            progress=progress,
+            batch_size=request.batch_size or base.sampling_batch_size,
+        )
+
+    def install(self, warn: Callable[[str], None]) -> None:
+        _install(self.components, self.run, self.record, self.request, warn)
+        self.adapted = True
+
+    def draw_set(self, name: str, *, with_grid: bool) -> Generated:
+        """Complete one set. The manifest is true after every batch."""
+        plan = self._plan(name)
+        if not self.run.record_file.exists():
+            self.run.write(self.record)
+        folder = open_set(self.run, plan)
+        there = intact(folder, self.jobs)
+        already = len(there)
+        missing = [job for job in self.jobs if job.index not in there]
+        if missing and not self.adapted:
+            there |= shared(self.run, folder, missing)
+            missing = [job for job in missing if job.index not in there]
+            folder.write_images([there[index] for index in sorted(there)])
+        taken = len(there) - already
+        self._encode(missing)
+        self.progress("drawing", len(there), len(self.jobs), "")
+        for first in range(0, len(missing), self.batch_size):
+            batch = missing[first : first + self.batch_size]
+            drawn = _draw(self.components, batch, self.conditionings, self.sampling)
+            for job, image in zip(batch, drawn, strict=True):
+                with replacing(folder.path / job.file) as temporary:
+                    image.save(temporary, "PNG")
+                there[job.index] = ImageRecord(
+                    **dataclasses.asdict(job), sha256=sha256_of_file(folder.path / job.file)
+                )
+            folder.write_images([there[index] for index in sorted(there)])
+            self.progress("drawing", len(there), len(self.jobs), batch[-1].prompt)
         images = [there[index] for index in sorted(there)]
-        folder.write_images(images)
-        progress("drawing", len(images), len(jobs), batch[-1].prompt)
-    images = [there[index] for index in sorted(there)]
-    if grid and (missing or not folder.contact_sheet.exists()):
-        contact_sheet(folder.path, images, folder.contact_sheet, _title(record, request, plan))
-    return Generated(folder, images, already)
+        if with_grid and (already < len(images) or not folder.contact_sheet.exists()):
+            contact_sheet(folder.path, images, folder.contact_sheet, self._title(plan))
+        return Generated(folder, images, already, taken)
+
+    def _plan(self, name: str) -> SetRecord:
+        request = self.request
+        kind = "prompts" if self.prompts == GIVEN else "unrelated" if request.unrelated else "benchmark"
+        return SetRecord(
+            name=name,
+            kind=kind,
+            created=now(),
+            prompts=self.prompts,
+            templates=self.templates,
+            class_noun=self.record.class_noun,
+            images_per_prompt=request.images_each,
+            settings={
+                "base": self.components.identity(),
+                "adapter": adapter_hashes(self.run.adapter) if self.adapted else None,
+                "lora_scale": request.lora_scale if self.adapted else None,
+                "alpha_scale": request.alpha_scale if self.adapted else None,
+                "token": self.record.token,
+                "seed": request.seed,
+                "steps": self.sampling.steps,
+                "guidance_scale": self.sampling.guidance_scale,
+                "negative": request.negative,
+                "size": self.sampling.size,
+                "scheduler": type(self.components.scheduler).__name__,
+                "precision": str(self.components.unet.dtype).removeprefix("torch."),
+            },
+        )
+
+    def _encode(self, jobs: list[ImageJob]) -> None:
+        """Every distinct prompt once, whatever set it is for; afterwards the text encoders are let go."""
+        if not jobs or self.conditionings:
+            return
+        texts = list(dict.fromkeys(job.text for job in self.jobs))
+        for text in texts:
+            self.conditionings[text] = encode_prompt(self.components, text, self.request.negative)
+            self.progress("encoding prompts", len(self.conditionings), len(texts), "")
+        self.components.release_text_encoders()
+
+    def _title(self, plan: SetRecord) -> str:
+        who = f"{self.record.method}, {self.record.config.get('steps', 0)} steps"
+        by = who if self.adapted else "untouched base"
+        return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings['base']['name']}"
 
 
 def _check_trained(run: RunFolder, record: RunRecord) -> None:
@@ -154,19 +249,6 @@ def _load(request: GenerateRequest, base: Base, progress: Progress) -> Component
     return components
 
 
-def _encode(
-    components: Components, jobs: list[ImageJob], negative: str, progress: Progress
-) -> dict[str, Conditioning]:
-    """Every distinct prompt once; afterwards the text encoders are let go."""
-    texts = list(dict.fromkeys(job.text for job in jobs))
-    conditionings = {}
-    for text in texts:
-        conditionings[text] = encode_prompt(components, text, negative)
-        progress("encoding prompts", len(conditionings), len(texts), "")
-    components.release_text_encoders()
-    return conditionings
-
-
 def _install(
     components: Components,
     run: RunFolder,
@@ -188,41 +270,6 @@ def _install(
     adapter.set_scales(lora=request.lora_scale, alpha=request.alpha_scale)
 
 
-def _open_set(run: RunFolder, plan: SetRecord) -> SetFolder:
-    """The folder of this very set if it was begun before, else a new one; other sets are never touched."""
-    for number in range(1, 1000):
-        name = plan.name if number == 1 else f"{plan.name}-{number}"
-        folder = SetFolder(run.images / name)
-        if not folder.set_file.exists():
-            if folder.path.exists() and any(folder.path.iterdir()):
-                continue
-            folder.write_set(dataclasses.replace(plan, name=name))
-            return folder
-        if _same_pictures(folder.read_set(), plan):
-            return folder
-    raise RunError(f"{run.images} holds 1,000 sets called {plan.name}; remove some")
-
-
-def _same_pictures(one: SetRecord, other: SetRecord) -> bool:
-    def key(record: SetRecord) -> list[Any]:
-        return [record.settings, record.templates, record.class_noun, record.images_per_prompt]
-
-    return key(one) == key(other)
-
-
-def _intact(folder: SetFolder, jobs: list[ImageJob]) -> dict[int, ImageRecord]:
-    """The images of the manifest that are still there as they were drawn, by index."""
-    planned = {job.index: job for job in jobs}
-    return {
-        image.index: image
-        for image in folder.read_images()
-        if image.index in planned
-        and image.seed == planned[image.index].seed
-        and (folder.path / image.file).is_file()
-        and sha256_of_file(folder.path / image.file) == image.sha256
-    }
-
-
 def _draw(
     components: Components, batch: list[ImageJob], conditionings: dict[str, Conditioning], sampling: Sampling
 ) -> Any:
@@ -238,13 +285,6 @@ def _draw(
             f"the GPU ran out of memory drawing {len(batch)} images of {sampling.size} pixels; what is drawn is kept. "
             f"Try {smaller}"
         ) from error
-
-
-def _title(record: RunRecord, request: GenerateRequest, plan: SetRecord) -> str:
-    who = (
-        "untouched base" if request.no_adapter else f"{record.method}, {record.config.get('steps', 0)} steps"
-    )
-    return f"{record.name}: {who} · {plan.prompts} prompts · {plan.settings['base']['name']}"
 
 
 def base_run(base: Base, class_noun: str, token: str, runs: Path) -> tuple[RunFolder, RunRecord]:

@@ -36,7 +36,7 @@ class SetRecord:
     """set.json: the plan of the whole set. Two sets with equal `settings` hold the same pictures."""
 
     name: str
-    kind: str  # "benchmark" (a whole prompt list) or "prompts" (prompts given by hand)
+    kind: str  # "benchmark" (a whole prompt list), "prompts" (given by hand) or "unrelated" (no concept in them)
     created: str
     prompts: str  # where the prompts came from: live, object, a file name, or "given"
     templates: list[str]
@@ -89,7 +89,8 @@ class SetFolder:
 
 def find_set(images: Path, name: str | None) -> SetFolder:
     """The set named, else the newest in a run's images/: one drawn with the adapter before the untouched
-    base's, and a whole prompt list before prompts given by hand. Raises RunError when there is none."""
+    base's, a whole prompt list before prompts given by hand, and unrelated prompts after all others.
+    Raises RunError when there is none."""
     if name is not None:
         folder = SetFolder(images / name)
         if not folder.set_file.is_file():
@@ -100,8 +101,9 @@ def find_set(images: Path, name: str | None) -> SetFolder:
     if not folders:
         raise RunError(f"{images} holds no generated set; make one with: coeffdream generate")
 
-    def rank(folder: SetFolder) -> tuple[bool, bool, str, str]:
+    def rank(folder: SetFolder) -> tuple[bool, bool, bool, str, str]:
         record = folder.read_set()
-        return record.with_adapter, record.kind == "benchmark", record.created, record.name
+        related = record.kind != "unrelated"
+        return related, record.with_adapter, record.kind == "benchmark", record.created, record.name
 
     return max(folders, key=rank)

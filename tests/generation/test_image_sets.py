@@ -81,7 +81,8 @@ def test_training_and_generating_draw_the_same(tiny_base, photos, tmp_path, draw
 def test_without_the_adapter_it_is_the_base(method, run_of, draw_set, pixels, tiny_base, tmp_path):
     """--no-adapter, and both scales at 0, are the untouched base; scales of 1 are not."""
     run = run_of(method)
-    untouched, record = generation.base_run(find_base(str(tiny_base)), "cat", "sks", tmp_path / "runs")
+    # Not beside the run, where its pictures would be taken over and prove nothing.
+    untouched, record = generation.base_run(find_base(str(tiny_base)), "cat", "sks", tmp_path / "elsewhere")
     untouched.write(record)
     expected = pixels(draw_set(untouched, SNOW, images_per_prompt=2, no_adapter=True))
     none = pixels(draw_set(run, SNOW, images_per_prompt=2, no_adapter=True))
