@@ -66,24 +66,22 @@ def command(
     folder = None if images is not None else find_run(run, runs)
 
     from coeffdream.backbones.device import pick_device
-    from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
+    from coeffdream.metrics.evaluate import Ruler, evaluate_folder, evaluate_run
     from coeffdream.metrics.table import scores_table
 
     place = str(pick_device(device))
     with ProgressDisplay() as progress:
+        ruler = Ruler(
+            score_text=score_text,
+            clip_model=clip_model,
+            clip_pretrained=clip_pretrained,
+            dino_model=dino_model,
+            device=place,
+            batch_size=batch_size,
+            on_progress=progress,
+        )
         if folder is not None:
-            record = evaluate_run(
-                folder,
-                set_name=set_name,
-                score_text=score_text,
-                references=references,
-                clip_model=clip_model,
-                clip_pretrained=clip_pretrained,
-                dino_model=dino_model,
-                device=place,
-                batch_size=batch_size,
-                on_progress=progress,
-            )
+            record = evaluate_run(folder, set_name=set_name, references=references, ruler=ruler)
         else:
             assert images is not None
             record = evaluate_folder(
@@ -91,15 +89,9 @@ def command(
                 prompts=prompts,
                 references=references,
                 class_noun=class_noun,
-                score_text=score_text,
                 base=base,
-                clip_model=clip_model,
-                clip_pretrained=clip_pretrained,
-                dino_model=dino_model,
-                device=place,
-                batch_size=batch_size,
-                on_progress=progress,
                 output=output,
+                ruler=ruler,
             )
     for warning in record.warnings:
         warn(warning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,73 +14,106 @@ from coeffdream.metrics.measure import Meter, Scored
 from coeffdream.metrics.pictures import (
     Picture,
     Reference,
+    hashes,
     pictures_of_folder,
     pictures_of_set,
     references_of_run,
-    settings_that_differ,
 )
 from coeffdream.metrics.scorers import TOYBOX, Scorers, scorers_for
+from coeffdream.metrics.untouched import find_floor, measure_drift
 from coeffdream.progress import Progress, silent
 from coeffdream.records.environment import now, versions
 from coeffdream.records.files import sha256_of_json
 from coeffdream.records.images import SetFolder, SetRecord, find_set
 from coeffdream.records.run import RunFolder
-from coeffdream.records.scores import EMBEDDED_LABEL, ScoresRecord, Summary, write_scores
+from coeffdream.records.scores import EMBEDDED_LABEL, Drift, ScoresRecord, Summary, write_scores
 
 SCORES = "scores.json"
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """What pictures are measured with.
+
+    clip_model, clip_pretrained, dino_model: None takes those that fit the base (see `scorers_for`).
+    scorers: encoders already loaded, in place of these.
+    """
+
+    score_text: ScoringMode = "class"
+    clip_model: str | None = None
+    clip_pretrained: str | None = None
+    dino_model: str | None = None
+    device: str = "cpu"
+    batch_size: int = 32
+    cache: FeatureCache | None = None
+    on_progress: Progress = silent
+    scorers: Scorers | None = None
+
+    def meter(self, base: str) -> Meter:
+        """Load the encoders for pictures by `base`. Raises ScoreError when weights cannot be had."""
+        scorers = self.scorers or scorers_for(
+            base,
+            clip_model=self.clip_model,
+            clip_pretrained=self.clip_pretrained,
+            dino_model=self.dino_model,
+            device=self.device,
+        )
+        return Meter(scorers, self.cache or FeatureCache(), self.batch_size, self.on_progress)
+
+
+DEFAULT = Ruler()
 
 
 def evaluate_run(
     run: RunFolder,
     *,
     set_name: str | None = None,
-    score_text: ScoringMode = "class",
     references: Path | None = None,
-    clip_model: str | None = None,
-    clip_pretrained: str | None = None,
-    dino_model: str | None = None,
-    device: str = "cpu",
-    batch_size: int = 32,
-    cache: FeatureCache | None = None,
-    on_progress: Progress = silent,
-    scorers: Scorers | None = None,
+    ruler: Ruler = DEFAULT,
 ) -> ScoresRecord:
     """Score one set of a run and write scores.json.
 
     set_name: None takes the newest benchmark set drawn with the adapter (see `find_set`).
     references: where the concept's photos lie now, if they were moved.
-    scorers: encoders already loaded, in place of the ones that the options name.
 
     Always writes images/SET/scores.json. runs/NAME/scores.json is the same record for the set that is
     taken when none is named, so neither a floor set nor pictures of a hand-given prompt replace it.
 
-    Raises ScoreError for an incomplete or altered set, for photos that are gone, and for encoder
-    weights that cannot be had.
+    The floor and the drift are scored beside it where their sets are there.
+
+    Raises ScoreError for an incomplete or altered set, for a run with unrelated prompts only, for photos
+    that are gone, and for encoder weights that cannot be had.
     """
     run_record = run.read()
     folder = find_set(run.images, set_name)
     set_record = folder.read_set()
-    pictures = pictures_of_set(folder, set_record, score_text=score_text, token=run_record.token)
-    photos = references_of_run(run_record, references)
-    if scorers is None:
-        base = TOYBOX if run_record.base.get("kind") == TOYBOX else run_record.base.get("name", "")
-        scorers = scorers_for(
-            base, clip_model=clip_model, clip_pretrained=clip_pretrained, dino_model=dino_model, device=device
+    if set_name is None and set_record.kind == "unrelated":
+        raise ScoreError(
+            f"{run_record.name} holds no pictures of its concept, only of unrelated prompts; "
+            "draw the benchmark with: coeffdream generate"
         )
-    meter = Meter(scorers, cache or FeatureCache(), batch_size, on_progress)
+
+    def pictures_of(folder: SetFolder, record: SetRecord) -> list[Picture]:
+        return pictures_of_set(folder, record, score_text=ruler.score_text, token=run_record.token)
+
+    pictures = pictures_of(folder, set_record)
+    photos = references_of_run(run_record, references)
+    base = TOYBOX if run_record.base.get("kind") == TOYBOX else run_record.base.get("name", "")
+    meter = ruler.meter(base)
     if not photos:
         meter.warnings.append("this run learned no concept: scores against photos are absent")
     scored = meter.pictures(pictures, photos)
-    floor_set = _floor_set(run.images, folder, set_record, pictures, meter.warnings)
+    floor_set = find_floor(run.images, folder, set_record, meter.warnings)
     floor: Summary | None = None
     if floor_set is not None:
-        rows = pictures_of_set(floor_set, floor_set.read_set(), score_text=score_text, token=run_record.token)
-        floor = meter.pictures(rows, photos).summary
+        floor = meter.pictures(pictures_of(floor_set, floor_set.read_set()), photos).summary
+    drift = measure_drift(meter, run.images, set_record, pictures_of)
     record = _record(
         meter,
         scored,
         photos,
-        score_text=score_text,
+        score_text=ruler.score_text,
+        drift=drift,
         floor=floor,
         floor_set=None if floor_set is None else floor_set.path.name,
         source={
@@ -102,7 +136,7 @@ def evaluate_run(
             "adapter": set_record.with_adapter,
             "settings": set_record.settings,
             "settings_sha256": sha256_of_json(set_record.settings),
-            **_hashes(pictures),
+            **hashes(pictures),
         },
     )
     write_scores(folder.path / SCORES, record)
@@ -118,17 +152,9 @@ def evaluate_folder(
     references: Path | None = None,
     class_noun: str | None = None,
     token: str = "sks",
-    score_text: ScoringMode = "class",
     base: str = "",
-    clip_model: str | None = None,
-    clip_pretrained: str | None = None,
-    dino_model: str | None = None,
-    device: str = "cpu",
-    batch_size: int = 32,
-    cache: FeatureCache | None = None,
-    on_progress: Progress = silent,
     output: Path | None = None,
-    scorers: Scorers | None = None,
+    ruler: Ruler = DEFAULT,
 ) -> ScoresRecord:
     """Score pictures that any other tool drew, with the same ruler; writes `output` if it is given.
 
@@ -147,12 +173,10 @@ def evaluate_folder(
         photos = [Reference(image.path.name, image.path, image.sha256) for image in concept.images]
     if class_noun is None:
         raise ScoreError("no class noun to score <V> with; give --class NOUN, or --references FOLDER")
-    pictures = pictures_of_folder(images, prompts, score_text=score_text, class_noun=class_noun, token=token)
-    if scorers is None:
-        scorers = scorers_for(
-            base, clip_model=clip_model, clip_pretrained=clip_pretrained, dino_model=dino_model, device=device
-        )
-    meter = Meter(scorers, cache or FeatureCache(), batch_size, on_progress)
+    pictures = pictures_of_folder(
+        images, prompts, score_text=ruler.score_text, class_noun=class_noun, token=token
+    )
+    meter = ruler.meter(base)
     if not photos:
         meter.warnings.append("no photos were given: scores against photos are absent")
     scored = meter.pictures(pictures, photos)
@@ -165,7 +189,7 @@ def evaluate_folder(
         meter,
         scored,
         photos,
-        score_text=score_text,
+        score_text=ruler.score_text,
         floor=None,
         floor_set=None,
         source={
@@ -179,55 +203,12 @@ def evaluate_folder(
             "name": images.resolve().name,
             "kind": "folder",
             "class_noun": class_noun,
-            **_hashes(pictures),
+            **hashes(pictures),
         },
     )
     if output is not None:
         write_scores(output, record)
     return record
-
-
-def _floor_set(
-    images: Path, own: SetFolder, record: SetRecord, pictures: list[Picture], warnings: list[str]
-) -> SetFolder | None:
-    """The newest complete set of this run that the untouched base drew for the same prompts and seeds."""
-    if not record.with_adapter:
-        return None
-    candidates = []
-    for path in images.glob("*/set.json"):
-        folder = SetFolder(path.parent)
-        other = folder.read_set()
-        if folder.path == own.path or other.with_adapter or other.templates != record.templates:
-            continue
-        name = f"the untouched base's set {other.name!r} is not the floor"
-        rows = folder.read_images()
-        differ = settings_that_differ(record.settings, other.settings)
-        if len(rows) < other.expected:
-            warnings.append(f"{name}: it holds {len(rows)} of {other.expected} images")
-        elif differ:
-            warnings.append(f"{name}: its {', '.join(differ)} differ")
-        elif {(r.prompt_index, r.image_index, r.seed) for r in rows} != _seeds(pictures):
-            warnings.append(f"{name}: its seeds differ")
-        else:
-            candidates.append((other.created, other.name, folder))
-    return max(candidates, key=lambda row: row[:2])[2] if candidates else None
-
-
-def _seeds(pictures: list[Picture]) -> set[tuple[int, int, int | None]]:
-    return {(picture.prompt_index, picture.image_index, picture.seed) for picture in pictures}
-
-
-def _hashes(pictures: list[Picture]) -> dict[str, Any]:
-    """What must be equal for two sets to be paired picture by picture. A folder of files knows no seeds."""
-    templates = {picture.prompt_index: picture.template for picture in pictures}
-    texts = {picture.prompt_index: picture.text for picture in pictures}
-    seeds = sorted([p.prompt_index, p.image_index, p.seed] for p in pictures if p.seed is not None)
-    return {
-        "n": len(pictures),
-        "prompts_sha256": sha256_of_json([templates[index] for index in sorted(templates)]),
-        "texts_sha256": sha256_of_json([texts[index] for index in sorted(texts)]),
-        "seeds_sha256": sha256_of_json(seeds) if seeds else None,
-    }
 
 
 def _record(
@@ -238,6 +219,7 @@ def _record(
     score_text: str,
     floor: Summary | None,
     floor_set: str | None,
+    drift: Drift | None = None,
     source: dict[str, Any],
     of_set: dict[str, Any],
 ) -> ScoresRecord:
@@ -256,6 +238,7 @@ def _record(
         overall=scored.summary,
         floor=floor,
         floor_set=floor_set,
+        drift=drift,
         ceiling=meter.references(photos),
         per_prompt=scored.per_prompt,
         per_image=scored.per_image,

@@ -49,10 +49,20 @@ def similarities(image_features: ArrayLike, reference_features: ArrayLike) -> Ar
 
 def text_alignment(image_features: ArrayLike, text_features: ArrayLike) -> Array:
     """Cosine of each image with its own text: [n, D], [n, D] -> [n]."""
-    images, texts = unit_rows(image_features), unit_rows(text_features)
-    if images.shape != texts.shape:
-        raise ScoreError(f"{images.shape} image features do not pair with {texts.shape} text features")
-    return (images * texts).sum(axis=1)
+    return _paired(image_features, text_features, "text")
+
+
+def drift(image_features: ArrayLike, base_features: ArrayLike) -> Array:
+    """1 - cosine of each image with its counterpart by the untouched base: [n, D], [n, D] -> [n], 0 for equal ones."""
+    # Rounding may put a picture's cosine with itself above 1.
+    return np.maximum(0.0, 1.0 - _paired(image_features, base_features, "image"))
+
+
+def _paired(image_features: ArrayLike, other_features: ArrayLike, other: str) -> Array:
+    images, others = unit_rows(image_features), unit_rows(other_features)
+    if images.shape != others.shape:
+        raise ScoreError(f"{images.shape} image features do not pair with {others.shape} {other} features")
+    return np.asarray((images * others).sum(axis=1))
 
 
 def concept_alignment(image_features: ArrayLike, reference_features: ArrayLike) -> Array:

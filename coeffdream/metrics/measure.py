@@ -16,7 +16,7 @@ from coeffdream.metrics.encoder import Features, ImageEncoder, fingerprint
 from coeffdream.metrics.pictures import Picture, Reference
 from coeffdream.metrics.scorers import Scorers
 from coeffdream.progress import Progress, silent
-from coeffdream.records.scores import ImageScore, PromptScore, Summary
+from coeffdream.records.scores import DriftImage, ImageScore, PromptScore, Summary
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,29 @@ class Meter:
             nearest_max=max(nearest, default=None),
         )
         return Scored(summary, per_prompt, per_image)
+
+    def drift(self, pictures: Sequence[Picture], untouched: Sequence[Picture]) -> list[DriftImage]:
+        """What became of unrelated prompts; both in one order, a pair at each place."""
+        pairs = [*pictures, *untouched]
+        clip = self._image_features(self.scorers.clip, pairs, "CLIP: unrelated")
+        dino = self._image_features(self.scorers.dino, pairs, "DINOv2: unrelated")
+        text = maths.text_alignment(clip, self._text_features([picture.text for picture in pairs]))
+        count = len(pictures)
+        by_clip, by_dino = (maths.drift(features[:count], features[count:]) for features in (clip, dino))
+        return [
+            DriftImage(
+                prompt_index=picture.prompt_index,
+                image_index=picture.image_index,
+                seed=picture.seed or 0,
+                file=picture.file,
+                base_file=other.file,
+                dino=float(by_dino[row]),
+                clip=float(by_clip[row]),
+                text_alignment=float(text[row]),
+                base_text_alignment=float(text[count + row]),
+            )
+            for row, (picture, other) in enumerate(zip(pictures, untouched, strict=True))
+        ]
 
     def references(self, references: Sequence[Reference]) -> Summary | None:
         """The photos among themselves, each against the others: what a perfect learner would reach."""

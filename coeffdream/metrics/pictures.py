@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from coeffdream.data.images import EXTENSIONS
 from coeffdream.data.prompts import ScoringMode, fill_class, to_scoring_text
 from coeffdream.errors import ScoreError, together
 from coeffdream.metrics.prompt_table import read_prompt_table
-from coeffdream.records.files import sha256_of_file
+from coeffdream.records.files import sha256_of_file, sha256_of_json
 from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
 from coeffdream.records.run import RunRecord
+
+# The settings of a set that belong to the adapter; the untouched base has none of them.
+OF_THE_ADAPTER = ("adapter", "lora_scale", "alpha_scale")
 
 
 @dataclass(frozen=True)
@@ -167,8 +171,20 @@ def _named_by_subfolder(folder: Path) -> list[tuple[str, str]]:
     return named
 
 
+def hashes(pictures: Sequence[Picture]) -> dict[str, Any]:
+    """What must be equal for two sets to be paired picture by picture. A folder of files knows no seeds."""
+    templates = {picture.prompt_index: picture.template for picture in pictures}
+    texts = {picture.prompt_index: picture.text for picture in pictures}
+    seeds = sorted([p.prompt_index, p.image_index, p.seed] for p in pictures if p.seed is not None)
+    return {
+        "n": len(pictures),
+        "prompts_sha256": sha256_of_json([templates[index] for index in sorted(templates)]),
+        "texts_sha256": sha256_of_json([texts[index] for index in sorted(texts)]),
+        "seeds_sha256": sha256_of_json(seeds) if seeds else None,
+    }
+
+
 def settings_that_differ(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Names of the settings in which two sets differ, those of the adapter apart."""
-    of_the_adapter = {"adapter", "lora_scale", "alpha_scale"}
-    names = (one.keys() | other.keys()) - of_the_adapter
+    names = (one.keys() | other.keys()) - set(OF_THE_ADAPTER)
     return sorted(name for name in names if one.get(name) != other.get(name))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from coeffdream.records.scores import ScoresRecord, Summary
+from coeffdream.records.scores import Drift, ScoresRecord, Summary
 
 Row = tuple[str, Callable[[Summary], float | None], int, str]
 
@@ -43,7 +43,20 @@ def scores_table(record: ScoresRecord) -> Table:
         cells = ["-" if value(part) is None else f"{value(part):.{digits}f}" for part in columns]
         if cells[0] != "-":
             table.add_row(name, *cells, meaning)
+    for name, own, base, meaning in _drift_rows(record.drift) if record.drift else ():
+        cells = [own, *([base] if record.floor else []), *(["-"] if record.ceiling else [])]
+        table.add_row(name, *cells, meaning)
     return table
+
+
+def _drift_rows(drift: Drift) -> list[tuple[str, str, str, str]]:
+    """Of pictures of their own number, which stands beside the name."""
+    text = f"{drift.text_alignment:.3f}", f"{drift.base_text_alignment:.3f}"
+    return [
+        (f"drift (n = {drift.n})", f"{drift.dino:.3f}", "-", "other things, to DINO"),
+        ("  to CLIP", f"{drift.clip:.3f}", "-", "0: as the base's"),
+        ("  text alignment", *text, f"{drift.text_change:+.3f} by the adapter"),
+    ]
 
 
 def _heading(name: str, summary: Summary) -> str:
@@ -52,6 +65,10 @@ def _heading(name: str, summary: Summary) -> str:
 
 def _notes(record: ScoresRecord) -> list[str]:
     label = [record.label] if record.label else []
+    drawn = record.set.get("kind") == "benchmark" and record.set.get("adapter")
+    if drawn and record.drift is None:
+        name = record.source["name"]
+        label.append(f"drift is absent; draw for it: coeffdream generate --run {name} --unrelated")
     return [
         *label,
         f"{record.encoders['clip']['name']}, {record.encoders['dino']['name']}; diversity grows with n",

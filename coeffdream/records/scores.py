@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,58 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class DriftImage:
+    """One unrelated prompt and seed: the adapter's picture `file` beside the base's picture `base_file`.
+
+    `dino`, `clip`: 1 - cosine of the two pictures' features, 0 for equal ones.
+    """
+
+    prompt_index: int
+    image_index: int
+    seed: int
+    file: str
+    base_file: str
+    dino: float
+    clip: float
+    text_alignment: float
+    base_text_alignment: float
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What personalisation did to pictures of other things: means over n pairs with equal prompt and seed.
+
+    `set` and `base_set` name the two sets of the run, `prompts` their list.
+    """
+
+    set: str
+    base_set: str
+    prompts: str
+    n: int
+    images_per_prompt: int
+    dino: float
+    clip: float
+    text_alignment: float
+    base_text_alignment: float
+    prompts_sha256: str
+    seeds_sha256: str
+    settings: dict[str, Any]
+    per_image: list[DriftImage]
+
+    @property
+    def text_change(self) -> float:
+        """Text alignment with the adapter less that of the untouched base."""
+        return self.text_alignment - self.base_text_alignment
+
+
+@dataclass(frozen=True)
 class ScoresRecord:
     """scores.json.
 
     `floor` is the untouched base on the same prompts and seeds (the set `floor_set` of the same run),
-    `ceiling` the references among themselves. `source` and `set` say whose pictures these are, with
-    hashes of prompts, seeds and settings; `encoders` holds what the two encoders say of themselves.
+    `ceiling` the references among themselves, `drift` what became of unrelated prompts. `source` and `set`
+    say whose pictures these are, with hashes of prompts, seeds and settings; `encoders` holds what the two
+    encoders say of themselves.
     """
 
     created: str
@@ -98,6 +144,7 @@ class ScoresRecord:
     ceiling: Summary | None
     per_prompt: list[PromptScore]
     per_image: list[ImageScore]
+    drift: Drift | None = None
     warnings: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
@@ -119,7 +166,13 @@ def read_scores(path: Path) -> ScoresRecord:
     def summary(part: Any) -> Summary | None:
         return None if part is None else record_from_json(Summary, part, path)
 
+    drift = None
+    if record.drift is not None:
+        drift = record_from_json(Drift, record.drift, path)
+        rows = [record_from_json(DriftImage, row, path) for row in drift.per_image]
+        drift = replace(drift, per_image=rows)
     nested = {
+        "drift": drift,
         "overall": record_from_json(Summary, record.overall, path),
         "floor": summary(record.floor),
         "ceiling": summary(record.ceiling),

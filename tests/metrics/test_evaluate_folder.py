@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from coeffdream.errors import ConceptError, ScoreError
-from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
+from coeffdream.metrics.evaluate import Ruler, evaluate_folder, evaluate_run
 from coeffdream.records.scores import read_scores
 
 
@@ -26,8 +26,8 @@ def peer(tmp_path, draw):
 
 
 def score(peer, scorers, cache, **options):
-    given = {"prompts": peer / "table.csv", "references": peer / "cat2", "scorers": scorers, "cache": cache}
-    return evaluate_folder(peer / "peer", **(given | options))
+    given = {"prompts": peer / "table.csv", "references": peer / "cat2"}
+    return evaluate_folder(peer / "peer", **(given | options), ruler=Ruler(scorers=scorers, cache=cache))
 
 
 def test_a_csv_maps_names_to_prompts(peer, tiny_scorers, cache):
@@ -53,7 +53,9 @@ def test_subfolders_name_the_prompts(peer, tiny_scorers, cache):
         folder = peer / "sorted" / prompt
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(peer / "peer" / f"{file}.png", folder)
-    record = evaluate_folder(peer / "sorted", references=peer / "cat2", scorers=tiny_scorers, cache=cache)
+    record = evaluate_folder(
+        peer / "sorted", references=peer / "cat2", ruler=Ruler(scorers=tiny_scorers, cache=cache)
+    )
     assert [(prompt.text, prompt.n) for prompt in record.per_prompt] == [
         ("a cat", 2),
         ("a cat on the beach", 2),
@@ -76,10 +78,9 @@ def test_the_ruler_is_the_one_that_runs_get(make, tiny_scorers, cache, tmp_path)
         prompts=tmp_path / "table.csv",
         references=tmp_path / "photos",
         class_noun="cat",
-        scorers=tiny_scorers,
-        cache=cache,
+        ruler=Ruler(scorers=tiny_scorers, cache=cache),
     )
-    ours = evaluate_run(run, scorers=tiny_scorers, cache=cache)
+    ours = evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
     assert peers.overall == ours.overall
     assert peers.ceiling == ours.ceiling
     assert peers.set["texts_sha256"] == ours.set["texts_sha256"]
@@ -145,9 +146,9 @@ def test_a_spreadsheets_byte_order_mark_is_no_column(peer, tiny_scorers, cache):
 def test_folders_without_pictures_are_refused(peer, tiny_scorers, cache, tmp_path):
     """No folder, or none with pictures under a prompt's name."""
     with pytest.raises(ScoreError, match="is not a folder"):
-        evaluate_folder(peer / "gone", class_noun="cat", scorers=tiny_scorers, cache=cache)
+        evaluate_folder(peer / "gone", class_noun="cat", ruler=Ruler(scorers=tiny_scorers, cache=cache))
     with pytest.raises(ScoreError, match="no subfolders with pictures"):
-        evaluate_folder(peer / "peer", class_noun="cat", scorers=tiny_scorers, cache=cache)
+        evaluate_folder(peer / "peer", class_noun="cat", ruler=Ruler(scorers=tiny_scorers, cache=cache))
     with pytest.raises(ConceptError):
         score(peer, tiny_scorers, cache, references=peer / "gone")
 

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import Dinov2Model
 
 from coeffdream.errors import ScoreError
-from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
+from coeffdream.metrics.evaluate import Ruler, evaluate_folder, evaluate_run
 from coeffdream.metrics.scorers import scorers_for
 from coeffdream.records.scores import EMBEDDED_LABEL
 from coeffdream.toybox.paths import CLIP_SCORER, DINO_SCORER
@@ -27,7 +27,7 @@ def test_the_toybox_is_scored_by_the_embedded_ones(embedded, tiny_clip, make, ca
     """A toybox run works offline, and its scores are labelled in the record."""
     run = make.run(base={"name": "toybox", "kind": "toybox"})
     make.set(run)
-    record = evaluate_run(run, cache=cache)
+    record = evaluate_run(run, ruler=Ruler(cache=cache))
     assert (record.embedded, record.label) == (True, EMBEDDED_LABEL)
     assert record.encoders["clip"]["model"] == f"local-dir:{tiny_clip.name}"
 
@@ -37,7 +37,7 @@ def test_a_folder_can_be_scored_by_the_embedded_ones(embedded, make, cache):
     own = make.set(make.run())
     (own.path / "table.csv").write_text("file,prompt\n00-0.png,a cat")
     record = evaluate_folder(
-        own.path, prompts=own.path / "table.csv", class_noun="cat", base="toybox", cache=cache
+        own.path, prompts=own.path / "table.csv", class_noun="cat", base="toybox", ruler=Ruler(cache=cache)
     )
     assert record.label == EMBEDDED_LABEL
 

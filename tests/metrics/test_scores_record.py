@@ -7,7 +7,7 @@ import json
 import pytest
 
 from coeffdream.errors import RunError
-from coeffdream.metrics.evaluate import evaluate_run
+from coeffdream.metrics.evaluate import Ruler, evaluate_run
 from coeffdream.records.scores import read_scores
 
 
@@ -15,7 +15,7 @@ from coeffdream.records.scores import read_scores
 def written(make, tiny_scorers, cache):
     run = make.run()
     make.set(run)
-    evaluate_run(run, scorers=tiny_scorers, cache=cache)
+    evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
     return run.scores
 
 
