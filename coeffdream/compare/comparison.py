@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coeffdream.compare import statistics
-from coeffdream.compare.metrics import DIVERSITY, MEANS, Metric, jackknife_of, table_of
+from coeffdream.compare.drift import settle_drift
+from coeffdream.compare.metrics import DIVERSITY, DRIFT, MEANS, Metric, jackknife_of, table_of
 from coeffdream.compare.pairing import Group, Pairing
 from coeffdream.records.scores import ScoresRecord
 
@@ -47,7 +48,8 @@ class MethodRow:
 class Difference:
     """One metric of one group less that of the baseline, over pairs.
 
-    A pair is a picture of one prompt and seed; for diversity it is a whole set. `by_concept`: each
+    A pair is a picture of one prompt and seed; for diversity it is a whole set. `win_rate`: the share of
+    pairs in which this group is better, which for drift means less. `by_concept`: each
     concept's own difference, of which `difference` is the mean. `p` is that of the
     sign-flip test over concepts, `p_holm` the same corrected for the number of metrics.
     """
@@ -106,6 +108,7 @@ class _Concept:
 
 def compare(pairing: Pairing, *, seed: int = 0, resamples: int = RESAMPLES) -> Comparison:
     """Compare every group with the first. The same seed gives the same numbers."""
+    pairing = settle_drift(pairing)
     baseline, *others = pairing.groups
     rows = [_row(group, seed, resamples) for group in pairing.groups]
     contrasts = [_contrast(baseline, other, seed, resamples) for other in others]
@@ -192,7 +195,7 @@ def _contrast(baseline: Group, other: Group, seed: int, resamples: int) -> Contr
                 value=float(means[1]),
                 difference=_estimate(known, resamples, rng),
                 by_concept=dict(zip(baseline.runs, differences.tolist(), strict=True)),
-                win_rate=statistics.win_rate(pairs),
+                win_rate=statistics.win_rate(-pairs if metric and metric.less_is_better else pairs),
                 pairs=len(pairs),
                 p=p,
                 p_holm=p,
@@ -207,7 +210,8 @@ def _contrast(baseline: Group, other: Group, seed: int, resamples: int) -> Contr
 
 
 def _metrics() -> list[tuple[str, Metric | None]]:
-    return [*((metric.name, metric) for metric in MEANS), (DIVERSITY, None)]
+    # Drift last: each metric draws by its place, and drift is not always there.
+    return [*((metric.name, metric) for metric in MEANS), (DIVERSITY, None), (DRIFT.name, DRIFT)]
 
 
 def _concept(

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coeffdream.errors import ScoreError
-from coeffdream.records.scores import ImageScore, ScoresRecord
+from coeffdream.records.scores import DriftImage, ImageScore, ScoresRecord
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A score that is a mean over pictures. `rows` gives one picture's values: one, or one a reference."""
+    """A score that is a mean over pictures. `rows` gives one picture's values: one, or one a reference.
+
+    images: the pictures it is a mean over; those of the set that was scored unless it says otherwise.
+    """
 
     name: str
     title: str
     digits: int
-    rows: Callable[[ImageScore], list[float]]
+    rows: Callable[[Any], list[float]]
+    images: Callable[[ScoresRecord], Sequence[ImageScore | DriftImage]] = lambda scores: scores.per_image
+    less_is_better: bool = False
 
 
 MEANS: tuple[Metric, ...] = (
@@ -30,8 +36,16 @@ MEANS: tuple[Metric, ...] = (
     Metric("dino_alignment", "DINO Align.", 3, lambda image: image.dino_by_reference),
 )
 DIVERSITY = "diversity"
-TITLES = {metric.name: metric.title for metric in MEANS} | {DIVERSITY: "Diversity"}
-DIGITS = {metric.name: metric.digits for metric in MEANS} | {DIVERSITY: 2}
+DRIFT = Metric(
+    "drift",
+    "Drift",
+    3,
+    lambda image: [image.dino],
+    lambda scores: scores.drift.per_image if scores.drift else [],
+    less_is_better=True,
+)
+TITLES = {metric.name: metric.title for metric in (*MEANS, DRIFT)} | {DIVERSITY: "Diversity"}
+DIGITS = {metric.name: metric.digits for metric in (*MEANS, DRIFT)} | {DIVERSITY: 2}
 
 
 def table_of(scores: ScoresRecord, metric: Metric) -> Array | None:
@@ -39,8 +53,11 @@ def table_of(scores: ScoresRecord, metric: Metric) -> Array | None:
 
     None where the run has no such score. Raises ScoreError when prompts have unequal counts.
     """
-    prompts: dict[int, list[ImageScore]] = {}
-    for image in sorted(scores.per_image, key=lambda image: (image.prompt_index, image.seed or 0)):
+    pictures = metric.images(scores)
+    if not pictures:
+        return None
+    prompts: dict[int, list[ImageScore | DriftImage]] = {}
+    for image in sorted(pictures, key=lambda image: (image.prompt_index, image.seed or 0)):
         prompts.setdefault(image.prompt_index, []).append(image)
     counts = {len(images) for images in prompts.values()}
     if len(counts) != 1:

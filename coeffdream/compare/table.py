@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from coeffdream.compare.comparison import SIGNIFICANT, Comparison, Contrast, Estimate
-from coeffdream.compare.metrics import DIGITS, TITLES
+from coeffdream.compare.metrics import DIGITS, DRIFT, TITLES
 
-# The columns of the paper's Table 3; DINO alignment is only among the differences.
+# The columns of the paper's Table 3. Drift stands beside them; DINO alignment is only among the differences.
 TABLE3 = ("text_alignment", "concept_alignment", "diversity")
 
 
@@ -59,11 +59,13 @@ def _table3(comparison: Comparison) -> Table:
     table = Table(title_justify="left", pad_edge=False)
     table.add_column(first_column(comparison), overflow="fold")
     table.add_column("# Params (%)", justify="right")
-    for name in TABLE3:
+    drifts = any(DRIFT.name in row.scores for row in comparison.rows)
+    columns = (*TABLE3, DRIFT.name) if drifts else TABLE3
+    for name in columns:
         table.add_column(TITLES[name], justify="right")
     for row in comparison.rows:
         cells = (
-            with_interval(row.scores[name], DIGITS[name]) if name in row.scores else "-" for name in TABLE3
+            with_interval(row.scores[name], DIGITS[name]) if name in row.scores else "-" for name in columns
         )
         table.add_row(row.label, percent(row.percent), *cells)
     return table
@@ -77,7 +79,7 @@ def _differences(contrast: Contrast) -> Table:
         table.add_column(column, justify="right")
     for each in contrast.differences:
         table.add_row(
-            TITLES[each.metric],
+            TITLES[each.metric] + (" (less is better)" if each.metric == DRIFT.name else ""),
             with_interval(each.difference, DIGITS[each.metric] + 1, signed=True),
             f"{100 * each.win_rate:.0f} % of {each.pairs}",
             f"{each.p:.3g}",
