@@ -1,7 +1,7 @@
 """Mixed attention as torch.library operators: forward, backward, their fakes, and autograd between them.
 
-torch.compile keeps each as one node, and selective activation checkpointing can name
-torch.ops.coeffdream.mixed_attention.default to have its output saved. There is no double backward.
+torch.compile keeps each as one node, and selective activation checkpointing can name OPERATOR to have its
+output saved. There is no double backward.
 """
 
 from __future__ import annotations
@@ -110,3 +110,5 @@ def _autograd(ctx: Any, grad_out: Tensor, _grad_lse: Any) -> tuple[Tensor | None
 
 
 forward.register_autograd(_autograd, setup_context=_setup_context)
+
+OPERATOR = torch.ops.coeffdream.mixed_attention.default

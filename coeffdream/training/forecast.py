@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from coeffdream.adapters.install import install, spec_for
-from coeffdream.attention import mixed_attention
+from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.load import meta_unet, quiet
 from coeffdream.config import TrainConfig
@@ -77,15 +77,14 @@ class LiveBytes(TorchDispatchMode):
 
 @contextlib.contextmanager
 def flash_shapes() -> Iterator[None]:
-    """Shapes without values would send scaled_dot_product_attention down the path that keeps whole maps.
-    On a card it keeps what the chunked operator keeps: query, key, value, output, one number a row.
-    (A TorchFunctionMode would do, but it is not in force when checkpointing recomputes.)"""
+    """Shapes without values would send scaled_dot_product_attention down the path that keeps whole maps;
+    a card takes flash attention. (A TorchFunctionMode would do, but it is not in force when checkpointing
+    recomputes.)"""
 
     def attention(
         query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any
     ) -> torch.Tensor:
-        identity = torch.eye(query.shape[1], device=query.device)
-        return mixed_attention(query, key, value, identity, backend="chunked")
+        return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
 
     original = F.scaled_dot_product_attention
     F.scaled_dot_product_attention = attention  # type: ignore[assignment]
@@ -103,7 +102,7 @@ def forecast_memory(base: Base, config: TrainConfig, dtype: torch.dtype) -> Memo
     adapter = install(unet, spec_for(config, unet))
     trained = sum(parameter.nbytes for parameter in adapter.trainable.values())
     if config.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
+        unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
     unet.train()
     batch = config.batch_size * (2 if config.prior else 1)
     side = config.resolution // LATENT_FACTOR

@@ -10,6 +10,7 @@ import torch
 
 from coeffdream.adapters.files import save_adapter
 from coeffdream.adapters.install import Adapter, install, spec_for
+from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.fingerprint import same_weights
@@ -157,7 +158,7 @@ class _Session:
         total = sum(parameter.numel() for parameter in components.unet.parameters())
         adapter = install(components.unet, spec_for(config, components.unet), seed=config.seed)
         if config.gradient_checkpointing:
-            components.unet.enable_gradient_checkpointing()
+            components.unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
         scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         state = TrainingState(adapter, new_optimiser(adapter, config), scaler)
         return cls(

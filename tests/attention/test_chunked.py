@@ -1,20 +1,19 @@
 from __future__ import annotations
 
 import functools
-from contextlib import nullcontext
 
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint
 
 from coeffdream.attention import mixed_attention
-from coeffdream.attention.operator import backward, forward
+from coeffdream.attention.checkpointing import checkpoint_keeping_attention
+from coeffdream.attention.operator import OPERATOR, backward, forward
 
 chunked = functools.partial(mixed_attention, backend="chunked")
 reference = functools.partial(mixed_attention, backend="reference")
-OPERATOR = torch.ops.coeffdream.mixed_attention.default
 
 
 def _assert_same(inputs, grad_out, atol=1e-10, **options):
@@ -185,29 +184,27 @@ def test_no_tensor_grows_with_n_squared(draw, backend, whole_maps):
     assert watch.largest == maps if whole_maps else watch.largest <= 4 << 20
 
 
-@pytest.mark.parametrize(("saving", "forwards"), [(False, 2), (True, 1)])
-def test_checkpointing_can_keep_the_output(draw, saving, forwards):
-    """Selective checkpointing that must save the operator's output does not run the attention twice."""
-
-    def policy(_ctx, op, *_args, **_kwargs):
-        return CheckpointPolicy.MUST_SAVE if op is OPERATOR else CheckpointPolicy.PREFER_RECOMPUTE
-
-    def contexts():
-        return create_selective_checkpoint_contexts(policy) if saving else (nullcontext(), nullcontext())
-
+@pytest.mark.parametrize(
+    ("checkpointed", "forwards"),
+    [(functools.partial(checkpoint, use_reentrant=False), 2), (checkpoint_keeping_attention, 1)],
+)
+def test_checkpointing_can_keep_the_output(draw, checkpointed, forwards):
+    """Plain checkpointing runs the attention twice, ours once, and both give its gradients."""
     inputs, grad_out = draw(queries=9, keys=7, head_dim=4)
     expected = torch.autograd.grad(reference(*(2 * t for t in inputs)), inputs, grad_out)
     with _Watch() as watch:
-        out = checkpoint(
-            lambda *tensors: chunked(*(2 * t for t in tensors)),
-            *inputs,
-            use_reentrant=False,
-            context_fn=contexts,
-        )
+        out = checkpointed(lambda *tensors: chunked(*(2 * t for t in tensors)), *inputs)
         grads = torch.autograd.grad(out, inputs, grad_out)
     assert watch.forwards == forwards
     for mine, theirs in zip(grads, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("heads", "queries", "keys"), [(10, 4097, 77), (2, 65, 4097), (1, 4097, 111)])
+@pytest.mark.parametrize("head_dim", [32, 64, 80, 128])
+def test_long_and_ragged(draw, poisoned, heads, queries, keys, head_dim):
+    """One more than SDXL's 4,096 positions leaves a last chunk of one row, at every head dim that is used."""
+    _assert_same(*draw(batch=1, heads=heads, queries=queries, keys=keys, head_dim=head_dim))
 
 
 @pytest.mark.gpu
