@@ -1,32 +1,62 @@
-"""`coeffdream report`: everything about a run on one page."""
+"""`coeffdream report`: everything about a run, or about a study, on one page."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from coeffdream.cli.terminal import near, say, show_json
+from coeffdream.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from coeffdream.records.study import StudyFolder
 
 
 def command(
-    run: Annotated[
-        str | None, typer.Argument(help="A run's name or folder.", show_default="the latest")
+    path: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PATH]",
+            help="A run's name or folder, or the folder of a study (bench concepts).",
+            show_default="the latest run",
+        ),
     ] = None,
     set_name: Annotated[
-        str | None, typer.Option("--set", help="Which set of pictures.", show_default="the newest benchmark")
+        str | None,
+        typer.Option("--set", help="Which set of a run's pictures.", show_default="the newest benchmark"),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write one HTML page about a run: scores, pictures, loss, coefficients, settings.
+    """Write one HTML page: of a run its scores, pictures, loss, coefficients and settings; of a study its finding.
 
-    Example: coeffdream report
+    Example: coeffdream report study
     """
+    from coeffdream.records.study import StudyFolder
+
+    study = StudyFolder(Path(path or "").resolve())
+    if path is not None and study.record_file.is_file():
+        if set_name is not None:
+            raise ConfigError(
+                f"--set {set_name}: {path} is a study, whose page shows the sets that were scored; "
+                "leave --set out, or name one of its runs"
+            )
+        _of_study(study, as_json)
+        return
     from coeffdream.records.run import find_run
 
-    folder = find_run(run, runs)
+    if (
+        path is not None
+        and study.path.is_dir()
+        and not any((p / path / "run.json").is_file() for p in (Path(), runs))
+    ):
+        raise RunError(
+            f"{path} is neither a run (no run.json in it) nor a study (no study.json); name a run's folder or the "
+            "folder that coeffdream bench concepts --study was given"
+        )
+    folder = find_run(path, runs)
 
     from coeffdream.report.page import write_report
 
@@ -34,4 +64,32 @@ def command(
     if as_json:
         show_json({"run": str(folder.path), "report": str(file), "bytes": file.stat().st_size})
         return
+    say(f"report of {folder.path.name}: {near(file)} ({file.stat().st_size / 1e6:.1f} MB)")
+
+
+def _of_study(folder: StudyFolder, as_json: bool) -> None:
+    from coeffdream.report.study.page import write_study_report
+
+    file, page = write_study_report(folder)
+    headline = page.compared.finding.headline if page.compared else [page.why_not]
+    if as_json:
+        show_json(
+            {
+                "study": str(folder.path),
+                "report": str(file),
+                "bytes": file.stat().st_size,
+                "cells": page.cells,
+                "finished": len(page.finished),
+                "finding": headline,
+                "label": page.label,
+            }
+        )
+        return
+    if page.unfinished:
+        say(
+            f"{len(page.unfinished)} of {page.cells} cells are not finished; the page names them and how to go on"
+        )
+    if page.label:
+        say(page.label)
+    say(" ".join(headline))
     say(f"report of {folder.path.name}: {near(file)} ({file.stat().st_size / 1e6:.1f} MB)")

@@ -18,7 +18,8 @@ from coeffdream.records.run import COEFF_FILE
 class LayerMixing:
     """One layer's alpha' [H, H] (Eq. 11), in numbers.
 
-    `norm`: Frobenius norm of alpha' - I, how far the layer moved from the untouched model.
+    `norm`: Frobenius norm of alpha' - I, how far the layer moved from the untouched model; `off_diagonal`:
+    the same without the diagonal, how much its heads mix.
     `negative`: share of negative entries of alpha', which no softmax map could hold.
     `pairs`: the strongest off-diagonal entries, (head, mixed-in head, weight).
     """
@@ -26,6 +27,7 @@ class LayerMixing:
     path: str
     heads: int
     norm: float
+    off_diagonal: float
     low: float
     high: float
     negative: float
@@ -71,6 +73,7 @@ def describe(path: str, mixing: np.ndarray, top: int = 2) -> LayerMixing:
         path=path,
         heads=heads,
         norm=float(np.linalg.norm(mixing - np.eye(heads))),
+        off_diagonal=float(np.linalg.norm(off_diagonal)),
         low=float(mixing.min()),
         high=float(mixing.max()),
         negative=float((mixing < 0).mean()),

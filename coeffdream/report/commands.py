@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from pathlib import Path
 from typing import Any
 
 from coeffdream.config import PRESETS, TrainConfig, flag_of
+from coeffdream.data.shipped import concept_folder
 from coeffdream.records.images import SetRecord
 from coeffdream.records.run import RunRecord
 from coeffdream.records.scores import ScoresRecord
+from coeffdream.records.study import Study
 
 # Where the results go and on what: no part of what is learned.
 _ELSEWHERE = ("runs", "name", "device")
@@ -95,6 +98,26 @@ def eval_command(record: RunRecord, made: SetRecord, scores: ScoresRecord | None
     if scores and scores.score_text != "class":
         words += ["--score-text", scores.score_text]
     return shlex.join(words)
+
+
+def study_command(study: Study, folder: Path) -> str:
+    """The `coeffdream bench concepts` line that makes this study, or goes on with it."""
+    words = ["coeffdream", "bench", "concepts", *(_shipped_name(concept) for concept in study.concepts)]
+    words += ["--base", study.base, "--methods", ",".join(study.methods), "--seeds", str(study.seeds)]
+    if study.steps is not None:
+        words += ["--steps", str(study.steps)]
+    words += ["--images-per-prompt", str(study.images_per_prompt)]
+    if study.sampling_steps is not None:
+        words += ["--sampling-steps", str(study.sampling_steps)]
+    if study.device != "auto":
+        words += ["--device", study.device]
+    return shlex.join([*words, "--study", str(folder)])
+
+
+def _shipped_name(concept: str) -> str:
+    """A concept that comes with coeffdream by its name, any other by its folder."""
+    path = Path(concept)
+    return path.name if concept_folder(path.name).resolve() == path else concept
 
 
 def report_command(record: RunRecord, made: SetRecord | None) -> str:

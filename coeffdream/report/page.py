@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a run."""
+"""One self-contained HTML page about a run, and what it shares with the page about a study."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -16,7 +17,7 @@ from coeffdream.records.environment import now
 from coeffdream.records.files import write_text
 from coeffdream.records.run import RunFolder
 from coeffdream.report.gather import gather
-from coeffdream.report.readings import cards, readings, table
+from coeffdream.report.readings import INTERVALS, cards, intervals, readings, table
 
 FILE = "report.html"
 
@@ -30,23 +31,34 @@ def write_report(run: RunFolder, set_name: str | None = None) -> Path:
     RunError for a set that is not there and for records that are damaged.
     """
     page = gather(run, set_name)
-    style, script = _asset("report.css"), _asset("report.js")
-    headings, rows = table(page.scores) if page.scores else ([], [])
-    html = _environment().get_template("report.html").render(
+    scores = page.scores
+    estimates = intervals(scores) if scores else {}
+    headings, rows = table(scores, estimates) if scores else ([], [])
+    return render(
+        "report.html",
+        run.path / FILE,
         page=page,
         run=page.run,
-        cards=cards(page.scores) if page.scores else [],
-        readings=readings(page.scores) if page.scores else [],
+        cards=cards(scores, estimates) if scores else [],
+        readings=readings(scores) if scores else [],
         headings=headings,
         rows=rows,
-        style=Markup(style),
+        how_intervals=INTERVALS if any(each.low is not None for each in estimates.values()) else "",
+    )
+
+
+def render(template: str, file: Path, **values: Any) -> Path:
+    """Fill a template with these values and the style and script that all pages share; write it to `file`."""
+    script = _asset("report.js")
+    html = _environment().get_template(template).render(
+        **values,
+        style=Markup(_asset("report.css")),
         script=Markup(script),
         # Only this very script may run, and nothing may be fetched, whatever a prompt holds.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         written=now()[:16].replace("T", " "),
         version=__version__,
     )  # fmt: skip
-    file = run.path / FILE
     write_text(file, html)
     return file
 

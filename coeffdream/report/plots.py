@@ -20,7 +20,7 @@ ADDS, TAKES = (214, 90, 40), (60, 124, 200)  # readable on white and on black, a
 
 @dataclass(frozen=True)
 class LossCurve:
-    """SVG path data on a WIDTH x HEIGHT field, and axis labels as (text, percent from left or bottom)."""
+    """SVG path data on a WIDTH x HEIGHT field; labels at both ends of x, and of y as (text, percent from below)."""
 
     points: str
     mean: str
@@ -28,7 +28,7 @@ class LossCurve:
     window: int
     last: float
     steps: int
-    x_labels: list[tuple[str, float]]
+    x_labels: list[str]
     y_labels: list[tuple[str, float]]
 
 
@@ -59,7 +59,7 @@ def loss_curve(rows: Sequence[dict[str, Any]]) -> LossCurve | None:
         window=window,
         last=float(means[-1]),
         steps=int(last),
-        x_labels=[(f"{int(step):,}", 100 * (step - first) / (last - first)) for step in (first, last)],
+        x_labels=[f"{int(step):,}" for step in (first, last)],
         y_labels=[(f"{tick:g}", 100 * tick / top) for tick in ticks],
     )
 

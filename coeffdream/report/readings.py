@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from coeffdream.compare.comparison import RESAMPLES, Estimate, estimates_of
+from coeffdream.errors import ScoreError
 from coeffdream.records.scores import ScoresRecord, Summary
+
+INTERVALS = (
+    f"[In brackets] the 95 % interval. Text, concept and DINO alignment: prompts, the pictures of each and the photos "
+    f"drawn anew {RESAMPLES:,} times (studentised bootstrap). Diversity: delete-one-prompt jackknife, because pictures "
+    "drawn twice would bias it. They speak of this adapter, these photos and prompts like these, not of other concepts."
+)
+
+
+def intervals(scores: ScoresRecord) -> dict[str, Estimate]:
+    """The set's scores with their intervals, as `compare` prints them; none for a set that is not whole."""
+    try:
+        return estimates_of(scores)
+    except ScoreError:
+        return {}
+
+
+def bounds(estimate: Estimate | None, digits: int) -> str:
+    """ "[0.320, 0.342]", or nothing."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
+    return f"[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
 @dataclass(frozen=True)
@@ -23,6 +47,7 @@ class Card:
 
     name: str
     value: str
+    interval: str
     question: str
     how: str
     marks: list[Mark]
@@ -69,7 +94,7 @@ TABLE = (
 )
 
 
-def cards(scores: ScoresRecord) -> list[Card]:
+def cards(scores: ScoresRecord, estimates: Mapping[str, Estimate]) -> list[Card]:
     made = []
     for field, name, digits, question, how in CARDS:
         value = getattr(scores.overall, field)
@@ -92,7 +117,15 @@ def cards(scores: ScoresRecord) -> list[Card]:
                     sign = "+" if value >= other else "−"
                     beside.append(f"{sign}{abs(value - other):.{digits}f} against the untouched base")
         made.append(
-            Card(name, f"{value:.{digits}f}", question, how, _marks(values, digits), "; ".join(beside))
+            Card(
+                name,
+                f"{value:.{digits}f}",
+                bounds(estimates.get(field), digits),
+                question,
+                how,
+                _marks(values, digits),
+                "; ".join(beside),
+            )
         )
     return made
 
@@ -111,7 +144,9 @@ def _marks(values: dict[str, float], digits: int) -> list[Mark]:
     ]
 
 
-def table(scores: ScoresRecord) -> tuple[list[str], list[tuple[str, list[str]]]]:
+def table(
+    scores: ScoresRecord, estimates: Mapping[str, Estimate]
+) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Column headings with their n, and one row for each metric that was measured."""
     columns: list[tuple[str, Summary]] = [("this run", scores.overall)]
     columns += [("untouched base", scores.floor)] if scores.floor else []
@@ -120,7 +155,9 @@ def table(scores: ScoresRecord) -> tuple[list[str], list[tuple[str, list[str]]]]
     for field, name, digits in TABLE:
         values = [getattr(summary, field) for _, summary in columns]
         if values[0] is not None:
-            rows.append((name, ["–" if value is None else f"{value:.{digits}f}" for value in values]))
+            shown = ["–" if value is None else f"{value:.{digits}f}" for value in values]
+            shown[0] = f"{shown[0]} {bounds(estimates.get(field), digits)}".strip()
+            rows.append((name, shown))
     return [f"{name}, n = {summary.n}" for name, summary in columns], rows
 
 

@@ -14,7 +14,10 @@ from coeffdream.report.thumbnails import Thumbnail
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture of the page. `link` and `base` (the untouched base's, same prompt and seed) are relative."""
+    """One picture of the page. `link` and `base` (the untouched base's, same prompt and seed) are relative.
+
+    `name`: who drew it, where several draw the same.
+    """
 
     thumbnail: Thumbnail | None
     link: str
@@ -22,6 +25,7 @@ class Shot:
     caption: str
     note: str = ""
     base: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)

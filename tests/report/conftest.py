@@ -1,10 +1,17 @@
-"""Runs as the stages leave them on disk, written from records alone: no model, no torch."""
+"""Runs as the stages leave them on disk, written from records alone, and a real browser to read their pages."""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
+import json
 import math
+import os
+import select
+import shutil
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +31,9 @@ from coeffdream.records.scores import (
     Summary,
     write_scores,
 )
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PATIENCE = 120  # seconds for an answer: a busy machine starts a browser slowly
 
 TEMPLATES = (
     "a <V> CLASS in the snow",
@@ -212,3 +222,143 @@ def whole_run(builder) -> RunFolder:
     builder.trained().logged().mixed().sampled(0, 30, 60)
     builder.drawn("benchmark-base", adapter=False).drawn().scored()
     return builder.folder
+
+
+class Browser:
+    """One tab of a headless Chromium. `events` keeps what it reported without being asked."""
+
+    def __init__(self, profile: Path) -> None:
+        to_browser, self._write = os.pipe()
+        self._read, from_browser = os.pipe()
+
+        def at_3_and_4() -> None:  # where --remote-debugging-pipe listens and answers
+            os.dup2(to_browser, 100)
+            os.dup2(from_browser, 101)
+            os.dup2(100, 3)
+            os.dup2(101, 4)
+
+        self._process = subprocess.Popen(
+            [
+                str(CHROMIUM),
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--disable-dev-shm-usage",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--remote-debugging-pipe",
+                f"--user-data-dir={profile}",
+            ],
+            pass_fds=(3, 4),
+            preexec_fn=at_3_and_4,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(to_browser)
+        os.close(from_browser)
+        self._buffer = b""
+        self._last = 0
+        self._session: str | None = None
+        self.events: list[dict] = []
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.ask(f"{domain}.enable")
+
+    def ask(self, method: str, **parameters):
+        self._last += 1
+        message = {"id": self._last, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._next(PATIENCE)
+            if answer.get("id") == self._last:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self.events.append(answer)
+
+    def _next(self, patience: float) -> dict:
+        end = time.monotonic() + patience
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._read], [], [], max(0, end - time.monotonic()))
+            assert ready, "Chromium does not answer"
+            part = os.read(self._read, 1 << 20)
+            assert part, "Chromium ended"
+            self._buffer += part
+        first, self._buffer = self._buffer.split(b"\0", 1)
+        return json.loads(first)
+
+    def open(self, file: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.ask("Emulation.setEmulatedMedia", features=scheme)
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.events.clear()
+        self.ask("Page.navigate", url=file.as_uri())
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._next(PATIENCE))
+
+    def value(self, expression: str):
+        answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def press(self, key: str) -> None:
+        code = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}[key]
+        text = {"text": "\r"} if key == "Enter" else {}
+        named = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self.ask("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **named, **text)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", **named)
+
+    def type(self, text: str) -> None:
+        self.ask("Input.insertText", text=text)
+
+    def screenshot(self, file: Path, *, whole: bool = False, quality: int = 80) -> None:
+        shot = self.ask("Page.captureScreenshot", format="jpeg", quality=quality, captureBeyondViewport=whole)
+        file.write_bytes(base64.b64decode(shot["data"]))
+
+    def complaints(self) -> list[str]:
+        """Exceptions, errors on the console, and whatever Chromium logs as an error or a refused action."""
+        found = []
+        for event in self.events:
+            parameters = event.get("params", {})
+            if event["method"] == "Runtime.exceptionThrown":
+                found.append(str(parameters["exceptionDetails"]))
+            if event["method"] == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning"):
+                found.append(str(parameters["args"]))
+            if event["method"] == "Log.entryAdded" and parameters["entry"]["level"] in ("error", "warning"):
+                found.append(parameters["entry"]["text"])
+        return found
+
+    def requests(self) -> set[str]:
+        """Schemes of everything that was asked for."""
+        return {
+            event["params"]["request"]["url"].split(":")[0]
+            for event in self.events
+            if event["method"] == "Network.requestWillBeSent"
+        }
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._write)
+        os.close(self._read)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A real browser, one for all tests; without one the tests that need it are skipped."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()

@@ -1,53 +1,74 @@
 "use strict";
-// Filter by prompt.
+// Filter by words of the prompt, and on a study's page by concept.
 const box = document.getElementById("filter");
 if (box) {
   const rows = [...document.querySelectorAll(".prompt")];
+  const concepts = [...document.querySelectorAll(".concept")];
   const count = document.getElementById("count");
   const apply = () => {
     const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const chosen = box.form.querySelector("[name=concept]:checked")?.value ?? "";
     let shown = 0;
     for (const row of rows) {
-      row.hidden = !words.every((word) => row.dataset.prompt.toLowerCase().includes(word));
+      const here = !chosen || row.closest(".concept").dataset.concept === chosen;
+      row.hidden = !here || !words.every((word) => row.dataset.prompt.toLowerCase().includes(word));
       shown += !row.hidden;
     }
-    count.textContent = words.length ? `${shown} of ${rows.length} prompts` : `${rows.length} prompts`;
+    for (const concept of concepts) concept.hidden = !concept.querySelector(".prompt:not([hidden])");
+    count.textContent = words.length || chosen ? `${shown} of ${rows.length} prompts` : `${rows.length} prompts`;
     document.getElementById("nothing").hidden = shown > 0;
   };
   box.form.addEventListener("submit", (event) => event.preventDefault());
-  box.addEventListener("input", apply);
+  box.form.addEventListener("input", apply);
   apply();
 }
 
-// Zoom: a picture large, the others of its group by arrow keys.
+// Zoom: a picture large, or a strip of pictures that belong together; the others of its group by arrow keys.
 const zoom = document.getElementById("zoom");
-const large = document.getElementById("large");
-const beside = document.getElementById("beside");
+const stage = zoom.querySelector(".stage");
 let group = [];
 let at = 0;
 let opener = null;
 
-function load(image, shot, address) {
-  const small = shot.querySelector("img").src;
+function figure(shot, address, words, alt) {
+  const made = document.createElement("figure");
+  const image = document.createElement("img");
+  const small = shot.querySelector("img");
   // A report that was moved away from its run still has the thumbnails.
-  image.onerror = () => { image.onerror = null; image.src = small; };
-  image.src = address || small;
-  image.alt = shot.querySelector("img").alt;
+  image.onerror = () => { image.onerror = null; image.src = small.src; };
+  image.alt = alt;
+  image.src = address || small.src;
+  made.append(image);
+  if (words.length) {
+    const caption = document.createElement("figcaption");
+    const name = document.createElement("b");
+    name.textContent = words[0];
+    caption.append(name, ...words.slice(1).map((word) => ` ${word}`));
+    made.append(caption);
+  }
+  return made;
+}
+
+function figures(shot, inStrip) {
+  const { base, name, note } = shot.dataset;
+  const alt = shot.querySelector("img").alt;
+  const words = inStrip ? [name, note] : base ? ["this run"] : [];
+  const own = figure(shot, shot.getAttribute("href"), words, alt);
+  const under = base && figure(shot, base, ["untouched base", "same seed"], `${alt}, drawn by the untouched base`);
+  return under ? [own, under] : [own];
 }
 
 function show(position) {
   at = (position + group.length) % group.length;
-  const shot = group[at];
-  zoom.classList.toggle("wide", shot.dataset.wide !== undefined);
-  load(large, shot, shot.getAttribute("href"));
-  document.getElementById("pair").hidden = !shot.dataset.base;
-  document.getElementById("own").hidden = !shot.dataset.base;
-  if (shot.dataset.base) {
-    load(beside, shot, shot.dataset.base);
-    beside.alt = `${beside.alt}, drawn by the untouched base`;
-  }
-  document.getElementById("caption").textContent = shot.dataset.caption;
-  document.getElementById("note").textContent = shot.dataset.note;
+  const step = group[at];
+  const inStrip = step.matches(".strip");
+  const shots = inStrip ? [...step.querySelectorAll(".shot")] : [step];
+  zoom.classList.toggle("wide", step.dataset.wide !== undefined);
+  zoom.classList.toggle("many", inStrip);
+  stage.replaceChildren(...shots.flatMap((shot) => figures(shot, inStrip)));
+  stage.scrollTop = 0;
+  document.getElementById("caption").textContent = step.dataset.caption;
+  document.getElementById("note").textContent = step.dataset.note;
   document.getElementById("place").textContent = `${at + 1} of ${group.length}`;
 }
 
@@ -56,8 +77,10 @@ document.addEventListener("click", (event) => {
   if (!shot || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   opener = shot;
-  group = [...shot.closest(".group").querySelectorAll(".shot")].filter((each) => each.offsetParent !== null);
-  show(group.indexOf(shot));
+  const strip = shot.closest(".strip");
+  const all = shot.closest(".group").querySelectorAll(strip ? ".strip" : ".shot");
+  group = [...all].filter((each) => each.offsetParent !== null);
+  show(group.indexOf(strip ?? shot));
   zoom.showModal();
 });
 zoom.addEventListener("click", (event) => {
@@ -73,7 +96,6 @@ zoom.addEventListener("keydown", (event) => {
 });
 zoom.addEventListener("close", () => {
   if (zoom.open) return; // the event comes late: another picture may have been opened since
-  large.removeAttribute("src");
-  beside.removeAttribute("src");
+  stage.replaceChildren();
   if (opener) opener.focus();
 });

@@ -1,0 +1,85 @@
+"""The photos a run learned from, and the sample pictures it drew on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from coeffdream.errors import RunError
+from coeffdream.records.files import sha256_of_file
+from coeffdream.records.run import RunFolder, RunRecord
+from coeffdream.report.thumbnails import thumbnails
+from coeffdream.report.view import Shot
+
+PHOTO_LIMIT, SAMPLE_LIMIT = 12, 6
+SAMPLES = {"side": 1200, "budget": 700_000}
+
+
+def photos(
+    record: RunRecord, *, limit: int = PHOTO_LIMIT, side: int = 480, budget: int = 700_000
+) -> tuple[list[Shot], str]:
+    """The concept's photos where the run found them, and a word on those that are no longer as they were."""
+    if not record.concept:
+        return [], ""
+    folder, listed = _concept(record)
+    paths = {image["file"]: folder / Path(image["file"]).name for image in listed}
+    gone = [file for file, path in paths.items() if not path.is_file()]
+    changed = [
+        image["file"]
+        for image in listed
+        if image["file"] not in gone and sha256_of_file(paths[image["file"]]) != image["sha256"]
+    ]
+    there = [image for image in listed if image["file"] not in (*gone, *changed)]
+    shots = [
+        Shot(
+            small,
+            "",
+            f"photo {image['file']} of the {record.class_noun} to learn",
+            image["caption"],
+            f"{image['file']} · {image['width']} × {image['height']} pixels",
+        )
+        for image, small in zip(
+            there[:limit],
+            thumbnails([paths[image["file"]] for image in there[:limit]], side=side, budget=budget),
+            strict=True,
+        )
+    ]
+    words = []
+    if gone:
+        words.append(f"{len(gone)} of {len(listed)} photos are no longer in {folder}.")
+    if changed:
+        words.append(f"Changed since the training, so not shown: {', '.join(changed)}.")
+    if len(there) > limit:
+        words.append(f"The first {limit} of {len(there)}.")
+    return shots, " ".join(words)
+
+
+def _concept(record: RunRecord) -> tuple[Path, list[dict[str, Any]]]:
+    """The concept's folder and what was recorded of each photo."""
+    concept = record.concept or {}
+    listed = concept.get("images")
+    needed = {"file", "sha256", "caption", "width", "height"}
+    if not (
+        isinstance(concept.get("folder"), str)
+        and isinstance(listed, list)
+        and all(isinstance(image, dict) and needed <= image.keys() for image in listed)
+    ):
+        raise RunError(
+            f"the run.json of {record.name} does not say which photos were learned; restore that file"
+        )
+    return Path(concept["folder"]), listed
+
+
+def samples(run: RunFolder) -> list[Shot]:
+    """Pictures drawn while training: the first, the last, and some between."""
+    files = sorted(run.samples.glob("step_*.png"))
+    if len(files) > SAMPLE_LIMIT:
+        last = len(files) - 1
+        files = [files[round(index * last / (SAMPLE_LIMIT - 1))] for index in range(SAMPLE_LIMIT)]
+    shots = []
+    for file, small in zip(files, thumbnails(files, **SAMPLES), strict=True):
+        number = file.stem.removeprefix("step_")
+        step = f"step {int(number):,}" if number.isdigit() else file.stem
+        shots.append(Shot(small, quote(f"samples/{file.name}"), f"sample pictures at {step}", step))
+    return shots

@@ -1,0 +1,109 @@
+"""The pictures of a set as the page shows them: prompt by prompt, and the best and worst of each metric."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+from coeffdream.errors import RunError
+from coeffdream.records.images import ImageRecord, SetFolder
+from coeffdream.records.scores import ImageScore, ScoresRecord
+from coeffdream.report.thumbnails import thumbnails
+from coeffdream.report.view import Cases, PromptRow, Shot
+
+# Longer side in pixels and bytes of all together: with the best and worst cases, which stand in the page
+# twice, a page of 100 pictures stays under 10 MB even when they are noise.
+PICTURES = {"side": 320, "budget": 4_000_000}
+CASES = 4  # pictures at each end of a metric
+
+
+def link(folder: SetFolder, image: ImageRecord) -> str:
+    """Where a picture lies, seen from its run's folder. Raises RunError for one outside the set."""
+    if Path(image.file).name != image.file:
+        raise RunError(
+            f"{folder.manifest} names a file outside its folder ({image.file!r}); draw the set again"
+        )
+    return quote(f"images/{folder.path.name}/{image.file}")
+
+
+def shots_of(
+    folder: SetFolder,
+    images: list[ImageRecord],
+    scores: ScoresRecord | None,
+    bases: dict[tuple[int, int, int], str],
+) -> dict[str, Shot]:
+    """Every picture of the set, by file."""
+    links = [link(folder, image) for image in images]
+    small = thumbnails([folder.path / image.file for image in images], **PICTURES)
+    scored = {row.file: row for row in scores.per_image} if scores else {}
+    return {
+        image.file: Shot(
+            made,
+            link,
+            f"{image.prompt}: picture {image.image_index + 1}, seed {image.seed}",
+            image.prompt,
+            " · ".join([f"seed {image.seed}", *figures(scored.get(image.file))]),
+            bases.get((image.prompt_index, image.image_index, image.seed), ""),
+        )
+        for image, made, link in zip(images, small, links, strict=True)
+    }
+
+
+def figures(score: ImageScore | None) -> list[str]:
+    """One picture's scores in words."""
+    if score is None:
+        return []
+    named = (
+        ("text", score.text_alignment),
+        ("concept", score.concept_alignment),
+        ("DINO", score.dino_alignment),
+        ("nearest photo", score.nearest),
+    )
+    return [f"{name} {value:.3f}" for name, value in named if value is not None]
+
+
+def rows_of(
+    images: list[ImageRecord], shots: dict[str, Shot], scores: ScoresRecord | None
+) -> list[PromptRow]:
+    """The pictures of each prompt."""
+    scored = {row.prompt_index: row for row in scores.per_prompt} if scores else {}
+    rows: dict[int, PromptRow] = {}
+    for image in images:
+        index = image.prompt_index
+        rows.setdefault(index, PromptRow(index, image.prompt, [], scored.get(index))).shots.append(
+            shots[image.file]
+        )
+    return [rows[index] for index in sorted(rows)]
+
+
+def cases_of(rows: list[PromptRow], shots: dict[str, Shot], scores: ScoresRecord | None) -> list[Cases]:
+    """By each metric; none for a set so small that best and worst would be the same pictures."""
+    if scores is None:
+        return []
+    found = []
+    for metric, name in (
+        ("Text alignment", "text_alignment"),
+        ("Concept alignment", "concept_alignment"),
+        ("DINO alignment", "dino_alignment"),
+    ):
+        ranked = sorted(
+            (value, row.file)
+            for row in scores.per_image
+            if (value := getattr(row, name)) is not None and row.file in shots
+        )
+        if len(ranked) >= 2 * CASES:
+            ends = ranked[: -CASES - 1 : -1], ranked[:CASES]
+            found.append(
+                Cases(metric, *([(f"{value:.3f}", shots[file]) for value, file in end] for end in ends))
+            )
+    diverse = sorted(
+        (row for row in rows if row.score and row.score.diversity is not None),
+        key=lambda row: row.score.diversity,  # type: ignore[union-attr, arg-type, return-value]
+    )
+    if len(diverse) >= 2:
+        most, least = diverse[-1], diverse[0]
+        found.append(Cases("Diversity within a prompt", *(
+            [(f"{row.score.diversity:.2f}", shot) for shot in row.shots[:CASES]]  # type: ignore[union-attr]
+            for row in (most, least)
+        )))  # fmt: skip
+    return found
