@@ -20,7 +20,7 @@ from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.errors import AdapterError, ConfigError, RunError
 from coeffdream.generation.plan import ImageJob, plan_images, slug
 from coeffdream.generation.request import GIVEN, GenerateRequest
-from coeffdream.generation.sets import intact, open_set, shared
+from coeffdream.generation.sets import drawn_beside, intact, place_of, take_over
 from coeffdream.generation.sheet import contact_sheet
 from coeffdream.progress import Progress
 from coeffdream.records.environment import now
@@ -152,18 +152,23 @@ class _Studio:
     def draw_set(self, name: str, *, with_grid: bool) -> Generated:
         """Complete one set. The manifest is true after every batch."""
         plan = self._plan(name)
-        if not self.run.record_file.exists():
-            self.run.write(self.record)
-        folder = open_set(self.run, plan)
+        folder = place_of(self.run, plan)
         there = intact(folder, self.jobs)
         already = len(there)
         missing = [job for job in self.jobs if job.index not in there]
-        if missing and not self.adapted:
-            there |= shared(self.run, folder, missing)
-            missing = [job for job in missing if job.index not in there]
+        beside = {} if self.adapted or not missing else drawn_beside(self.run, plan, missing)
+        taken = [job for job in missing if job.index in beside]
+        missing = [job for job in missing if job.index not in beside]
+        self._encode(missing)  # raises for a prompt that cannot be drawn, before anything is written
+        if not self.run.record_file.exists():
+            self.run.write(self.record)
+        if not folder.set_file.exists():
+            folder.write_set(dataclasses.replace(plan, name=folder.path.name))
+        for job in taken:
+            take_over(beside[job.index], folder.path / job.file)
+            there[job.index] = _made(folder, job)
+        if taken:
             folder.write_images([there[index] for index in sorted(there)])
-        taken = len(there) - already
-        self._encode(missing)
         self.progress("drawing", len(there), len(self.jobs), "")
         for first in range(0, len(missing), self.batch_size):
             batch = missing[first : first + self.batch_size]
@@ -171,15 +176,13 @@ class _Studio:
             for job, image in zip(batch, drawn, strict=True):
                 with replacing(folder.path / job.file) as temporary:
                     image.save(temporary, "PNG")
-                there[job.index] = ImageRecord(
-                    **dataclasses.asdict(job), sha256=sha256_of_file(folder.path / job.file)
-                )
+                there[job.index] = _made(folder, job)
             folder.write_images([there[index] for index in sorted(there)])
             self.progress("drawing", len(there), len(self.jobs), batch[-1].prompt)
         images = [there[index] for index in sorted(there)]
         if with_grid and (already < len(images) or not folder.contact_sheet.exists()):
             contact_sheet(folder.path, images, folder.contact_sheet, self._title(plan))
-        return Generated(folder, images, already, taken)
+        return Generated(folder, images, already, len(taken))
 
     def _plan(self, name: str) -> SetRecord:
         request = self.request
@@ -222,6 +225,10 @@ class _Studio:
         who = f"{self.record.method}, {self.record.config.get('steps', 0)} steps"
         by = who if self.adapted else "untouched base"
         return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings['base']['name']}"
+
+
+def _made(folder: SetFolder, job: ImageJob) -> ImageRecord:
+    return ImageRecord(**dataclasses.asdict(job), sha256=sha256_of_file(folder.path / job.file))
 
 
 def _check_trained(run: RunFolder, record: RunRecord) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
@@ -17,15 +16,17 @@ from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
 from coeffdream.records.run import LATEST, RunFolder
 
 
-def open_set(run: RunFolder, plan: SetRecord) -> SetFolder:
-    """The folder of this very set if it was begun before, else a new one; other sets are never touched."""
+def place_of(run: RunFolder, plan: SetRecord) -> SetFolder:
+    """The folder of this very set if it was begun before, else a free one, without set.json yet.
+
+    Nothing is written, and no other set's folder is ever given.
+    """
     for number in range(1, 1000):
         name = plan.name if number == 1 else f"{plan.name}-{number}"
         folder = SetFolder(run.images / name)
         if not folder.set_file.exists():
             if folder.path.exists() and any(folder.path.iterdir()):
                 continue
-            folder.write_set(dataclasses.replace(plan, name=name))
             return folder
         if _same_pictures(folder.read_set(), plan):
             return folder
@@ -49,29 +50,27 @@ def intact(folder: SetFolder, jobs: Sequence[ImageJob]) -> dict[int, ImageRecord
     }
 
 
-def shared(run: RunFolder, folder: SetFolder, jobs: Sequence[ImageJob]) -> dict[int, ImageRecord]:
-    """Pictures of `jobs` that the untouched base drew for a run beside this one, linked into `folder`; by index.
+def drawn_beside(run: RunFolder, plan: SetRecord, jobs: Sequence[ImageJob]) -> dict[int, Path]:
+    """Pictures of `jobs` that the untouched base drew for a run beside this one, by index.
 
     What the base draws depends on neither method nor training, so a picture is taken over where all
     settings of its set (base, steps, guidance, size, ...), the text that the encoders read and the seed
     are those of the job, and the file is as its manifest says.
     """
     wanted = {(job.text, job.seed): job for job in jobs}
-    settings = folder.read_set().settings
-    taken: dict[int, ImageRecord] = {}
+    found: dict[int, Path] = {}
     for file in sorted(run.path.parent.glob("*/images/*/set.json")):
         other = SetFolder(file.parent)
-        if file.parents[2].name in (run.path.name, LATEST) or len(taken) == len(jobs):
+        if file.parents[2].name in (run.path.name, LATEST) or len(found) == len(jobs):
             continue
         with contextlib.suppress(RunError):  # a damaged neighbour has nothing to give
-            if other.read_set().settings != settings:
+            if other.read_set().settings != plan.settings:
                 continue
             for image in other.read_images():
                 job = wanted.get((image.text, image.seed))
-                if job is not None and job.index not in taken and _unaltered(other, image):
-                    _link(other.path / image.file, folder.path / job.file)
-                    taken[job.index] = ImageRecord(**dataclasses.asdict(job), sha256=image.sha256)
-    return taken
+                if job is not None and job.index not in found and _unaltered(other, image):
+                    found[job.index] = other.path / image.file
+    return found
 
 
 def _unaltered(folder: SetFolder, image: ImageRecord) -> bool:
@@ -79,7 +78,7 @@ def _unaltered(folder: SetFolder, image: ImageRecord) -> bool:
     return path.is_file() and sha256_of_file(path) == image.sha256
 
 
-def _link(source: Path, target: Path) -> None:
+def take_over(source: Path, target: Path) -> None:
     """One file under two names where the disk can do that: a study shares gigabytes of them."""
     with replacing(target) as temporary:
         temporary.unlink(missing_ok=True)
