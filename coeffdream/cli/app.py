@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from coeffdream import __version__
-from coeffdream.cli import bench, compare, doctor, evaluate, generate, inspect, params, report, train
+from coeffdream.cli import (
+    bench,
+    bench_attention,
+    compare,
+    doctor,
+    evaluate,
+    generate,
+    inspect,
+    params,
+    report,
+    train,
+)
 from coeffdream.errors import CoeffdreamError
 
 DEBUG = "--debug"
@@ -53,6 +64,7 @@ app.command("params")(params.command)
 app.command("inspect")(inspect.command)
 app.command("report")(report.command)
 app.command("doctor")(doctor.command)
+bench.app.command("attention")(bench_attention.attention)
 app.add_typer(bench.app, name="bench")
 
 
