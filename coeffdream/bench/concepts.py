@@ -1,25 +1,26 @@
 """The study behind the paper's Table 3: concepts x methods x training seeds, each cell trained, drawn and scored.
 
-A cell is a run folder in the study's runs/. Its three stages are three processes of the command line,
-so a cell is made exactly as a person would make it, and a study that was stopped goes on: a cell with
-scores is never run again, one that was cut short is resumed.
+A cell is a run folder in the study's runs/. Its stages are commands, each in a process of its own, so a
+cell is made exactly as a person would make it, and a study that was stopped goes on: a cell with scores
+is never run again, one that was cut short is resumed. What the untouched base draws depends on neither
+method nor training seed: `generate` takes it over from a cell that has it already.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
 from coeffdream.errors import ConfigError, RunError, together
 from coeffdream.progress import Progress
 from coeffdream.records.files import read_json
 from coeffdream.records.study import Cell, Study, StudyFolder
+
+# Runs `coeffdream ARGUMENTS`, prints into a log, uses so many threads; returns the exit status.
+Perform = Callable[[list[str], Path, "int | None"], int]
 
 
 def open_study(folder: Path, study: Study) -> list[Cell]:
@@ -41,14 +42,16 @@ def open_study(folder: Path, study: Study) -> list[Cell]:
     return [cell for cell in study.cells if not kept.run(cell).scores.is_file()]
 
 
-def run_cells(folder: Path, study: Study, cells: Sequence[Cell], jobs: int, progress: Progress) -> None:
+def run_cells(
+    folder: Path, study: Study, cells: Sequence[Cell], jobs: int, perform: Perform, progress: Progress
+) -> None:
     """Run `cells`, `jobs` at a time. Raises RunError at the end that names every cell that failed."""
     total = len(study.cells)
     done = total - len(cells)
     progress("study", done, total, "")
     failures: list[str] = []
     with ThreadPoolExecutor(jobs) as pool:
-        running = {pool.submit(_run_cell, folder, study, cell, jobs): cell for cell in cells}
+        running = {pool.submit(_run_cell, folder, study, cell, jobs, perform): cell for cell in cells}
         try:
             for finished in as_completed(running):
                 done += 1
@@ -87,29 +90,28 @@ def stages(folder: Path, study: Study, cell: Cell) -> list[list[str]]:
             study.device,
         ]
         train += ["--steps", str(study.steps)] if study.steps is not None else []
-    generate = ["generate", *runs, "--run", cell.name, "--images-per-prompt", str(study.images_per_prompt)]
-    generate += ["--device", study.device]
-    generate += ["--steps", str(study.sampling_steps)] if study.sampling_steps is not None else []
+    sampling = ["--device", study.device]
+    sampling += ["--steps", str(study.sampling_steps)] if study.sampling_steps is not None else []
+    generate = ["generate", *runs, "--run", cell.name, *sampling]
+    benchmark = [*generate, "--images-per-prompt", str(study.images_per_prompt)]
+    floor = [*benchmark, "--no-adapter", "--no-grid"]
+    unrelated = [*generate, "--unrelated", "--no-grid"]
     trained = run.record_file.is_file() and run.read().status == "complete"
     evaluate = ["eval", *runs, "--run", cell.name, "--device", study.device]
-    return [*([] if trained else [train]), generate, evaluate]
+    return [*([] if trained else [train]), benchmark, floor, unrelated, evaluate]
 
 
-def _run_cell(folder: Path, study: Study, cell: Cell, jobs: int) -> str | None:
+def _run_cell(folder: Path, study: Study, cell: Cell, jobs: int, perform: Perform) -> str | None:
     """What went wrong, or None. Everything the stages print goes to the cell's log."""
     log = StudyFolder(folder).log(cell)
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment: dict[str, Any] = dict(os.environ)
-    if jobs > 1:
-        # Each with its share of the cores: more threads than cores wait for one another.
-        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+    # Each with its share of the cores: more threads than cores wait for one another.
+    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
     for arguments in stages(folder, study, cell):
-        with log.open("ab") as stream:
-            stream.write(f"$ coeffdream {' '.join(arguments)}\n".encode())
-            stream.flush()
-            command = [sys.executable, "-m", "coeffdream", *arguments]
-            ended = subprocess.run(command, stdout=stream, stderr=stream, env=environment, check=False)
-        if ended.returncode != 0:
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(f"$ coeffdream {' '.join(arguments)}\n")
+        status = perform(arguments, log, threads)
+        if status != 0:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-            return f"coeffdream {arguments[0]} ended with {ended.returncode}: {lines[-1]} (see {log})"
+            return f"coeffdream {arguments[0]} ended with {status}: {lines[-1]} (see {log})"
     return None

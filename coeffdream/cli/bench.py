@@ -49,6 +49,7 @@ def concepts(
     Example: coeffdream bench concepts --base toybox --concepts concepts/* --methods lora,coeff-lora --seeds 3
     """
     from coeffdream.bench.concepts import open_study, run_cells
+    from coeffdream.cli.workers import Workers
     from coeffdream.compare.comparison import compare
     from coeffdream.compare.pairing import pair_by_method
     from coeffdream.compare.scored import load_runs
@@ -80,8 +81,9 @@ def concepts(
     )
     todo = open_study(study, plan)
     say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((study / 'logs').resolve())}")
-    with ProgressDisplay() as progress:
-        run_cells(study, plan, todo, jobs, progress)
+    if todo:
+        with ProgressDisplay() as progress:
+            run_cells(study, plan, todo, jobs, Workers(device), progress)
 
     comparison = compare(
         pair_by_method(load_runs([str(StudyFolder(study).run(cell).path) for cell in plan.cells], study))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
+import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
-from coeffdream.bench import concepts
 from coeffdream.bench.concepts import open_study, run_cells, stages
+from coeffdream.cli import workers
 from coeffdream.cli.app import main
 from coeffdream.data.shipped import shipped
 from coeffdream.errors import ConfigError, RunError
 from coeffdream.progress import silent
+from coeffdream.records.scores import read_scores
 from coeffdream.records.study import Cell, Study, StudyFolder
 
 
@@ -31,20 +37,22 @@ def in_process(monkeypatch):
     ran: list[tuple[str, str]] = []
     fail: set[tuple[str, str]] = set()
 
-    def run(command, **options):
-        arguments = command[3:]
+    def perform(arguments, log, threads):
         cell = arguments[arguments.index("--name" if "--name" in arguments else "--run") + 1]
-        if (cell, arguments[0]) in fail:
-            options["stdout"].write(b"error: the disk is full\n")
-            return SimpleNamespace(returncode=2)
-        ran.append((cell, arguments[0]))
+        sort = next((flag for flag in ("--no-adapter", "--unrelated") if flag in arguments), "")
+        stage = f"{arguments[0]} {sort}".strip()
+        if (cell, stage) in fail:
+            with log.open("a") as stream:
+                stream.write("error: the disk is full\n")
+            return 2
+        ran.append((cell, stage))
         monkeypatch.setattr(sys, "argv", ["coeffdream", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
-        return SimpleNamespace(returncode=ended.value.code)
+        return ended.value.code
 
-    monkeypatch.setattr(concepts, "subprocess", SimpleNamespace(run=run))
-    return SimpleNamespace(ran=ran, fail=fail)
+    monkeypatch.setattr(workers, "Workers", lambda device: perform)
+    return SimpleNamespace(ran=ran, fail=fail, perform=perform)
 
 
 def test_a_study_that_was_stopped_goes_on(study, in_process, tmp_path, monkeypatch, capsys):
@@ -54,15 +62,28 @@ def test_a_study_that_was_stopped_goes_on(study, in_process, tmp_path, monkeypat
     with pytest.raises(
         RunError, match=f"{broken}: coeffdream generate ended with 2: error: the disk is full"
     ):
-        run_cells(tmp_path, study, open_study(tmp_path, study), 1, silent)
+        run_cells(tmp_path, study, open_study(tmp_path, study), 1, in_process.perform, silent)
     before = list(in_process.ran)
-    assert len(before) == 3 * 3 + 1
+    assert len(before) == 3 * 5 + 1
     in_process.fail.clear()
     todo = open_study(tmp_path, study)
     assert [cell.name for cell in todo] == [broken]
-    run_cells(tmp_path, study, todo, 1, silent)
-    assert in_process.ran[len(before) :] == [(broken, "generate"), (broken, "eval")]
+    run_cells(tmp_path, study, todo, 1, in_process.perform, silent)
+    left = ["generate", "generate --no-adapter", "generate --unrelated", "eval"]
+    assert in_process.ran[len(before) :] == [(broken, stage) for stage in left]
     assert open_study(tmp_path, study) == []
+
+    # Floor and drift in every cell, and the untouched base's pictures drawn by one of them alone.
+    scores = {cell: read_scores(StudyFolder(tmp_path).run(cell).scores) for cell in study.cells}
+    assert all(each.floor and each.drift for each in scores.values())
+    for concept in study.concepts:
+        one, two = (scores[Cell(concept, method, 0)] for method in study.methods)
+        assert one.set["seeds_sha256"] == two.set["seeds_sha256"]
+        assert one.drift.seeds_sha256 == two.drift.seeds_sha256
+        assert one.floor == two.floor
+        assert one.drift.base_text_alignment == two.drift.base_text_alignment
+        later = StudyFolder(tmp_path).run(Cell(concept, study.methods[1], 0)).images
+        assert all(path.stat().st_nlink == 2 for path in (later / "benchmark-base").glob("*.png"))
 
     options = ["--study", str(tmp_path), "--base", "toybox", "--steps", "2", "--images-per-prompt", "1"]
     given = ["--concepts", *study.concepts]
@@ -74,7 +95,54 @@ def test_a_study_that_was_stopped_goes_on(study, in_process, tmp_path, monkeypat
     assert ended.value.code == 0
     compared = json.loads(capsys.readouterr().out)
     assert compared == json.loads((tmp_path / "comparison.json").read_text())
-    assert len(in_process.ran) == len(before) + 2
+    assert len(in_process.ran) == len(before) + len(left)
+    assert [each["metric"] for each in compared["contrasts"][0]["differences"]][-1] == "drift"
+
+
+def running(session: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+def test_a_study_that_was_killed_goes_on(study, in_process, tmp_path):
+    """SIGKILL in the middle of the second cell: nothing goes on behind its back, and nothing finished is made again."""
+    study = dataclasses.replace(study, concepts=study.concepts[:1])
+    first, second = (StudyFolder(tmp_path).run(cell) for cell in study.cells)
+    command = [sys.executable, "-m", "coeffdream", "bench", "concepts", *study.concepts, "--base", "toybox"]
+    command += ["--steps", "2", "--images-per-prompt", "1", "--sampling-steps", "1", "--study", str(tmp_path)]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("COV_")}
+    with (tmp_path / "printed").open("wb") as printed:
+        going = subprocess.Popen(
+            [*command, "--device", "cpu"],
+            stdout=printed,
+            stderr=printed,
+            env=environment,
+            start_new_session=True,
+        )
+    study = dataclasses.replace(study, device="cpu")
+    while not (second.images / "benchmark" / "images.jsonl").exists():
+        assert going.poll() is None, (tmp_path / "printed").read_text()
+        time.sleep(0.05)
+    going.kill()
+    going.wait()
+    while running(going.pid):  # the stage that was going on saves its state and ends by itself
+        time.sleep(0.05)
+    assert first.scores.is_file()
+    assert not second.scores.is_file()
+    done = {path: path.stat().st_mtime_ns for path in first.path.rglob("*") if path.is_file()}
+    adapter = (second.adapter / "pytorch_lora_weights.safetensors").stat().st_mtime_ns
+    todo = open_study(tmp_path, study)
+    assert [cell.name for cell in todo] == [second.path.name]
+    run_cells(tmp_path, study, todo, 1, in_process.perform, silent)
+    assert read_scores(second.scores).overall.n == 25
+    assert {path: path.stat().st_mtime_ns for path in first.path.rglob("*") if path.is_file()} == done
+    assert (second.adapter / "pytorch_lora_weights.safetensors").stat().st_mtime_ns == adapter
+    assert in_process.ran[0] == (second.path.name, "generate")
 
 
 def test_another_plan_is_refused(study, tmp_path):

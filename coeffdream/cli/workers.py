@@ -1,0 +1,82 @@
+"""Commands of coeffdream as processes of their own that need not import the libraries again.
+
+Importing torch, diffusers and transformers takes longer than most stages of a toybox cell. So one process
+imports them once and waits (Python's fork server), and every command runs in a fork of it: as clean as a
+process that was started anew, a fraction of a second later.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+# What train, generate and eval import on the way. A name that a later version lacks only costs time.
+PRELOADED = (
+    "coeffdream.cli.app",
+    "coeffdream.training.run",
+    "coeffdream.generation.run",
+    "coeffdream.metrics.evaluate",
+    "coeffdream.metrics.clip",
+    "coeffdream.metrics.dino",
+    "peft",
+    "vendi_score.vendi",
+    "scipy.stats",
+    "diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip",
+    "transformers.models.dinov2.modeling_dinov2",
+)
+
+
+class Workers:
+    """Runs commands. A forked process cannot use CUDA, so on a GPU each command starts anew."""
+
+    def __init__(self, device: str) -> None:
+        from coeffdream.backbones.device import pick_device
+
+        forks = "forkserver" in multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context(
+            "forkserver" if forks and pick_device(device).type == "cpu" else "spawn"
+        )
+        if self._context.get_start_method() == "forkserver":
+            self._context.set_forkserver_preload(list(PRELOADED))
+
+    def __call__(self, arguments: list[str], log: Path, threads: int | None) -> int:
+        """Run `coeffdream ARGUMENTS` with what it prints added to `log`; its exit status.
+
+        threads: None leaves their number to the libraries.
+        """
+        process = self._context.Process(target=_command, args=(arguments, str(log), threads))
+        process.start()
+        process.join()
+        return int(process.exitcode)
+
+
+def _command(arguments: list[str], log: str, threads: int | None) -> None:
+    from coeffdream.cli.app import main
+
+    with Path(log).open("ab") as stream:
+        for printed in (1, 2):
+            os.dup2(stream.fileno(), printed)
+    for printed in (sys.stdout, sys.stderr):
+        printed.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_the_study, daemon=True).start()
+    sys.argv = ["coeffdream", *arguments]
+    main()
+
+
+def _end_with_the_study() -> None:
+    """A study that was killed leaves no stage behind: this one saves its state, as on Ctrl-C."""
+    study = multiprocessing.parent_process()
+    if study is not None:
+        study.join()
+        os.kill(os.getpid(), signal.SIGINT)
