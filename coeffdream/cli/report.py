@@ -34,10 +34,11 @@ def command(
 
     Example: coeffdream report study
     """
+    from coeffdream.records.run import find_run
     from coeffdream.records.study import StudyFolder
 
-    study = StudyFolder(Path(path or "").resolve())
-    if path is not None and study.record_file.is_file():
+    study = StudyFolder(Path(path).resolve()) if path is not None else None
+    if study is not None and study.record_file.is_file():
         if set_name is not None:
             raise ConfigError(
                 f"--set {set_name}: {path} is a study, whose page shows the sets that were scored; "
@@ -45,13 +46,7 @@ def command(
             )
         _of_study(study, as_json)
         return
-    from coeffdream.records.run import find_run
-
-    if (
-        path is not None
-        and study.path.is_dir()
-        and not any((p / path / "run.json").is_file() for p in (Path(), runs))
-    ):
+    if study is not None and study.path.is_dir() and not _holds_run(study.path, runs / str(path)):
         raise RunError(
             f"{path} is neither a run (no run.json in it) nor a study (no study.json); name a run's folder or the "
             "folder that coeffdream bench concepts --study was given"
@@ -65,6 +60,10 @@ def command(
         show_json({"run": str(folder.path), "report": str(file), "bytes": file.stat().st_size})
         return
     say(f"report of {folder.path.name}: {near(file)} ({file.stat().st_size / 1e6:.1f} MB)")
+
+
+def _holds_run(*folders: Path) -> bool:
+    return any((folder / "run.json").is_file() for folder in folders)
 
 
 def _of_study(folder: StudyFolder, as_json: bool) -> None:

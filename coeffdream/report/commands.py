@@ -111,7 +111,8 @@ def study_command(study: Study, folder: Path) -> str:
         words += ["--sampling-steps", str(study.sampling_steps)]
     if study.device != "auto":
         words += ["--device", study.device]
-    return shlex.join([*words, "--study", str(folder)])
+    here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    return shlex.join([*words, "--study", str(here)])
 
 
 def _shipped_name(concept: str) -> str:

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import re
+import sys
+from pathlib import Path
+
+import pytest
+
+SPEC = importlib.util.spec_from_file_location(
+    "made_up_runs", Path(__file__).parents[1] / "report" / "conftest.py"
+)
+made_up_runs = importlib.util.module_from_spec(SPEC)
+sys.modules[SPEC.name] = made_up_runs  # dataclasses look their module up
+SPEC.loader.exec_module(made_up_runs)
 
 
 def text_of(run) -> str:
@@ -69,3 +81,58 @@ def test_an_interrupted_run(cli, run_of):
     text = text_of(run)
     assert "interrupted after 0 of 1 steps" in text
     assert f"coeffdream train --resume {run.read().name}" in text
+
+
+@pytest.fixture
+def study(tmp_path):
+    """tmp_path/study: two concepts, two methods, one cell of the four not made."""
+    builder = made_up_runs.StudyBuilder(tmp_path, ("cat", "mug"), ("lora", "coeff-lora"))
+    return builder.finish("mug-coeff-lora-seed0").folder
+
+
+def test_report_of_a_study(cli, study):
+    """What is there decides: study.json makes it a study. What is missing and what was found are said at once."""
+    answer = cli("report", "study")
+    assert answer.status == 0, answer.err
+    assert "1 of 4 cells are not finished" in answer.err
+    assert "embedded scorers" in answer.err
+    assert "report of study: study/report.html" in answer.err
+    assert "--study study" in text_of(study)
+
+
+def test_report_of_a_study_as_json(cli, study):
+    """The path, the size, how far it is and the finding, for a program."""
+    told = json.loads(cli("report", study.path, "--json").out)
+    assert told["report"] == str(study.path / "report.html")
+    assert told["bytes"] == (study.path / "report.html").stat().st_size
+    assert (told["cells"], told["finished"]) == (4, 3)
+    assert told["finding"]
+
+
+def test_report_of_a_cell(cli, study):
+    """A run inside a study is a run."""
+    answer = cli("report", study.path / "runs" / "cat-lora-seed0")
+    assert answer.status == 0, answer.err
+    assert (study.path / "runs" / "cat-lora-seed0" / "report.html").is_file()
+    assert not (study.path / "report.html").exists()
+
+
+def test_a_set_of_a_study(cli, study):
+    """--set is of a run; it is not passed over."""
+    answer = cli("report", "study", "--set", "holiday")
+    assert answer.status == 2
+    assert len(answer.complaint) == 1
+    assert "study is a study" in answer.complaint[0]
+
+
+def test_neither_run_nor_study(cli, tmp_path):
+    """One line that says what each would hold; a name that is nothing at all gets find_run's."""
+    (tmp_path / "holiday").mkdir()
+    answer = cli("report", "holiday")
+    assert answer.status == 2
+    assert len(answer.complaint) == 1
+    assert "holiday is neither a run (no run.json in it) nor a study (no study.json)" in answer.complaint[0]
+    answer = cli("report", "nothing")
+    assert answer.status == 2
+    assert len(answer.complaint) == 1
+    assert "no run called 'nothing'" in answer.complaint[0]

@@ -12,6 +12,7 @@ import select
 import shutil
 import subprocess
 import time
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from coeffdream.records.scores import (
     Summary,
     write_scores,
 )
+from coeffdream.records.study import Cell, Study, StudyFolder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 120  # seconds for an answer: a busy machine starts a browser slowly
@@ -362,3 +364,144 @@ def browser(tmp_path_factory):
     opened = Browser(tmp_path_factory.mktemp("profile"))
     yield opened
     opened.close()
+
+
+CONCEPTS, METHODS = ("cat", "mug", "fox"), ("lora", "coeff-lora", "dora")
+# What each method adds to the scores of the first one: text, concept, DINO, diversity.
+EFFECTS = {"lora": (0, 0, 0, 0), "coeff-lora": (0, 0.02, 0, -0.5), "dora": (-0.03, 0, 0, 0)}
+
+
+@dataclasses.dataclass
+class StudyBuilder:
+    """A study as `bench concepts` leaves it; every cell is a run of RunBuilder with scores that are known."""
+
+    root: Path
+    concepts: tuple[str, ...] = CONCEPTS
+    methods: tuple[str, ...] = METHODS
+    seeds: int = 1
+
+    @property
+    def folder(self) -> StudyFolder:
+        return StudyFolder(self.root / "study")
+
+    @property
+    def plan(self) -> Study:
+        folders = [str(self.root / "study" / "photos" / concept) for concept in self.concepts]
+        return Study("toybox", folders, list(self.methods), self.seeds, images_per_prompt=2)
+
+    def finish(self, *left_out: str, floor: bool = True) -> StudyBuilder:
+        """Write the plan, and every cell but those named."""
+        self.folder.write(self.plan)
+        for cell in self.plan.cells:
+            if cell.name not in left_out:
+                self.cell(cell, floor=floor)
+        return self
+
+    def cell(self, cell: Cell, *, floor: bool = True) -> None:
+        builder = RunBuilder(self.folder.path, cell.name, cell.concept_name, per_prompt=2)
+        builder.trained(photos=2, method=cell.method, base=BASE).logged()
+        if cell.method.startswith("coeff"):
+            builder.mixed()
+        if floor:
+            builder.drawn("benchmark-base", adapter=False)
+        builder.drawn()
+        self.scored(builder, cell, floor=floor)
+
+    def scored(self, builder: RunBuilder, cell: Cell, *, floor: bool) -> None:
+        folder = SetFolder(builder.folder.images / "benchmark")
+        images = folder.read_images()
+        shared = np.random.default_rng([sum(cell.concept_name.encode()), cell.seed])
+        own = np.random.default_rng([sum(cell.name.encode()), 7])
+        values = 0.5 + 0.05 * shared.normal(size=(len(images), 4)) + 0.001 * own.normal(size=(len(images), 4))
+        text, concept, _, diversity = EFFECTS[cell.method]
+        per_image = [
+            ImageScore(
+                row.index, row.prompt_index, row.image_index, row.seed, row.file, row.sha256,
+                text_alignment=float(value[0] + text), concept_alignment=float(value[1:3].mean() + concept),
+                dino_alignment=float(value[3]), nearest=0.6,
+                concept_by_reference=(value[1:3] + concept).tolist(), dino_by_reference=[float(value[3])] * 2,
+            )
+            for row, value in zip(images, values, strict=True)
+        ]  # fmt: skip
+        vendi = float(3 + diversity + 0.01 * own.normal())
+        per_prompt = [
+            PromptScore(index, template, template, 2, 0.5, 0.5, 0.5, 0.6, 1.5, vendi - 0.1 + 0.01 * index)
+            for index, template in enumerate(builder.templates)
+        ]
+        n = len(images)
+        means = {name: float(np.mean([getattr(row, name) for row in per_image])) for name in NAMES}
+        overall = dataclasses.replace(summary(n, text=0, concept=0, diversity=vendi), **means)
+        record = ScoresRecord(
+            created="2026-11-21T05:10:00.000000+00:00",
+            source={"name": cell.name, "method": cell.method, "base": BASE, "seed": cell.seed,
+                    "class_noun": cell.concept_name, "concept": cell.concept_name, "parameters": {"percent": 0.11}},
+            set={"name": "benchmark", "prompts": "live", "prompts_sha256": "ef" * 32, "seeds_sha256": "01" * 32,
+                 "texts_sha256": "23" * 32, "settings": {"steps": 20}},
+            score_text="class",
+            embedded=True,
+            label=EMBEDDED_LABEL,
+            encoders={"clip": {"name": "toybox CLIP", "weights_sha256": "c" * 64},
+                      "dino": {"name": "toybox DINO", "weights_sha256": "d" * 64}},
+            references=[{"file": f"{index:02d}.png", "sha256": str(index) * 64} for index in range(2)],
+            overall=overall,
+            floor=summary(n, text=0.322, concept=0.41, diversity=3.9) if floor else None,
+            floor_set="benchmark-base" if floor else None,
+            ceiling=summary(2, text=None, concept=0.82, diversity=1.9),
+            per_prompt=per_prompt,
+            per_image=per_image,
+        )  # fmt: skip
+        for file in (folder.path / "scores.json", builder.folder.scores):
+            write_scores(file, record)
+
+
+NAMES = ("text_alignment", "concept_alignment", "dino_alignment")
+BASE = {"name": "toybox", "kind": "toybox", "architecture": "ab" * 32, "sketch": [0.5]}
+
+
+@pytest.fixture
+def studies(tmp_path) -> StudyBuilder:
+    return StudyBuilder(tmp_path)
+
+
+@pytest.fixture
+def whole_study(studies) -> StudyFolder:
+    """Three concepts, three methods, one training seed: nine cells, each with its floor."""
+    return studies.finish().folder
+
+
+class Reading(HTMLParser):
+    """The page's text, and its elements with their attributes, in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._silent = False
+        self.feed(html)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._silent = tag in ("style", "script")
+
+    def handle_endtag(self, tag):
+        self._silent = False
+
+    def handle_data(self, data):
+        if not self._silent:
+            self.words.append(data)
+
+    def all(self, tag: str, of_class: str = "") -> list[dict[str, str | None]]:
+        return [
+            a for t, a in self.elements if t == tag and (not of_class or of_class in (a.get("class") or ""))
+        ]
+
+    @property
+    def sections(self) -> set[str | None]:
+        return {attributes["id"] for attributes in self.all("section") if "id" in attributes}
+
+
+@pytest.fixture
+def reading() -> type[Reading]:
+    """A parser of pages: its text, its elements, its sections."""
+    return Reading

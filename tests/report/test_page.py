@@ -8,12 +8,14 @@ import hashlib
 import io
 import re
 import shlex
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from coeffdream.compare.comparison import compare
+from coeffdream.compare.pairing import pair_runs
+from coeffdream.compare.scored import load_runs
 from coeffdream.config import TrainConfig, flag_of, resolve
 from coeffdream.errors import RunError
 from coeffdream.records.files import read_json, write_json
@@ -24,42 +26,10 @@ from coeffdream.report.plots import heatmaps, loss_curve, nice_ticks, running_me
 from coeffdream.report.thumbnails import thumbnails
 
 
-class Reading(HTMLParser):
-    """The page's text, and its elements with their attributes, in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self._silent = False
-        self.feed(html)
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        self._silent = tag in ("style", "script")
-
-    def handle_endtag(self, tag):
-        self._silent = False
-
-    def handle_data(self, data):
-        if not self._silent:
-            self.words.append(data)
-
-    def all(self, tag: str, of_class: str = "") -> list[dict[str, str | None]]:
-        return [
-            a for t, a in self.elements if t == tag and (not of_class or of_class in (a.get("class") or ""))
-        ]
-
-    @property
-    def sections(self) -> set[str | None]:
-        return {attributes["id"] for attributes in self.all("section") if "id" in attributes}
-
-
 @pytest.fixture
-def page():
-    def read(run, **options) -> Reading:
-        return Reading(write_report(run, **options).read_text(encoding="utf-8"))
+def page(reading):
+    def read(run, **options):
+        return reading(write_report(run, **options).read_text(encoding="utf-8"))
 
     return read
 
@@ -81,6 +51,26 @@ def test_everything_of_a_whole_run(page, whole_run):
     assert "64 % of the way" in seen.text  # (0.744 - 0.61) / (0.82 - 0.61)
     assert "one photo is small" in seen.text
     assert "not finished" not in seen.text
+
+
+def test_scores_have_their_intervals(page, whole_study):
+    """A run's intervals are those of its row in `coeffdream compare`; how they were made stands beside them."""
+    cell, other = whole_study.read().cells[:2]
+    pairing = pair_runs(load_runs([cell.name, other.name], whole_study.runs))
+    row = compare(pairing).rows[0].scores
+    seen = page(whole_study.run(cell))
+    for metric, digits in (("text_alignment", 3), ("concept_alignment", 3), ("diversity", 2)):
+        assert f"[{row[metric].low:.{digits}f}, {row[metric].high:.{digits}f}], n = 8" in seen.text
+    assert "drawn anew 2,000 times" in seen.text
+    assert "delete-one-prompt jackknife" in seen.text
+
+
+def test_an_incomplete_set_has_no_intervals(page, builder):
+    """Prompts with unequal counts cannot be resampled; the page is made all the same."""
+    builder.trained().drawn(missing=1).scored(floor=None)
+    seen = page(builder.folder)
+    assert "0.311" in seen.text
+    assert "drawn anew" not in seen.text
 
 
 def test_every_picture_has_words(page, whole_run):

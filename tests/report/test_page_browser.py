@@ -39,7 +39,7 @@ def test_filter_leaves_the_prompts_that_hold_the_words(browser, whole_run):
     assert shown(browser) == []
     assert browser.value("document.getElementById('nothing').offsetParent !== null")
     browser.value(
-        "(f => { f.value = ''; f.dispatchEvent(new Event('input')) })(document.getElementById('filter'))"
+        "(f => { f.value = ''; f.dispatchEvent(new Event('input', {bubbles: true})) })(document.getElementById('filter'))"
     )
     assert len(shown(browser)) == 4
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
 
 from coeffdream.compare.scored import ScoredRun
 from coeffdream.records.images import SetFolder, find_set
@@ -43,16 +45,16 @@ def read_cells(folder: StudyFolder, study: Study) -> tuple[list[Finished], list[
             finished.append(Finished(cell, run, scored, pictures))
         else:
             log = folder.log(cell)
-            last = _last_line(folder, cell) if log.is_file() else ""
-            unfinished.append(
-                Unfinished(cell, _state(run), f"logs/{log.name}" if log.is_file() else "", last)
-            )
+            begun = log.is_file()
+            place = f"logs/{quote(log.name)}" if begun else ""
+            last = _last_line(log) if begun else ""
+            unfinished.append(Unfinished(cell, _state(run, begun=begun), place, last))
     return finished, unfinished
 
 
-def _state(run: RunFolder) -> str:
+def _state(run: RunFolder, *, begun: bool) -> str:
     if not run.record_file.is_file():
-        return "not begun"
+        return "not trained" if begun else "not begun"
     record: RunRecord = run.read()
     if record.status != "complete":
         return status(record)
@@ -63,6 +65,6 @@ def _state(run: RunFolder) -> str:
     return "drawn, not scored" if there >= expected else f"trained, {there} of {expected} pictures drawn"
 
 
-def _last_line(folder: StudyFolder, cell: Cell) -> str:
-    lines = folder.log(cell).read_text(encoding="utf-8", errors="replace").splitlines()
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return next((line.strip() for line in reversed(lines) if line.strip()), "")

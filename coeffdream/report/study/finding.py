@@ -107,8 +107,11 @@ def _headline(
     others: Sequence[str],
 ) -> list[str]:
     """The first sentence says what differs, the second what does not, as far as there is either."""
-    parts = [f"{words(metric)} is {way} with {listed(labels)}" for (metric, way), labels in firm.items()]
-    said = [f"Against {baseline}, {listed(parts)}."] if parts else []
+    ways: dict[str, list[str]] = {}
+    for (metric, way), labels in firm.items():
+        ways.setdefault(metric, []).append(f"{way} with {listed(labels)}")
+    parts = [f"{words(metric)} is {' and '.join(each)}" for metric, each in ways.items()]
+    said = [f"Against {baseline}, {'; '.join(parts)}."] if parts else []
     rest = []
     if quiet:
         who = f"{listed(others)} cannot be told from {baseline}"

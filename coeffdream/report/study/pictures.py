@@ -16,7 +16,7 @@ from coeffdream.report.view import Shot
 
 # With these, a study of 12 concepts, 4 methods and the untouched base stays under 10 MB even of noise.
 AT_MOST = 300  # pictures on the page
-PROMPTS = (2, 10)  # of a concept: at least and at most
+PROMPTS = (2, 6)  # of a concept: at least and at most
 PICTURES = {"side": 256, "budget": 4_500_000}
 PHOTOS = {"limit": 6, "side": 192}
 PHOTO_BUDGET = 900_000  # bytes, of all concepts together
