@@ -95,6 +95,9 @@ def command(
             )
     for warning in record.warnings:
         warn(warning)
+    if record.drift is None and record.set.get("adapter") and record.set["kind"] == "benchmark":
+        name = record.source["name"]
+        say(f"drift is absent; draw for it: coeffdream generate --run {name} --unrelated, then eval again")
     if as_json:
         show_json(record_to_json(record))
         return

@@ -65,10 +65,6 @@ def _heading(name: str, summary: Summary) -> str:
 
 def _notes(record: ScoresRecord) -> list[str]:
     label = [record.label] if record.label else []
-    drawn = record.set.get("kind") == "benchmark" and record.set.get("adapter")
-    if drawn and record.drift is None:
-        name = record.source["name"]
-        label.append(f"drift is absent; draw for it: coeffdream generate --run {name} --unrelated")
     return [
         *label,
         f"{record.encoders['clip']['name']}, {record.encoders['dino']['name']}; diversity grows with n",
