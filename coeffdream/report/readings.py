@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coeffdream.compare.comparison import RESAMPLES, Estimate, estimates_of
+from coeffdream.compare.metrics import DRIFT
 from coeffdream.errors import ScoreError
 from coeffdream.records.scores import ScoresRecord, Summary
 
@@ -158,6 +159,14 @@ def table(
             shown = ["–" if value is None else f"{value:.{digits}f}" for value in values]
             shown[0] = f"{shown[0]} {bounds(estimates.get(field), digits)}".strip()
             rows.append((name, shown))
+    if scores.drift:
+        said = f"{scores.drift.dino:.3f} {bounds(estimates.get(DRIFT.name), 3)}".strip()
+        rows.append(
+            (
+                f"Drift on {scores.drift.n} unrelated pictures (less is better)",
+                [said, *("–" for _ in columns[1:])],
+            )
+        )
     return [f"{name}, n = {summary.n}" for name, summary in columns], rows
 
 
@@ -189,6 +198,13 @@ def readings(scores: ScoresRecord) -> list[str]:
                 "Even its closest pictures (95th percentile) are no nearer to a photo than the photos usually are to "
                 "one another: no sign of copying."
             )
+    if scores.drift:
+        change = scores.drift.text_change
+        said.append(
+            f"Pictures of other things moved away from the untouched base’s by {scores.drift.dino:.3f} (1 − DINO cosine, "
+            f"the mean of {scores.drift.n} pairs of one seed; 0 is no change); their text alignment "
+            f"{'rose' if change >= 0 else 'fell'} by {abs(change):.3f}."
+        )
     if floor and floor.n == run.n and run.diversity < 0.8 * floor.diversity:
         share = 1 - run.diversity / floor.diversity
         said.append(

@@ -26,6 +26,8 @@ from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
 from coeffdream.records.run import COEFF_FILE, RunFolder, RunRecord
 from coeffdream.records.scores import (
     EMBEDDED_LABEL,
+    Drift,
+    DriftImage,
     ImageScore,
     PromptScore,
     ScoresRecord,
@@ -379,6 +381,7 @@ class StudyBuilder:
     concepts: tuple[str, ...] = CONCEPTS
     methods: tuple[str, ...] = METHODS
     seeds: int = 1
+    drifting: bool = False
 
     @property
     def folder(self) -> StudyFolder:
@@ -449,9 +452,37 @@ class StudyBuilder:
             ceiling=summary(2, text=None, concept=0.82, diversity=1.9),
             per_prompt=per_prompt,
             per_image=per_image,
+            drift=drift(0.1 if cell.method == "lora" else 0.2, own) if self.drifting else None,
         )  # fmt: skip
         for file in (folder.path / "scores.json", builder.folder.scores):
             write_scores(file, record)
+
+
+def drift(mean: float, rng: np.random.Generator) -> Drift:
+    """Of three unrelated prompts with two pictures each."""
+    rows = [
+        DriftImage(
+            p, i, i, f"{p}-{i}.png", f"{p}-{i}.png", mean + 0.001 * float(rng.normal()), 0.05, 0.3, 0.31
+        )
+        for p in range(3)
+        for i in range(2)
+    ]
+    dino = float(np.mean([row.dino for row in rows]))
+    hashes = {"prompts_sha256": "4" * 64, "seeds_sha256": "5" * 64}
+    return Drift(
+        "unrelated",
+        "unrelated-base",
+        "unrelated",
+        6,
+        2,
+        dino,
+        0.05,
+        0.3,
+        0.31,
+        **hashes,
+        settings={},
+        per_image=rows,
+    )
 
 
 NAMES = ("text_alignment", "concept_alignment", "dino_alignment")

@@ -14,6 +14,7 @@ from coeffdream.errors import RunError
 from coeffdream.records.images import SetFolder
 from coeffdream.records.scores import EMBEDDED_LABEL
 from coeffdream.records.study import Cell, StudyFolder
+from coeffdream.report.page import write_report
 from coeffdream.report.study.page import write_study_report
 
 
@@ -33,10 +34,9 @@ def test_everything_of_a_whole_study(study_page, whole_study):
         *("finding", "table", "differences", "concepts", "pictures", "coefficients", "training"),
         *("settings", "again"),
     }
-    assert seen.text.index(EMBEDDED_LABEL) < seen.text.index("Against") if "Against" in seen.text else True
+    assert seen.text.index(EMBEDDED_LABEL) < seen.text.index(page.compared.finding.headline[0])
     assert "9 of 9 complete" in seen.text
     assert "not finished" not in seen.text
-    assert page.compared is not None
     assert all(image.get("alt") for image in seen.all("img"))
 
 
@@ -62,6 +62,19 @@ def test_floor_and_ceiling(study_page, whole_study):
     assert [value for value, _, _ in rows["floor"].cells] == ["0.322", "0.410", "3.90", "0.520"]
     assert [value for value, _, _ in rows["ceiling"].cells] == ["–", "0.820", "–", "0.520"]
     assert "n differs: not 8" in seen.text
+
+
+def test_drift_where_it_was_measured(study_page, studies, reading):
+    """A further metric of which less is better: in the table, in the plots, and on the page of a run."""
+    studies.drifting = True
+    _, page = study_page(studies.finish().folder)
+    assert page.compared.headings[-1] == "Drift"
+    assert page.compared.forests[-1].name == "Drift on unrelated prompts (less is better)"
+    assert {bar.wins for bar in page.compared.forests[-1].bars} == {"0 %"}
+    file = write_report(studies.folder.run(Cell("cat", "dora", 0)))
+    run = reading(file.read_text(encoding="utf-8"))
+    assert "Drift on 6 unrelated pictures (less is better) 0.2" in run.text
+    assert "text alignment fell by 0.010" in run.text
 
 
 def test_no_floor_where_none_was_drawn(study_page, studies):

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coeffdream.compare.comparison import SIGNIFICANT, Comparison, Difference, Estimate
-from coeffdream.compare.metrics import DIGITS, TITLES
+from coeffdream.compare.metrics import DIGITS, DRIFT, MEANS, TITLES
 
 WORDS = {
     "text_alignment": "text alignment",
     "concept_alignment": "concept alignment",
     "dino_alignment": "DINO alignment",
     "diversity": "diversity",
+    "drift": "drift on unrelated prompts",
 }
+LESS_IS_BETTER = {metric.name for metric in (*MEANS, DRIFT) if metric.less_is_better}
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,12 @@ class Finding:
 
 def words(metric: str) -> str:
     return WORDS.get(metric, TITLES.get(metric, metric.replace("_", " ")))
+
+
+def titled(metric: str) -> str:
+    """As a heading, with a word where less is better."""
+    name = words(metric)
+    return f"{name[0].upper()}{name[1:]}{' (less is better)' if metric in LESS_IS_BETTER else ''}"
 
 
 def signed(value: float, digits: int) -> str:
@@ -91,9 +99,9 @@ def finding(comparison: Comparison) -> Finding:
 
 
 def _figures(each: Difference, label: str) -> str:
-    digits, name = DIGITS[each.metric] + 1, words(each.metric)
+    digits = DIGITS[each.metric] + 1
     return (
-        f"{name[0].upper()}{name[1:]} with {label}: "
+        f"{titled(each.metric)} with {label}: "
         f"{signed(each.difference.value, digits)} {span(each.difference, digits)}, "
         f"Holm p {each.p_holm:.2g}, {100 * each.win_rate:.0f} % of {each.pairs:,} pairs won."
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from coeffdream.compare.comparison import Comparison, Difference
 from coeffdream.compare.metrics import DIGITS
 from coeffdream.report.plots import nice_ticks
-from coeffdream.report.study.finding import holds_up, signed, span, words
+from coeffdream.report.study.finding import holds_up, signed, span, titled
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def forests(comparison: Comparison) -> list[Forest]:
             )
             for number, label, each in differences
         ]
-        found.append(Forest(metric, words(metric), on, bars))
+        found.append(Forest(metric, titled(metric), on, bars))
     return found
 
 
@@ -144,7 +144,7 @@ def concept_plots(comparison: Comparison) -> list[ConceptPlot]:
             for concept in comparison.concepts
         ]
         without = [(number, label, _one_left_out(each, digits)) for number, label, each in differences]
-        found.append(ConceptPlot(metric, words(metric), on, rows, without))
+        found.append(ConceptPlot(metric, titled(metric), on, rows, without))
     return found
 
 
