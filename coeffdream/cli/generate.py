@@ -111,9 +111,9 @@ def command(
     with ProgressDisplay() as progress:
         draw: dict[str, Any] = {"grid": grid, "progress": progress, "warn": warn}
         if unrelated:
-            sets = generate_unrelated(request, folder, record, chosen_base, **draw)
+            sets = list(generate_unrelated(request, folder, record, chosen_base, **draw))
         else:
-            sets = (generate(request, folder, record, chosen_base, **draw),)
+            sets = [generate(request, folder, record, chosen_base, **draw)]
     left_out = request.left_out(record.class_noun, toybox=chosen_base.is_toybox)
     if as_json:
         shown = [

@@ -51,18 +51,20 @@ class Workers:
 
         threads: None leaves their number to the libraries.
         """
-        process = self._context.Process(target=_command, args=(arguments, str(log), threads))
+        given = (arguments, str(log), threads, dict(os.environ))
+        process = self._context.Process(target=_command, args=given)
         process.start()
         process.join()
         return int(process.exitcode)
 
 
-def _command(arguments: list[str], log: str, threads: int | None) -> None:
+def _command(arguments: list[str], log: str, threads: int | None, environment: dict[str, str]) -> None:
     from coeffdream.cli.app import main
 
+    os.environ.update(environment)  # the process that waits has that of its own start
     with Path(log).open("ab") as stream:
-        for printed in (1, 2):
-            os.dup2(stream.fileno(), printed)
+        for descriptor in (1, 2):
+            os.dup2(stream.fileno(), descriptor)
     for printed in (sys.stdout, sys.stderr):
         printed.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     if threads is not None:
