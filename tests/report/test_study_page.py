@@ -16,6 +16,7 @@ from coeffdream.records.scores import EMBEDDED_LABEL
 from coeffdream.records.study import Cell, StudyFolder
 from coeffdream.report.page import write_report
 from coeffdream.report.study.page import write_study_report
+from coeffdream.report.study.pictures import PHOTO_BUDGET, PICTURES, prompts_each
 
 
 @pytest.fixture
@@ -99,6 +100,13 @@ def test_pictures_side_by_side(study_page, whole_study):
     folders = [link["href"] for link in seen.all("a") if (link["href"] or "").endswith("/benchmark/")]
     assert len(folders) == 9
     assert all((whole_study.path / folder).is_dir() for folder in folders)
+
+
+@pytest.mark.parametrize(("concepts", "columns", "prompts"), [(1, 3, 6), (12, 5, 5), (30, 4, 2), (99, 6, 2)])
+def test_pictures_keep_to_a_number(concepts, columns, prompts):
+    """The more concepts and methods, the fewer prompts of each; their bytes have a budget besides."""
+    assert prompts_each(concepts, columns) == prompts
+    assert (PICTURES["budget"] + PHOTO_BUDGET) * 4 / 3 < 8_000_000  # in base64, of a page of 10 MB
 
 
 def test_a_study_with_unfinished_cells(study_page, studies):

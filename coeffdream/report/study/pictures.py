@@ -54,7 +54,7 @@ def concept_pictures(
     shown = [cells for cells in chosen if cells]
     if not shown:
         return []
-    count = max(PROMPTS[0], min(PROMPTS[1], AT_MOST // (len(shown) * (len(methods) + 1))))
+    count = prompts_each(len(shown), len(methods) + 1)
     plans = [_plan(cells, count) for cells in shown]
     paths = [path for plan in plans for _, row in plan for path, _ in row]
     made = iter(thumbnails(paths, **PICTURES))
@@ -79,6 +79,12 @@ def concept_pictures(
             )
         )
     return found
+
+
+def prompts_each(concepts: int, columns: int) -> int:
+    """How many prompts of a concept are shown, so that no more than about AT_MOST pictures are."""
+    fewest, most = PROMPTS
+    return max(fewest, min(most, AT_MOST // (concepts * columns)))
 
 
 def _one_seed(cells: Sequence[Finished]) -> list[Finished]:
