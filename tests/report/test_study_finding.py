@@ -77,7 +77,11 @@ def test_several_methods():
     """Ways of one metric in one clause; that the comparisons are not corrected for is said."""
     up = difference(value=0.1, low=0.05, high=0.2)
     found = finding(comparison(dora=[FIRM], coeff=[FIRM], other=[up], last=[difference(low=-0.2, high=0.1)]))
-    assert found.headline == ["Against lora, diversity is lower with dora and coeff and higher with other."]
+    assert found.headline == [
+        "Against lora, diversity is lower with dora and coeff and higher with other.",
+        "No other difference holds up.",
+    ]
+    assert len(finding(comparison(dora=[FIRM], coeff=[FIRM])).headline) == 1
     assert "not for the 4 comparisons with lora" in found.limits[-1]
 
 

@@ -133,6 +133,8 @@ def _headline(
     if rest:
         line = "; ".join(rest)
         said.append(f"{line[0].upper()}{line[1:]}.")
+    elif sum(map(len, firm.values())) < len(ways) * len(others):
+        said.append("No other difference holds up.")
     return said
 
 
