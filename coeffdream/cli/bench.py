@@ -94,3 +94,4 @@ def concepts(
     else:
         show(comparison_table(comparison))
     say(f"every number: {near((study / 'comparison.json').resolve())}")
+    say(f"as a page: coeffdream report {near(study.resolve())}")

@@ -60,7 +60,7 @@ def test_all_run(tmp_path, monkeypatch, capsys):
             typed += ["--steps", "3"]
         else:
             typed += SMALLER.get(typed[0], [])
-        if typed[0] == "generate" and not any("<V>" in word for word in typed):
+        if typed[0] == "generate" and not any("<V>" in word or word == "--unrelated" for word in typed):
             typed += ["--prompts", "two.txt"]
         if typed[0] == "inspect":  # the newest run of the README is a plain LoRA, which has no coefficients
             typed += ["my_cat-coeff-lora"]
