@@ -159,17 +159,21 @@ def test_gradient_checkpointing_changes_no_gradient(unet, predict, teach, method
     assert not torch.allclose(gradients(unet, adapter, predict)[name], plain[name], rtol=1e-3)
 
 
-def test_gradient_checkpointing_runs_no_mixed_attention_twice(unet, predict, monkeypatch):
-    """Each layer's mixed attention runs once a step: what it gave is kept, the rest is computed again."""
-    adapter = install(unet, spec_for(TrainConfig(method="coeff-lora"), unet))
+def test_gradient_checkpointing_runs_no_mixed_attention_twice(unet, predict, teach, monkeypatch):
+    """Each layer's mixed attention runs once a step: what it gave is kept, the rest is computed again, and
+    the gradients are those without checkpointing."""
+    adapter = teach(install(unet, spec_for(TrainConfig(method="coeff-lora"), unet)))
     unet.train()
     monkeypatch.setattr(dispatch, "REFERENCE_MAP_BYTES", 0)
+    plain = gradients(unet, adapter, predict)
     calls = []
     kernel = chunked.forward
     monkeypatch.setattr(chunked, "forward", lambda *inputs: calls.append(1) or kernel(*inputs))
     unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
-    gradients(unet, adapter, predict)
+    checkpointed = gradients(unet, adapter, predict)
     assert len(calls) == len(adapter.processors)
+    for name, gradient in plain.items():
+        torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-5, atol=1e-9)
 
 
 def test_gradients_of_alpha_are_those_of_the_naive_attention(unet, adapted, predict):
