@@ -7,6 +7,7 @@ definition with every map in memory, as one would write it.
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -247,6 +248,8 @@ def _peak(work: Callable[[], None], device: Any) -> int:
             before = torch.cuda.memory_allocated(device)
             work()
         return int(torch.cuda.max_memory_allocated(device) - before)
+    # Kineto writes a line to standard error for each profile, and an error for the GPU that is not there.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from coeffdream.bench.attention import Benchmark, Timing
 
 DESCRIBED = {
-    "sdpa": "SDPA, no mixing",
-    "reference": "eager, all maps kept",
+    "sdpa": "SDPA",
+    "reference": "eager",
     "chunked": "chunked",
     "triton": "Triton",
 }
@@ -59,6 +59,7 @@ def attention(
         f"{benchmark.device}, {benchmark.dtype}, {benchmark.threads} threads, torch {benchmark.torch}; "
         f"medians of {benchmark.repeats} calls in turn; memory beyond the inputs, by {benchmark.memory_by}"
     )
+    say("SDPA mixes no heads; eager is the definition, with every map in memory.")
     if not on_gpu:
         say("Triton runs on CUDA only and was not timed.")
 
@@ -68,7 +69,11 @@ def _table(benchmark: Benchmark) -> Any:
 
     table = Table(box=None, pad_edge=False)
     for heading in ("layer", "attention", "pass", "time", "x SDPA", "x eager", "memory"):
-        table.add_column(heading, justify="left" if heading in ("layer", "attention", "pass") else "right")
+        table.add_column(
+            heading,
+            justify="left" if heading in ("layer", "attention", "pass") else "right",
+            no_wrap=heading not in ("layer", "time"),  # time also holds why there is none
+        )
     for case in benchmark.cases:
         shape = case.shape
         layer = f"{shape.name} {shape.queries}x{shape.keys}, {shape.heads} heads"
