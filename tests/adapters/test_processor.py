@@ -189,31 +189,6 @@ def test_gradients_of_alpha_are_those_of_the_naive_attention(unet, adapted, pred
         torch.testing.assert_close(ours[f"{path}.alpha"], alpha.grad, rtol=1e-3, atol=1e-7)
 
 
-def test_one_layer_compiles_whole_forward_and_backward(unet, teach, predict):
-    """No graph break in the processor, so torch.compile keeps what it gains elsewhere."""
-    adapter = teach(install(unet, spec_for(TrainConfig(method="coeff-lora"), unet)))
-    path = adapter.spec.alpha[1]
-    layer = unet.get_submodule(path)
-    states = torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(0))
-    text = torch.randn(2, 77, 32, generator=torch.Generator().manual_seed(1))
-    results = []
-    for call in (layer, torch.compile(layer, backend="aot_eager", fullgraph=True)):
-        adapter.alpha[path].grad = None
-        out = call(states, encoder_hidden_states=text)
-        out.square().sum().backward()
-        results.append((out.detach(), adapter.alpha[path].grad.clone()))
-    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
-
-
-@torch.no_grad()
-def test_the_compiled_unet_draws_the_same(unet, teach, predict):
-    """The whole miniature in one graph, LoRA and coefficients in it."""
-    teach(install(unet, spec_for(TrainConfig(method="coeff-lora"), unet)))
-    eager = predict(unet)
-    compiled = torch.compile(unet, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(predict(compiled), eager, rtol=1e-4, atol=1e-5)
-
-
 def test_image_prompts_are_refused(unet, adapted):
     """diffusers passes an IP-Adapter's images as a tuple beside the text."""
     layer = unet.get_submodule(adapted.spec.alpha[1])
