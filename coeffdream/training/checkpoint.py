@@ -6,7 +6,6 @@ scale and the step number. A folder takes its final name only when it is complet
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +47,7 @@ def save_checkpoint(checkpoints: Path, state: TrainingState, architecture: str) 
     from safetensors.torch import save_file
 
     final = checkpoints / f"{state.step:06d}"
-    temporary = checkpoints / f".{final.name}.{os.getpid()}"
+    temporary = checkpoints / ".unfinished"  # one that a kill left behind is replaced here
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_adapter(state.adapter, temporary, architecture)
