@@ -12,7 +12,7 @@ from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json
 from coeffdream.config import Method
 from coeffdream.errors import ConfigError
 
-app = typer.Typer(help="Run whole studies, and print what they found.")
+app = typer.Typer(help="Run whole studies, and time the mixed attention.")
 
 
 @app.callback()

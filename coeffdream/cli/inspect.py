@@ -39,19 +39,21 @@ def command(
         )
         return
     title = f"{folder.path.name}: alpha' in {len(layers)} attention layers"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     table.add_column("layer", no_wrap=True)
-    for column in ("heads", "‖α'−I‖", "min", "max", "negative"):
-        table.add_column(column, justify="right")
-    table.add_column("strongest (head←head)", no_wrap=True)
+    for column in ("heads", "‖α'−I‖", "min", "max", "< 0"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("strongest, to←of")
     for layer in layers:
-        pairs = ", ".join(f"{to}←{of} {weight:+.3f}" for to, of, weight in layer.pairs)
+        pairs = ", ".join(f"{to}←{of} {weight:+.2f}" for to, of, weight in layer.pairs)
         table.add_row(
             short_path(layer.path),
             str(layer.heads),
-            f"{layer.norm:.4f}",
-            f"{layer.low:+.3f}",
-            f"{layer.high:+.3f}",
+            f"{layer.norm:.3f}",
+            f"{layer.low:+.2f}",
+            f"{layer.high:+.2f}",
             f"{100 * layer.negative:.0f} %",
             pairs,
         )
