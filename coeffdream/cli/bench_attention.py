@@ -65,11 +65,11 @@ def attention(
 
 
 def _table(benchmark: Benchmark) -> Any:
-    from rich.table import Table
+    from coeffdream.tables import table
 
-    table = Table(box=None, pad_edge=False)
+    timed = table()
     for heading in ("layer", "attention", "pass", "time", "x SDPA", "x eager", "memory"):
-        table.add_column(
+        timed.add_column(
             heading,
             justify="left" if heading in ("layer", "attention", "pass") else "right",
             no_wrap=heading not in ("layer", "time"),  # time also holds why there is none
@@ -78,9 +78,9 @@ def _table(benchmark: Benchmark) -> Any:
         shape = case.shape
         layer = f"{shape.name} {shape.queries}x{shape.keys}, {shape.heads} heads"
         for number, timing in enumerate(case.timings):
-            table.add_row(layer if number == 0 else "", *_row(timing))
-        table.add_section()
-    return table
+            timed.add_row(layer if number == 0 else "", *_row(timing))
+        timed.add_section()
+    return timed
 
 
 def _row(timing: Timing) -> list[str]:

@@ -22,11 +22,9 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Show the learned head-mixing of a run, layer by layer, and draw it as a heatmap."""
-    from rich import box
-    from rich.table import Table
-
     from coeffdream.records.run import find_run
     from coeffdream.report.alpha import describe, heatmap, read_mixing, short_path
+    from coeffdream.tables import table
 
     folder = find_run(run, runs)
     mixings = read_mixing(folder.adapter)
@@ -38,17 +36,14 @@ def command(
             {"run": str(folder.path), "picture": str(file), "layers": [dataclasses.asdict(x) for x in layers]}
         )
         return
-    title = f"{folder.path.name}: alpha' in {len(layers)} attention layers"
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
-    )
-    table.add_column("layer", no_wrap=True)
+    mixed = table(f"{folder.path.name}: alpha' in {len(layers)} attention layers")
+    mixed.add_column("layer", no_wrap=True)
     for column in ("heads", "‖α'−I‖", "min", "max", "< 0"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("strongest, to←of")
+        mixed.add_column(column, justify="right", no_wrap=True)
+    mixed.add_column("strongest, to←of")
     for layer in layers:
         pairs = ", ".join(f"{to}←{of} {weight:+.2f}" for to, of, weight in layer.pairs)
-        table.add_row(
+        mixed.add_row(
             short_path(layer.path),
             str(layer.heads),
             f"{layer.norm:.3f}",
@@ -57,5 +52,5 @@ def command(
             f"{100 * layer.negative:.0f} %",
             pairs,
         )
-    show(table)
+    show(mixed)
     say(f"heatmap: {near(file)}")

@@ -48,20 +48,18 @@ def command(
         show_json({"base": base, "preset": preset, "rank": rank, "methods": shown})
         return
 
-    from rich.table import Table
+    from coeffdream.tables import table
 
-    table = Table(
-        title=f"{base}, preset {preset}: share of {counts[0].unet:,} UNet parameters", title_justify="left"
-    )
+    shares = table(f"{base}, preset {preset}; UNet: {counts[0].unet:,}")
     for column in ("method", "low-rank", "alpha", "trained", "share"):
-        table.add_column(column, justify="left" if column == "method" else "right")
+        shares.add_column(column, justify="left" if column == "method" else "right")
     for each in counts:
-        table.add_row(
+        shares.add_row(
             each.method, f"{each.low_rank:,}", f"{each.alpha:,}", f"{each.trained:,}", f"{each.percent:.4f} %"
         )
-    show(table)
+    show(shares)
     fullest = max(counts, key=lambda each: each.trained)
-    layers = Table(title=f"{fullest.method} by part of the UNet", title_justify="left")
+    layers = table(f"{fullest.method} by part of the UNet")
     for column in ("part", "attention", "layers", "low-rank", "alpha"):
         layers.add_column(column, justify="left" if column in ("part", "attention") else "right")
     order = ("down", "mid", "up")  # as the signal passes, not as the modules are registered

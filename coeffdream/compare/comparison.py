@@ -22,7 +22,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over concepts with its 95 % interval; None where nothing was repeated."""
+    """A mean over concepts with its 95 % interval, symmetric about it; None where nothing was repeated."""
 
     value: float
     low: float | None

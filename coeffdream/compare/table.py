@@ -8,6 +8,7 @@ from rich.text import Text
 
 from coeffdream.compare.comparison import SIGNIFICANT, Comparison, Contrast, Estimate
 from coeffdream.compare.metrics import DIGITS, DRIFT, TITLES
+from coeffdream.tables import table
 
 # The columns of the paper's Table 3. Drift stands beside them; DINO alignment is only among the differences.
 TABLE3 = ("text_alignment", "concept_alignment", "diversity")
@@ -15,10 +16,11 @@ TABLE3 = ("text_alignment", "concept_alignment", "diversity")
 
 def comparison_table(comparison: Comparison) -> Group:
     """Table 3 with intervals, one table of differences for each group but the baseline, and the notes."""
+    drift = ["less drift is better, and wins"] if _has_drift(comparison) else []
     return Group(
         _table3(comparison),
         *(_differences(contrast) for contrast in comparison.contrasts),
-        *(Text(line) for line in caption(comparison)),
+        *(Text(line) for line in [*drift, *caption(comparison)]),
     )
 
 
@@ -32,7 +34,7 @@ def caption(comparison: Comparison) -> list[str]:
         *label,
         f"concepts: {', '.join(comparison.concepts)}; training seeds: {seeds}; n = {comparison.n} pictures a run "
         f"({comparison.prompts} prompts x {comparison.images_per_prompt})",
-        f"[95 % interval] over {over}; {comparison.resamples} resamples, seed {comparison.seed}; "
+        f"95 % intervals over {over}; {comparison.resamples} resamples, seed {comparison.seed}; "
         + ", ".join(comparison.encoders.values()),
         *(f"note: {note}" for note in comparison.notes),
     ]
@@ -42,13 +44,24 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def with_interval(estimate: Estimate, digits: int, *, signed: bool = False) -> str:
-    """ "0.331 [0.320, 0.342]"; the value alone where there is no interval."""
-    sign = "+" if signed else ""
-    value = f"{estimate.value:{sign}.{digits}f}"
+def _own(estimate: Estimate, digits: int) -> str:
+    """ "0.331", and in the next line "± 0.011": the intervals are symmetric. Five columns of it fit a terminal."""
+    value = f"{estimate.value:.{digits}f}"
     if estimate.low is None or estimate.high is None:
         return value
-    return f"{value} [{estimate.low:{sign}.{digits}f}, {estimate.high:{sign}.{digits}f}]"
+    return f"{value}\n± {(estimate.high - estimate.low) / 2:.{digits}f}"
+
+
+def _difference(estimate: Estimate, digits: int) -> str:
+    """ "+0.031 [+0.020, +0.042]": whether it holds zero is to be seen at once."""
+    value = f"{estimate.value:+.{digits}f}"
+    if estimate.low is None or estimate.high is None:
+        return value
+    return f"{value} [{estimate.low:+.{digits}f}, {estimate.high:+.{digits}f}]"
+
+
+def _has_drift(comparison: Comparison) -> bool:
+    return any(DRIFT.name in row.scores for row in comparison.rows)
 
 
 def first_column(comparison: Comparison) -> str:
@@ -56,34 +69,30 @@ def first_column(comparison: Comparison) -> str:
 
 
 def _table3(comparison: Comparison) -> Table:
-    table = Table(title_justify="left", pad_edge=False)
-    table.add_column(first_column(comparison), overflow="fold")
-    table.add_column("# Params (%)", justify="right")
-    drifts = any(DRIFT.name in row.scores for row in comparison.rows)
-    columns = (*TABLE3, DRIFT.name) if drifts else TABLE3
+    rows = table()
+    rows.add_column(first_column(comparison), overflow="fold")
+    rows.add_column("# Params\n(%)", justify="right")
+    columns = (*TABLE3, DRIFT.name) if _has_drift(comparison) else TABLE3
     for name in columns:
-        table.add_column(TITLES[name], justify="right")
+        rows.add_column(TITLES[name].replace(" ", "\n"), justify="right", no_wrap=True)
     for row in comparison.rows:
-        cells = (
-            with_interval(row.scores[name], DIGITS[name]) if name in row.scores else "-" for name in columns
-        )
-        table.add_row(row.label, percent(row.percent), *cells)
-    return table
+        cells = (_own(row.scores[name], DIGITS[name]) if name in row.scores else "-" for name in columns)
+        rows.add_row(row.label, percent(row.percent), *cells)
+    return rows
 
 
 def _differences(contrast: Contrast) -> Table:
-    title = f"{contrast.label} less {contrast.baseline}"
-    table = Table(title=title, title_justify="left", pad_edge=False)
-    table.add_column("metric", no_wrap=True)
+    rows = table(f"{contrast.label} less {contrast.baseline}")
+    rows.add_column("metric", no_wrap=True)
     for column in ("difference", "wins", "p", "p (Holm)"):
-        table.add_column(column, justify="right")
+        rows.add_column(column, justify="right")
     for each in contrast.differences:
-        table.add_row(
-            TITLES[each.metric] + (" (less is better)" if each.metric == DRIFT.name else ""),
-            with_interval(each.difference, DIGITS[each.metric] + 1, signed=True),
+        rows.add_row(
+            TITLES[each.metric],
+            _difference(each.difference, DIGITS[each.metric] + 1),
             f"{100 * each.win_rate:.0f} % of {each.pairs}",
             f"{each.p:.3g}",
             f"{each.p_holm:.3g}",
             style="bold" if each.p_holm <= SIGNIFICANT else None,
         )
-    return table
+    return rows

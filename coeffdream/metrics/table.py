@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.console import Group
+from rich.text import Text
 
 from coeffdream.records.scores import Drift, ScoresRecord, Summary
+from coeffdream.tables import table
 
 Row = tuple[str, Callable[[Summary], float | None], int, str]
 
@@ -22,31 +23,25 @@ ROWS: tuple[Row, ...] = (
 )
 
 
-def scores_table(record: ScoresRecord) -> Table:
+def scores_table(record: ScoresRecord) -> Group:
     """One row a metric: score, floor (untouched base), ceiling (photos among themselves), meaning."""
-    table = Table(
-        title=f"{record.source['name']}, set {record.set['name']}",
-        caption="\n".join(_notes(record)),
-        caption_justify="left",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-    )
-    table.add_column("metric", no_wrap=True)
-    table.add_column(_heading("score", record.overall), justify="right", style="bold")
+    scores = table(f"{record.source['name']}, set {record.set['name']}")
+    scores.add_column("metric", no_wrap=True)
+    scores.add_column(_heading("score", record.overall), justify="right", style="bold")
     if record.floor is not None:
-        table.add_column(_heading("untouched\nbase", record.floor), justify="right")
+        scores.add_column(_heading("untouched\nbase", record.floor), justify="right")
     if record.ceiling is not None:
-        table.add_column(_heading("photos\nthemselves", record.ceiling), justify="right")
-    table.add_column("what it means", style="dim")
+        scores.add_column(_heading("photos\nthemselves", record.ceiling), justify="right")
+    scores.add_column("what it means", style="dim")
     columns = [part for part in (record.overall, record.floor, record.ceiling) if part is not None]
     for name, value, digits, meaning in ROWS:
         cells = ["-" if value(part) is None else f"{value(part):.{digits}f}" for part in columns]
         if cells[0] != "-":
-            table.add_row(name, *cells, meaning)
+            scores.add_row(name, *cells, meaning)
     for name, own, base, meaning in _drift_rows(record.drift) if record.drift else ():
         cells = [own, *([base] if record.floor else []), *(["-"] if record.ceiling else [])]
-        table.add_row(name, *cells, meaning)
-    return table
+        scores.add_row(name, *cells, meaning)
+    return Group(scores, *(Text(note) for note in _notes(record)))
 
 
 def _drift_rows(drift: Drift) -> list[tuple[str, str, str, str]]:

@@ -40,7 +40,7 @@ def test_two_runs(cli, runs):
     answer = cli("compare", "cat-lora-0", "cat-coeff-lora-0", "--resamples", 200)
     assert answer.status == 0, answer.err
     assert "cat-coeff-lora-0 less cat-lora-0" in answer.out
-    assert "# Params (%)" in answer.out
+    assert "# Params" in answer.out
     assert "speak of 'cat' only" in answer.out
 
 

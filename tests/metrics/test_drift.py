@@ -114,7 +114,7 @@ def test_without_both_sets_it_is_absent(drifted, make, ruler):
     record = evaluate_run(run, ruler=ruler)
     assert record.drift is None
     assert not [warning for warning in record.warnings if "drift" in warning or "unrelated" in warning]
-    assert not [name for name in scores_table(record).columns[0].cells if "drift" in str(name)]
+    assert not [name for name in scores_table(record).renderables[0].columns[0].cells if "drift" in str(name)]
     make.set(run, "unrelated-base", templates=[DOG, CAR], per_prompt=1, colours=[RED, RED], untouched=True)
     make.set(run, "base", templates=["a <V> CLASS"], per_prompt=1, colours=[RED], untouched=True)
     assert evaluate_run(run, ruler=ruler).drift is not None
@@ -123,7 +123,7 @@ def test_without_both_sets_it_is_absent(drifted, make, ruler):
 
 def test_the_table_shows_it(drifted, ruler):
     """Beside its own n, with the text alignment of both."""
-    table = scores_table(evaluate_run(drifted(adapter=(GREEN, BLUE)), ruler=ruler))
+    table = scores_table(evaluate_run(drifted(adapter=(GREEN, BLUE)), ruler=ruler)).renderables[0]
     names, values, meanings = (list(column.cells) for column in table.columns)
     at = names.index("drift (n = 2)")
     assert values[at : at + 3] == ["0.500", "0.146", "0.854"]
