@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -76,9 +77,13 @@ def _table(benchmark: Benchmark) -> Any:
         )
     for case in benchmark.cases:
         shape = case.shape
-        layer = f"{shape.name} {shape.queries}x{shape.keys}, {shape.heads} heads"
-        for number, timing in enumerate(case.timings):
-            timed.add_row(layer if number == 0 else "", *_row(timing))
+        layer = (
+            shape.name,
+            f"{shape.queries}x{shape.keys}",
+            f"{shape.heads} heads",
+        )  # a line each: it is narrow
+        for timing, label in zip(case.timings, chain(layer, repeat("")), strict=False):
+            timed.add_row(label, *_row(timing))
         timed.add_section()
     return timed
 
