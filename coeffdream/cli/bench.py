@@ -28,7 +28,10 @@ def concepts(
         list[str] | None, typer.Option("--concepts", help="Folders of photos, such as concepts/*.")
     ] = None,
     methods: Annotated[
-        str, typer.Option(help="Comma-separated; the first is the baseline.")
+        str,
+        typer.Option(
+            help="Comma-separated; coeff-lora is compared with lora, coeff-dora with dora, others with the first."
+        ),
     ] = "lora,coeff-lora",
     seeds: Annotated[int, typer.Option(help="Training seeds of each method on each concept.")] = 1,
     base: Annotated[str, typer.Option(help="The base model.")] = "sdxl",

@@ -16,7 +16,10 @@ def command(
     run: Annotated[list[str], typer.Argument(help="Names or folders of runs; the first is the baseline.")],
     by: Annotated[
         Literal["run", "method"],
-        typer.Option(help="What is compared; method: over concepts and training seeds."),
+        typer.Option(
+            help="What is compared; method: over concepts and training seeds, coeff-lora with lora and "
+            "coeff-dora with dora."
+        ),
     ] = "run",
     seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 2000,

@@ -46,7 +46,7 @@ class MethodRow:
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of one group less that of the baseline, over pairs.
+    """One metric of one group less that of its baseline, over pairs.
 
     A pair is a picture of one prompt and seed; for diversity it is a whole set. `win_rate`: the share of
     pairs in which this group is better, which for drift means less. `by_concept`: each
@@ -67,11 +67,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Contrast:
-    """One group against the baseline."""
+    """One group against the one that it is compared with (`Pairing.baseline_of`)."""
 
     label: str
     baseline: str
     differences: list[Difference]
+
+    @property
+    def title(self) -> str:
+        return f"{self.label} less {self.baseline}"
 
 
 @dataclass(frozen=True)
@@ -107,16 +111,16 @@ class _Concept:
 
 
 def compare(pairing: Pairing, *, seed: int = 0, resamples: int = RESAMPLES) -> Comparison:
-    """Compare every group with the first. The same seed gives the same numbers."""
+    """Compare every group but the first with its baseline. The same seed gives the same numbers."""
     pairing = settle_drift(pairing)
-    baseline, *others = pairing.groups
+    first, *others = pairing.groups
     rows = [_row(group, seed, resamples) for group in pairing.groups]
-    contrasts = [_contrast(baseline, other, seed, resamples) for other in others]
-    scores = baseline.all_runs[0].scores
+    contrasts = [_contrast(pairing.baseline_of(other), other, seed, resamples) for other in others]
+    scores = first.all_runs[0].scores
     return Comparison(
         grouped=pairing.grouped,
         concepts=pairing.concepts,
-        training_seeds=sorted({run.seed for run in baseline.all_runs}, key=str),
+        training_seeds=sorted({run.seed for run in first.all_runs}, key=str),
         prompts=scores.overall.prompts,
         images_per_prompt=scores.overall.images_per_prompt,
         n=scores.overall.n,

@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 def to_csv(comparison: Comparison) -> str:
-    """One line for each group and metric; the columns from `baseline` on are empty for the baseline."""
+    """One line for each group and metric; the columns from `baseline` on are empty for the first."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -42,7 +42,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Groups that may be compared; the first is the baseline.
+    """Groups that may be compared; the first is compared with nothing.
 
     `grouped`: a group is a method, not one run. `notes`: what a reader has to know.
     """
@@ -54,6 +54,14 @@ class Pairing:
     @property
     def concepts(self) -> list[str]:
         return list(self.groups[0].runs)
+
+    def baseline_of(self, group: Group) -> Group:
+        """What `group` is compared with: the first; of methods, coeff-lora and coeff-dora with lora and dora."""
+        if self.grouped:
+            for each in self.groups:
+                if group.method == f"coeff-{each.method}":
+                    return each
+        return self.groups[0]
 
 
 def pair_runs(runs: Sequence[ScoredRun]) -> Pairing:
@@ -80,7 +88,7 @@ def pair_runs(runs: Sequence[ScoredRun]) -> Pairing:
 
 
 def pair_by_method(runs: Sequence[ScoredRun]) -> Pairing:
-    """Runs grouped by method; the first run's method is the baseline.
+    """Runs grouped by method, in the order in which they come.
 
     Kept are the (concept, training seed) that every method has; the notes name the others. Raises
     ScoreError for two runs of one cell, for methods with no cell in common, and for unequal runs.

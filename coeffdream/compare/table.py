@@ -15,7 +15,7 @@ TABLE3 = ("text_alignment", "concept_alignment", "diversity")
 
 
 def comparison_table(comparison: Comparison) -> Group:
-    """Table 3 with intervals, one table of differences for each group but the baseline, and the notes."""
+    """Table 3 with intervals, one table of differences for each group but the first, and the notes."""
     drift = ["less drift is better, and wins"] if _has_drift(comparison) else []
     return Group(
         _table3(comparison),
@@ -82,7 +82,7 @@ def _table3(comparison: Comparison) -> Table:
 
 
 def _differences(contrast: Contrast) -> Table:
-    rows = table(f"{contrast.label} less {contrast.baseline}")
+    rows = table(contrast.title)
     rows.add_column("metric", no_wrap=True)
     for column in ("difference", "wins", "p", "p (Holm)"):
         rows.add_column(column, justify="right")

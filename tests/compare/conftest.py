@@ -19,7 +19,7 @@ ENCODERS = {
     "clip": {"name": "CLIP B", "weights_sha256": "c" * 64, "preprocessing": {"size": 224, "mean": [0.5]}},
     "dino": {"name": "DINOv2 base", "weights_sha256": "d" * 64, "preprocessing": {"centre_crop": 224}},
 }
-PERCENT = {"lora": 0.0306, "dora": 0.0371, "coeff-lora": 0.0325}
+PERCENT = {"lora": 0.0306, "dora": 0.0371, "coeff-lora": 0.0325, "coeff": 0.0019, "coeff-dora": 0.0390}
 
 
 def scored_run(

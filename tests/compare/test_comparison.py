@@ -58,6 +58,21 @@ class TestNumbers:
         assert list(text.by_concept) == ["thing0", "thing1", "thing2"]
         assert np.mean(list(text.by_concept.values())) == pytest.approx(text.difference.value)
 
+    def test_alpha_is_compared_with_its_own_low_rank_method(self, made):
+        """coeff-dora less dora is what the paper claims about; coeff-dora less lora mixes two changes."""
+        methods = ("lora", "coeff-dora", "dora", "coeff")
+        runs = [made(method, f"thing{index}") for method in methods for index in range(3)]
+        comparison = compare(pair_by_method(runs), resamples=200)
+        titles = ["coeff-dora less dora", "dora less lora", "coeff less lora"]
+        assert [contrast.title for contrast in comparison.contrasts] == titles
+        alone = compare(pair_by_method([*runs[6:9], *runs[3:6]]), resamples=200)
+        assert comparison.contrasts[0] == alone.contrasts[0]
+
+    def test_single_runs_are_compared_with_the_first(self, made):
+        """Whoever names a baseline gets that one."""
+        comparison = compare(pair_runs([made("lora"), made("dora"), made("coeff-dora")]), resamples=200)
+        assert {contrast.baseline for contrast in comparison.contrasts} == {"cat-lora-0"}
+
     def test_a_concept_counts_once(self, study, made):
         """More training seeds on one concept do not make it weigh more."""
         runs = study(2, 1)

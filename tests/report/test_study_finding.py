@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from coeffdream.compare.comparison import Comparison, Contrast, Difference, Estimate, MethodRow
@@ -41,11 +43,11 @@ def test_what_differs_and_what_does_not():
     """A difference needs both: an interval without zero and a corrected p at or under .05."""
     found = finding(comparison(dora=[FIRM, OPEN, NONE]))
     assert found.headline == [
-        "Against lora, diversity is lower with dora.",
+        "Diversity is lower with dora than with lora.",
         "On text alignment dora cannot be told from lora; DINO alignment is undecided.",
     ]
     assert found.figures[0].startswith(
-        "Diversity with dora: −0.100 [−0.200, −0.050], Holm p 0.01, 25 % of 8 pairs"
+        "Diversity, dora less lora: −0.100 [−0.200, −0.050], Holm p 0.01, 25 % of 8 pairs"
     )
     assert "undecided" in found.figures[1]
     assert "text alignment −0.0040 to +0.0060" in found.limits[0]
@@ -78,11 +80,23 @@ def test_several_methods():
     up = difference(value=0.1, low=0.05, high=0.2)
     found = finding(comparison(dora=[FIRM], coeff=[FIRM], other=[up], last=[difference(low=-0.2, high=0.1)]))
     assert found.headline == [
-        "Against lora, diversity is lower with dora and coeff and higher with other.",
+        "Diversity is lower with dora and coeff than with lora and higher with other than with lora.",
         "No other difference holds up.",
     ]
     assert len(finding(comparison(dora=[FIRM], coeff=[FIRM])).headline) == 1
-    assert "not for the 4 comparisons with lora" in found.limits[-1]
+    assert "not for the 4 comparisons." in found.limits[-1]
+
+
+def test_methods_with_baselines_of_their_own():
+    """Each is said to be more or less than the one that it was compared with."""
+    whole = comparison(**{"coeff-lora": [FIRM, NONE], "dora": [NONE, NONE], "coeff-dora": [FIRM, NONE]})
+    contrasts = [*whole.contrasts[:2], dataclasses.replace(whole.contrasts[2], baseline="dora")]
+    found = finding(dataclasses.replace(whole, contrasts=contrasts))
+    assert found.headline == [
+        "Diversity is lower with coeff-lora than with lora and with coeff-dora than with dora.",
+        "On text alignment no method can be told from the one that it is compared with.",
+    ]
+    assert found.figures[1].startswith("Diversity, coeff-dora less dora")
 
 
 @pytest.mark.parametrize(
@@ -120,5 +134,5 @@ def test_one_concept_left_out():
     """By hand: of 0, 0.3 and 0.6 the mean without one is 0.15 to 0.45."""
     by_concept = {"cat": 0.0, "mug": 0.3, "fox": 0.6}
     [plot] = concept_plots(comparison(dora=[difference(value=0.3, by_concept=by_concept)]))
-    assert plot.without == [(1, "dora", "+0.150 to +0.450")]
+    assert plot.without == [(1, "dora less lora", "+0.150 to +0.450")]
     assert [concept for concept, _ in plot.rows] == ["cat", "mug"]

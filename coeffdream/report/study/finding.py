@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coeffdream.compare.comparison import SIGNIFICANT, Comparison, Difference, Estimate
+from coeffdream.compare.comparison import SIGNIFICANT, Comparison, Contrast, Difference, Estimate
 from coeffdream.compare.metrics import DIGITS, DRIFT, MEANS, TITLES
 
 WORDS = {
@@ -61,11 +61,9 @@ def holds_up(each: Difference) -> bool:
 
 
 def finding(comparison: Comparison) -> Finding:
-    """Which metrics differ between the first method and the others, and which do not."""
-    baseline = comparison.rows[0].label
-    others = [contrast.label for contrast in comparison.contrasts]
+    """Which metrics differ between a method and the one that it is compared with, and which do not."""
     metrics = [each.metric for each in comparison.contrasts[0].differences]
-    firm: dict[tuple[str, str], list[str]] = {}
+    firm: dict[tuple[str, str], list[Contrast]] = {}
     undecided: list[str] = []
     figures: list[str] = []
     open_figures: list[str] = []
@@ -76,12 +74,12 @@ def finding(comparison: Comparison) -> Finding:
                 continue
             if holds_up(each):
                 way = "higher" if each.difference.value > 0 else "lower"
-                firm.setdefault((metric, way), []).append(contrast.label)
-                figures.append(_figures(each, contrast.label))
+                firm.setdefault((metric, way), []).append(contrast)
+                figures.append(_figures(each, contrast))
             else:
                 undecided.append(metric)
                 open_figures.append(
-                    f"{_figures(each, contrast.label)} Its interval leaves out zero, "
+                    f"{_figures(each, contrast)} Its interval leaves out zero, "
                     "but the corrected test does not reject: undecided."
                 )
     told = {metric for metric, _ in firm}
@@ -90,55 +88,67 @@ def finding(comparison: Comparison) -> Finding:
             firm,
             [metric for metric in metrics if metric in undecided and metric not in told],
             [metric for metric in metrics if metric not in undecided and metric not in told],
-            baseline,
-            others,
+            comparison.contrasts,
         ),
         figures + open_figures,
-        _limits(comparison, metrics, baseline),
+        _limits(comparison, metrics),
     )
 
 
-def _figures(each: Difference, label: str) -> str:
+def _figures(each: Difference, contrast: Contrast) -> str:
     digits = DIGITS[each.metric] + 1
     return (
-        f"{titled(each.metric)} with {label}: "
+        f"{titled(each.metric)}, {contrast.title}: "
         f"{signed(each.difference.value, digits)} {span(each.difference, digits)}, "
         f"Holm p {each.p_holm:.2g}, {100 * each.win_rate:.0f} % of {each.pairs:,} pairs won."
     )
 
 
 def _headline(
-    firm: dict[tuple[str, str], list[str]],
+    firm: dict[tuple[str, str], list[Contrast]],
     undecided: Sequence[str],
     quiet: Sequence[str],
-    baseline: str,
-    others: Sequence[str],
+    contrasts: Sequence[Contrast],
 ) -> list[str]:
     """The first sentence says what differs, the second what does not, as far as there is either."""
     ways: dict[str, list[str]] = {}
-    for (metric, way), labels in firm.items():
-        ways.setdefault(metric, []).append(f"{way} with {listed(labels)}")
+    for (metric, way), found in firm.items():
+        ways.setdefault(metric, []).append(f"{way} {_than(found)}")
     parts = [f"{words(metric)} is {' and '.join(each)}" for metric, each in ways.items()]
-    said = [f"Against {baseline}, {'; '.join(parts)}."] if parts else []
+    said = [_sentence(parts)] if parts else []
     rest = []
     if quiet:
-        who = f"{listed(others)} cannot be told from {baseline}"
-        if len(others) > 1:
-            who = f"no method can be told from {baseline}"
+        baselines = {contrast.baseline for contrast in contrasts}
+        whom = min(baselines) if len(baselines) == 1 else "the one that it is compared with"
+        who = f"{contrasts[0].label} cannot be told from {whom}"
+        if len(contrasts) > 1:
+            who = f"no method can be told from {whom}"
         rest.append(f"{'on' if said else 'On'} {listed([words(metric) for metric in quiet])} {who}")
     if undecided:
         rest.append(
             f"{listed([words(metric) for metric in undecided])} {'are' if len(undecided) > 1 else 'is'} undecided"
         )
     if rest:
-        line = "; ".join(rest)
-        said.append(f"{line[0].upper()}{line[1:]}.")
-    elif sum(map(len, firm.values())) < len(ways) * len(others):
+        said.append(_sentence(rest))
+    elif sum(map(len, firm.values())) < len(ways) * len(contrasts):
         said.append("No other difference holds up.")
     return said
 
 
-def _limits(comparison: Comparison, metrics: Sequence[str], baseline: str) -> list[str]:
+def _than(contrasts: Sequence[Contrast]) -> str:
+    """ "with a and b than with c"."""
+    by_baseline: dict[str, list[str]] = {}
+    for contrast in contrasts:
+        by_baseline.setdefault(contrast.baseline, []).append(contrast.label)
+    return listed([f"with {listed(labels)} than with {whom}" for whom, labels in by_baseline.items()])
+
+
+def _sentence(parts: Sequence[str]) -> str:
+    line = "; ".join(parts)
+    return f"{line[0].upper()}{line[1:]}."
+
+
+def _limits(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
     """How large the differences that were not found may still be, and what was not corrected for."""
     room = []
     for metric in metrics:
@@ -156,13 +166,13 @@ def _limits(comparison: Comparison, metrics: Sequence[str], baseline: str) -> li
     said = []
     if room:
         said.append(
-            f"Not told apart is not equal: the intervals that hold zero leave room for these differences from "
-            f"{baseline}: {listed(room)}."
+            f"Not told apart is not equal: the intervals that hold zero leave room for these differences: "
+            f"{listed(room)}."
         )
     if len(comparison.contrasts) > 1:
         said.append(
             f"p is corrected for the {len(metrics)} metrics of one comparison, "
-            f"not for the {len(comparison.contrasts)} comparisons with {baseline}."
+            f"not for the {len(comparison.contrasts)} comparisons."
         )
     return said
 

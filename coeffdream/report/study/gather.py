@@ -53,7 +53,7 @@ class StudyPage:
         return len(self.finished) + len(self.unfinished)
 
     def number(self, method: str) -> int:
-        """The method's colour: 0 is the baseline's."""
+        """The method's colour: 0 is the first's."""
         compared = (
             [row.label for row in self.compared.comparison.rows] if self.compared else self.study.methods
         )

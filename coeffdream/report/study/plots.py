@@ -29,7 +29,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Bar:
-    """One method's difference from the baseline. `method` numbers the methods, the baseline being 0."""
+    """One method's difference from another. `method` numbers the methods, the first being 0."""
 
     method: int
     label: str
@@ -161,7 +161,7 @@ def _by_metric(comparison: Comparison) -> list[tuple[str, list[tuple[int, str, D
         (
             metric,
             [
-                (number, contrast.label, each)
+                (number, contrast.title, each)
                 for number, contrast in enumerate(comparison.contrasts, start=1)
                 for each in contrast.differences
                 if each.metric == metric
