@@ -10,13 +10,12 @@ import torch
 
 from coeffdream.errors import RunError
 from coeffdream.toybox.judge.base import fulfilled
-from coeffdream.toybox.judge.classifier import Judge
 from coeffdream.toybox.judge.personal import (
     Measured,
     Verdict,
     as_json,
     as_text,
-    judge_runs,
+    find_runs,
     own_match,
     place_kept,
 )
@@ -109,4 +108,4 @@ def test_a_folder_without_runs_says_what_makes_them(tmp_path):
     """Nothing to judge is one clear line."""
     torch.manual_seed(0)
     with pytest.raises(RunError, match="bench concepts"):
-        judge_runs(Judge().eval(), tmp_path)
+        find_runs(tmp_path)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import torch
 
+from coeffdream.errors import UserError
 from coeffdream.records.files import write_json
 from coeffdream.toybox.build.loop import Budget
 from coeffdream.toybox.build.vae import sheet
 from coeffdream.toybox.judge.base import fulfilled, grammar_captions, painted
 from coeffdream.toybox.judge.classifier import own_accuracy, readings, train_judge, trained_judge
+from coeffdream.toybox.judge.personal import as_json, as_text, find_runs, judge_runs
 from coeffdream.toybox.paths import WEIGHTS
 from coeffdream.toybox.world.grammar import read_caption
 
@@ -28,6 +30,11 @@ def main() -> None:
         "--out", type=Path, default=Path(".coeffdream/toybox-build"), help="where the judge's training lies"
     )
     options = parser.parse_args()
+    try:
+        # Before the minutes of the judge's training: a wrong folder is told at once.
+        runs = None if options.runs is None else find_runs(options.runs)
+    except UserError as problem:
+        parser.exit(2, f"error: {problem}\n")
     if not (options.out / "judge" / "summary.json").exists():
         train_judge(options.out, Budget(steps=options.steps), torch.device(options.device))
     judge = trained_judge(options.out)
@@ -36,10 +43,8 @@ def main() -> None:
         "the judge itself on 512 fresh renders:",
         " ".join(f"{name} {value:.1%}" for name, value in accuracy.items()),
     )
-    if options.runs is not None:
-        from coeffdream.toybox.judge.personal import as_json, as_text, judge_runs
-
-        verdicts = judge_runs(judge, options.runs)
+    if runs is not None:
+        verdicts = judge_runs(judge, runs)
         print(as_text(verdicts))
         write_json(options.out / "judge" / "runs.json", as_json(verdicts))
         return

@@ -100,15 +100,24 @@ def place_kept(read: dict[str, list[int]], wishes: Sequence[Wish]) -> list[float
     ]
 
 
-def judge_runs(judge: Judge, runs: Path) -> list[Verdict]:
-    """A verdict per concept and method over the scored toybox runs in `runs`.
+@dataclass(frozen=True)
+class Judged:
+    """A run to be judged: its own pictures, those of the untouched base, and the individual it learned."""
+
+    record: RunRecord
+    own: SetFolder
+    floor: SetFolder
+    concept: str
+    individual: Individual
+
+
+def find_runs(runs: Path) -> list[Judged]:
+    """The scored toybox runs of shipped concepts in `runs`.
 
     Raises RunError when there is none, or when a run lacks its scores or the untouched base's pictures.
     """
     individuals = {concept.name: concept.individual for concept in CONCEPTS}
-    cells: dict[tuple[str, str], list[tuple[dict[str, Table], dict[str, Table]]]] = {}
-    scorers = scorers_for(TOYBOX)
-    meter = Meter(scorers, FeatureCache())
+    found = []
     for file in sorted(runs.glob("*/run.json")):
         folder = RunFolder(file.parent)
         record = folder.read()
@@ -116,12 +125,24 @@ def judge_runs(judge: Judge, runs: Path) -> list[Verdict]:
         if file.parent.is_symlink() or record.base.get("kind") != TOYBOX or name not in individuals:
             continue
         own, floor = _sets(folder)
-        tables = tuple(_tables(judge, meter, record, each, individuals[name]) for each in (own, floor))
-        cells.setdefault((name, record.method), []).append((tables[0], tables[1]))
-    if not cells:
+        found.append(Judged(record, own, floor, name, individuals[name]))
+    if not found:
         raise RunError(
             f"{runs} holds no toybox run of a shipped concept; make some with: coeffdream bench concepts"
         )
+    return found
+
+
+def judge_runs(judge: Judge, runs: Sequence[Judged]) -> list[Verdict]:
+    """A verdict per concept and method over `runs`."""
+    cells: dict[tuple[str, str], list[tuple[dict[str, Table], dict[str, Table]]]] = {}
+    scorers = scorers_for(TOYBOX)
+    meter = Meter(scorers, FeatureCache())
+    for run in runs:
+        tables = tuple(
+            _tables(judge, meter, run.record, each, run.individual) for each in (run.own, run.floor)
+        )
+        cells.setdefault((run.concept, run.record.method), []).append((tables[0], tables[1]))
     return [_verdict(concept, method, tables) for (concept, method), tables in sorted(cells.items())]
 
 
