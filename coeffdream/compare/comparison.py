@@ -12,90 +12,13 @@ from coeffdream.compare import statistics
 from coeffdream.compare.drift import settle_drift
 from coeffdream.compare.metrics import DIVERSITY, DRIFT, MEANS, Metric, jackknife_of, table_of
 from coeffdream.compare.pairing import Group, Pairing
+from coeffdream.compare.result import Comparison, Contrast, Difference, Estimate, MethodRow
 from coeffdream.records.scores import ScoresRecord
 
 Array = NDArray[np.float64]
 
 RESAMPLES = 2000
 SIGNIFICANT = 0.05
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over concepts with its 95 % interval, symmetric about it; None where nothing was repeated."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class MethodRow:
-    """One row of the table. `percent`: trained parameters as a share of the UNet's own.
-
-    `by_concept[metric]`: each concept's own mean, of which `scores[metric]` is the mean.
-    """
-
-    label: str
-    method: str
-    runs: list[str]
-    percent: float | None
-    scores: dict[str, Estimate]
-    by_concept: dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One metric of one group less that of its baseline, over pairs.
-
-    A pair is a picture of one prompt and seed; for diversity it is a whole set. `win_rate`: the share of
-    pairs in which this group is better, which for drift means less. `by_concept`: each
-    concept's own difference, of which `difference` is the mean. `p` is that of the
-    sign-flip test over concepts, `p_holm` the same corrected for the number of metrics.
-    """
-
-    metric: str
-    baseline: float
-    value: float
-    difference: Estimate
-    by_concept: dict[str, float]
-    win_rate: float
-    pairs: int
-    p: float
-    p_holm: float
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """One group against the one that it is compared with (`Pairing.baseline_of`)."""
-
-    label: str
-    baseline: str
-    differences: list[Difference]
-
-    @property
-    def title(self) -> str:
-        return f"{self.label} less {self.baseline}"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All that `compare` prints. `n`: pictures of one run; `label`: set for embedded scorers."""
-
-    grouped: bool
-    concepts: list[str]
-    training_seeds: list[int | None]
-    prompts: int
-    images_per_prompt: int
-    n: int
-    encoders: dict[str, str]
-    label: str | None
-    seed: int
-    resamples: int
-    level: float
-    rows: list[MethodRow]
-    contrasts: list[Contrast]
-    notes: list[str]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 
-from coeffdream.compare.comparison import Comparison, Estimate
 from coeffdream.compare.metrics import DIGITS, TITLES
+from coeffdream.compare.result import Comparison, Estimate
 from coeffdream.compare.table import TABLE3, caption, first_column, percent
 
 ESCAPES = {character: f"\\{character}" for character in "&%$#_{}"} | {

@@ -6,8 +6,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from coeffdream.compare.comparison import SIGNIFICANT, Comparison, Contrast, Estimate
+from coeffdream.compare.comparison import SIGNIFICANT
 from coeffdream.compare.metrics import DIGITS, DRIFT, TITLES
+from coeffdream.compare.result import Comparison, Contrast, Estimate
 from coeffdream.tables import table
 
 # The columns of the paper's Table 3. Drift stands beside them; DINO alignment is only among the differences.

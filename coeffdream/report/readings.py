@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from coeffdream.compare.comparison import RESAMPLES, Estimate, estimates_of
+from coeffdream.compare.comparison import RESAMPLES, estimates_of
 from coeffdream.compare.metrics import DRIFT
+from coeffdream.compare.result import Estimate
 from coeffdream.errors import ScoreError
 from coeffdream.records.scores import ScoresRecord, Summary
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from coeffdream.compare.comparison import Comparison, Contrast, Difference, Estimate, MethodRow
+from coeffdream.compare.result import Comparison, Contrast, Difference, Estimate, MethodRow
 from coeffdream.report.study.finding import finding, listed, signed
 from coeffdream.report.study.plots import concept_plots, forests, scale
 

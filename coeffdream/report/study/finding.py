@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coeffdream.compare.comparison import SIGNIFICANT, Comparison, Contrast, Difference, Estimate
+from coeffdream.compare.comparison import SIGNIFICANT
 from coeffdream.compare.metrics import DIGITS, DRIFT, MEANS, TITLES
+from coeffdream.compare.result import Comparison, Contrast, Difference, Estimate
 
 WORDS = {
     "text_alignment": "text alignment",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coeffdream.compare.comparison import Comparison, compare
+from coeffdream.compare.comparison import compare
 from coeffdream.compare.pairing import pair_by_method
+from coeffdream.compare.result import Comparison
 from coeffdream.errors import UserError
 from coeffdream.records.study import Study, StudyFolder
 from coeffdream.report.study import tables

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from coeffdream.compare.comparison import Comparison, Difference
 from coeffdream.compare.metrics import DIGITS
+from coeffdream.compare.result import Comparison, Difference
 from coeffdream.report.plots import nice_ticks
 from coeffdream.report.study.finding import holds_up, signed, span, titled
 

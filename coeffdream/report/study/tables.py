@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coeffdream.compare.comparison import Comparison, Estimate
 from coeffdream.compare.metrics import DIGITS, TITLES
+from coeffdream.compare.result import Comparison, Estimate
 from coeffdream.compare.table import TABLE3, percent
 from coeffdream.records.scores import Summary
 from coeffdream.report.readings import bounds
