@@ -90,6 +90,7 @@ def stages(folder: Path, study: Study, cell: Cell) -> list[list[str]]:
             study.device,
         ]
         train += ["--steps", str(study.steps)] if study.steps is not None else []
+        train += ["--lr", str(study.lr)] if study.lr is not None else []
     sampling = ["--device", study.device]
     sampling += ["--steps", str(study.sampling_steps)] if study.sampling_steps is not None else []
     generate = ["generate", *runs, "--run", cell.name, *sampling]

@@ -36,6 +36,7 @@ def concepts(
     seeds: Annotated[int, typer.Option(help="Training seeds of each method on each concept.")] = 1,
     base: Annotated[str, typer.Option(help="The base model.")] = "sdxl",
     steps: Annotated[int | None, typer.Option(help="Training steps.", show_default="the base's")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="the base's")] = None,
     images_per_prompt: Annotated[int, typer.Option(help="Images for each prompt.")] = 4,
     sampling_steps: Annotated[
         int | None, typer.Option(help="Sampling steps.", show_default="the base's")
@@ -78,6 +79,7 @@ def concepts(
         methods=chosen,
         seeds=seeds,
         steps=steps,
+        lr=lr,
         images_per_prompt=images_per_prompt,
         sampling_steps=sampling_steps,
         device=device,

@@ -37,6 +37,7 @@ class Study:
     methods: list[str]
     seeds: int
     steps: int | None = None
+    lr: float | None = None
     images_per_prompt: int = 4
     sampling_steps: int | None = None
     device: str = "auto"
@@ -63,6 +64,8 @@ class Study:
         ]
         if self.seeds < 1:
             problems.append(f"--seeds {self.seeds} must be at least 1")
+        if self.lr is not None and not self.lr > 0:
+            problems.append(f"--lr {self.lr} must be a positive number")
         if problems:
             raise ConfigError(together("this makes no study", problems))
 

@@ -106,6 +106,8 @@ def study_command(study: Study, folder: Path) -> str:
     words += ["--base", study.base, "--methods", ",".join(study.methods), "--seeds", str(study.seeds)]
     if study.steps is not None:
         words += ["--steps", str(study.steps)]
+    if study.lr is not None:
+        words += ["--lr", str(study.lr)]
     words += ["--images-per-prompt", str(study.images_per_prompt)]
     if study.sampling_steps is not None:
         words += ["--sampling-steps", str(study.sampling_steps)]

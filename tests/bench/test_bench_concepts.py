@@ -154,10 +154,12 @@ def test_another_plan_is_refused(study, tmp_path):
 
 def test_what_makes_no_study(study):
     """Every problem of a plan is named at once."""
-    twice = dataclasses.replace(study, concepts=study.concepts * 2, methods=["lora", "lora"], seeds=0)
+    twice = dataclasses.replace(
+        study, concepts=study.concepts * 2, methods=["lora", "lora"], seeds=0, lr=-1.0
+    )
     with pytest.raises(ConfigError) as caught:
         twice.check()
-    for part in ("two concepts are called cat", "method lora is named twice", "--seeds 0"):
+    for part in ("two concepts are called cat", "method lora is named twice", "--seeds 0", "--lr -1.0"):
         assert part in str(caught.value)
 
 
@@ -172,3 +174,12 @@ def test_cells_differ_in_nothing_but_their_place(study, tmp_path):
         StudyFolder(tmp_path).run(Cell(study.concepts[0], "lora", 0)).path
         == tmp_path / "runs" / "cat-lora-seed0"
     )
+
+
+def test_what_the_plan_sets_reaches_the_training(study, tmp_path):
+    """A study at another learning rate must not quietly be one at the base's own."""
+    cell = Cell(study.concepts[0], "lora", 0)
+    assert "--lr" not in stages(tmp_path, study, cell)[0]
+    train = stages(tmp_path, dataclasses.replace(study, lr=0.001, steps=7), cell)[0]
+    assert train[train.index("--lr") + 1] == "0.001"
+    assert train[train.index("--steps") + 1] == "7"
