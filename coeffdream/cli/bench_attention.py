@@ -77,11 +77,8 @@ def _table(benchmark: Benchmark) -> Any:
         )
     for case in benchmark.cases:
         shape = case.shape
-        layer = (
-            shape.name,
-            f"{shape.queries}x{shape.keys}",
-            f"{shape.heads} heads",
-        )  # a line each: it is narrow
+        # A line each, so that the column is narrow.
+        layer = (shape.name, f"{shape.queries}x{shape.keys}", f"{shape.heads} heads")
         for timing, label in zip(case.timings, chain(layer, repeat("")), strict=False):
             timed.add_row(label, *_row(timing))
         timed.add_section()

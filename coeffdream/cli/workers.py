@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def _command(arguments: list[str], log: str, threads: int | None, environment: d
         for descriptor in (1, 2):
             os.dup2(stream.fileno(), descriptor)
     for printed in (sys.stdout, sys.stderr):
-        printed.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        if isinstance(printed, TextIOWrapper):
+            printed.reconfigure(line_buffering=True)
     if threads is not None:
         import torch
 

@@ -111,7 +111,7 @@ def _contrast(baseline: Group, other: Group, seed: int, resamples: int) -> Contr
             [_pairs(one, two, metric) for c in theirs for one, two in zip(ours[c], theirs[c], strict=True)]
         )
         means = [
-            np.mean([_concept(scores, None, metric).value for scores in group.values()])  # type: ignore[union-attr]
+            np.mean([own.value for scores in group.values() if (own := _concept(scores, None, metric))])
             for group in (theirs, ours)
         ]
         p = statistics.sign_flip_p(differences, rng)

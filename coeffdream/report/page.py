@@ -78,8 +78,7 @@ def _environment() -> Environment:
 
 
 def _asset(name: str) -> str:
-    source, *_ = _environment().loader.get_source(_environment(), name)  # type: ignore[union-attr]
-    return source
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
 def _marked_prompt(prompt: str) -> Markup:

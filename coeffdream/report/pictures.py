@@ -97,13 +97,12 @@ def cases_of(rows: list[PromptRow], shots: dict[str, Shot], scores: ScoresRecord
                 Cases(metric, *([(f"{value:.3f}", shots[file]) for value, file in end] for end in ends))
             )
     diverse = sorted(
-        (row for row in rows if row.score and row.score.diversity is not None),
-        key=lambda row: row.score.diversity,  # type: ignore[union-attr, arg-type, return-value]
+        ((row.score.diversity, row) for row in rows if row.score and row.score.diversity is not None),
+        key=lambda pair: pair[0],
     )
     if len(diverse) >= 2:
-        most, least = diverse[-1], diverse[0]
-        found.append(Cases("Diversity within a prompt", *(
-            [(f"{row.score.diversity:.2f}", shot) for shot in row.shots[:CASES]]  # type: ignore[union-attr]
-            for row in (most, least)
-        )))  # fmt: skip
+        extremes = (
+            [(f"{value:.2f}", shot) for shot in row.shots[:CASES]] for value, row in (diverse[-1], diverse[0])
+        )
+        found.append(Cases("Diversity within a prompt", *extremes))
     return found

@@ -22,6 +22,14 @@ def test_table_and_json(cli):
     }
 
 
+def test_it_fits_a_plain_terminal(cli, monkeypatch):
+    """80 columns: nothing is cut off, and a timing stays on its line."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = cli("bench", "attention", "--resolution", 32, "--repeats", 1, "--device", "cpu").out
+    assert "…" not in shown
+    assert sum("MiB" in line for line in shown.splitlines()) == 4 * 6
+
+
 def test_a_bad_option_is_one_line(cli):
     """Exit status 2 and the remedy."""
     answer = cli("bench", "attention", "--dtype", "int8")

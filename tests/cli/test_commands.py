@@ -312,6 +312,14 @@ class TestTables:
         assert answer.out.count("cross") == answer.out.count("self") == 4 or "attn2" in answer.out
         assert (run.path / "alpha.png").is_file()
 
+    def test_inspect_on_a_plain_terminal(self, cli, run_of, monkeypatch):
+        """80 columns hold every number whole, a line for each layer."""
+        run_of()
+        monkeypatch.setenv("COLUMNS", "80")
+        answer = cli("inspect")
+        assert "…" not in answer.out
+        assert sum("←" in line for line in answer.out.splitlines()) == 1 + 8  # the heading, and the layers
+
     def test_params(self, cli, tiny_base):
         """One row a method, and the shares of the paper's table on SDXL."""
         answer = cli("params", "--base", tiny_base)

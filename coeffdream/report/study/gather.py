@@ -66,13 +66,13 @@ def gather_study(folder: StudyFolder) -> StudyPage:
     study = folder.read()
     finished, unfinished = read_cells(folder, study)
     compared, why_not = _compared(finished)
-    labels = {cell.scored.scores.label for cell in finished} - {None}
+    labels = [cell.scored.scores.label for cell in finished if cell.scored.scores.label is not None]
     return StudyPage(
         name=folder.path.name,
         study=study,
         finished=finished,
         unfinished=unfinished,
-        label=min(labels) if labels else None,  # type: ignore[type-var]
+        label=min(labels, default=None),
         compared=compared,
         why_not=why_not,
         pictures=concept_pictures(folder.path, finished, study.concepts, study.methods),
