@@ -79,11 +79,11 @@ class TrainConfig:
         group="Adapter",
     )
 
-    steps: int = option(200, "Optimiser steps.")
+    steps: int = option(200, "Optimizer steps.")
     lr: float = option(3e-4, "Adam's learning rate.")
     coeff_lr: float | None = option(None, "Learning rate of alpha, if it is to differ.")
     batch_size: int = option(1, "Photos per forward pass.")
-    grad_accum: int = option(1, "Forward passes per optimiser step.")
+    grad_accum: int = option(1, "Forward passes per optimizer step.")
     resolution: int = option(1024, "Side of the square training crop, in pixels.")
     precision: Precision = option(
         "auto", "Of the frozen base; the adapter is always float32. auto: bf16 on a GPU."

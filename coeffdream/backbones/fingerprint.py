@@ -1,10 +1,8 @@
-"""Telling whether an adapter and a base belong together."""
+"""What a base is known by: the names and shapes of its weights, and a few of their values."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -25,10 +23,3 @@ def sketch_of(unet: nn.Module) -> list[float]:
     count = min(SKETCH_LENGTH, len(tensors))
     chosen = [tensors[i * len(tensors) // count].flatten() for i in range(count)]
     return [float(tensor[len(tensor) // 2]) for tensor in chosen]
-
-
-def same_weights(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Equal up to the rounding of half precision (8 bits of bfloat16 are 0.4 %)."""
-    return len(one) == len(other) and all(
-        math.isclose(a, b, rel_tol=1e-2, abs_tol=1e-6) for a, b in zip(one, other, strict=True)
-    )

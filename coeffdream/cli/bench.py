@@ -55,9 +55,9 @@ def concepts(
     from coeffdream.bench.concepts import open_study, run_cells
     from coeffdream.cli.workers import Workers
     from coeffdream.compare.comparison import compare
+    from coeffdream.compare.comparison_table import comparison_table
     from coeffdream.compare.pairing import pair_by_method
     from coeffdream.compare.scored import load_runs
-    from coeffdream.compare.table import comparison_table
     from coeffdream.data.concept import load_concept
     from coeffdream.data.shipped import concept_folder
     from coeffdream.records.files import write_json

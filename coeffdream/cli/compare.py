@@ -41,10 +41,10 @@ def command(
         raise ConfigError(together("these options make no comparison", problems))
 
     from coeffdream.compare.comparison import compare
+    from coeffdream.compare.comparison_table import comparison_table
     from coeffdream.compare.export import to_csv, to_latex
     from coeffdream.compare.pairing import pair_by_method, pair_runs
     from coeffdream.compare.scored import load_runs
-    from coeffdream.compare.table import comparison_table
     from coeffdream.records.files import write_text
 
     given = load_runs(run, runs)

@@ -66,12 +66,12 @@ def command(
     folder = None if images is not None else find_run(run, runs)
 
     from coeffdream.backbones.device import pick_device
-    from coeffdream.metrics.evaluate import Ruler, evaluate_folder, evaluate_run
-    from coeffdream.metrics.table import scores_table
+    from coeffdream.metrics.evaluate import ScoringOptions, evaluate_folder, evaluate_run
+    from coeffdream.metrics.scores_table import scores_table
 
     place = str(pick_device(device))
     with ProgressDisplay() as progress:
-        ruler = Ruler(
+        options = ScoringOptions(
             score_text=score_text,
             clip_model=clip_model,
             clip_pretrained=clip_pretrained,
@@ -81,7 +81,7 @@ def command(
             on_progress=progress,
         )
         if folder is not None:
-            record = evaluate_run(folder, set_name=set_name, references=references, ruler=ruler)
+            record = evaluate_run(folder, set_name=set_name, references=references, options=options)
         else:
             assert images is not None
             record = evaluate_folder(
@@ -91,7 +91,7 @@ def command(
                 class_noun=class_noun,
                 base=base,
                 output=output,
-                ruler=ruler,
+                options=options,
             )
     for warning in record.warnings:
         warn(warning)

@@ -67,7 +67,7 @@ def _holds_run(*folders: Path) -> bool:
 
 
 def _of_study(folder: StudyFolder, as_json: bool) -> None:
-    from coeffdream.report.study.page import write_study_report
+    from coeffdream.report.study.study_page import write_study_report
 
     file, page = write_study_report(folder)
     headline = page.compared.finding.headline if page.compared else [page.why_not]

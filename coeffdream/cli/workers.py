@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import threading
@@ -60,8 +61,6 @@ class Workers:
 
 
 def _command(arguments: list[str], log: str, threads: int | None, environment: dict[str, str]) -> None:
-    from coeffdream.cli.app import main
-
     os.environ.update(environment)  # the process that waits has that of its own start
     with Path(log).open("ab") as stream:
         for descriptor in (1, 2):
@@ -75,7 +74,7 @@ def _command(arguments: list[str], log: str, threads: int | None, environment: d
         torch.set_num_threads(threads)
     threading.Thread(target=_end_with_the_study, daemon=True).start()
     sys.argv = ["coeffdream", *arguments]
-    main()
+    runpy.run_module("coeffdream", run_name="__main__")  # as `python -m coeffdream` does
 
 
 def _end_with_the_study() -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from coeffdream.compare.scored import ScoredRun
 from coeffdream.errors import ScoreError, together
+from coeffdream.records.base import same_weights
 from coeffdream.records.files import sha256_of_json
+from coeffdream.records.images import OF_THE_ADAPTER
 
-# What may differ between two sets of pictures that are compared: the adapter, which is the point.
-OF_THE_ADAPTER = {"adapter", "lora_scale", "alpha_scale"}
 # What an encoder says of itself that changes no score: the hashes of weights and config say which it is.
 NOT_THE_ENCODER = {"name", "model", "pretrained", "versions"}
-SKETCH_TOLERANCE = 0.01  # one base in two precisions
 
 Field = tuple[str, Callable[[ScoredRun], Any]]
 
@@ -63,7 +61,7 @@ def encoder_fields(runs: Sequence[ScoredRun]) -> list[Field]:
 
 def drawing_fields(runs: Sequence[ScoredRun]) -> list[Field]:
     """Everything that says how these runs' pictures were drawn, but for the adapter."""
-    keys = {key for run in runs for key in run.scores.set.get("settings", {})} - OF_THE_ADAPTER - {"base"}
+    keys = {key for run in runs for key in run.scores.set.get("settings", {})} - {*OF_THE_ADAPTER, "base"}
     return [
         (f"drawing setting {key}", lambda run, k=key: run.scores.set.get("settings", {}).get(k))  # type: ignore[misc]
         for key in sorted(keys)
@@ -82,20 +80,13 @@ class _Base:
         one, two = self._identity, other._identity
         if "architecture" not in one or "architecture" not in two:
             return one.get("name") == two.get("name")
-        sketches = one.get("sketch", []), two.get("sketch", [])
-        return (
-            one["architecture"] == two["architecture"]
-            and len(sketches[0]) == len(sketches[1])
-            and all(map(_same_weight, *sketches))
+        return one["architecture"] == two["architecture"] and same_weights(
+            one.get("sketch", []), two.get("sketch", [])
         )
 
     def __str__(self) -> str:
         of = self._identity.get("architecture")
         return str(self._identity.get("name")) + (f" (architecture {_short(of)})" if of else "")
-
-
-def _same_weight(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=SKETCH_TOLERANCE, abs_tol=1e-6)
 
 
 def refuse_different(runs: Sequence[ScoredRun], fields: Sequence[Field]) -> None:

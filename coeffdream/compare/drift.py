@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from coeffdream.compare.alike import OF_THE_ADAPTER
 from coeffdream.compare.pairing import Group, Pairing
 from coeffdream.compare.scored import ScoredRun
+from coeffdream.records.images import OF_THE_ADAPTER
 
 
 def settle_drift(pairing: Pairing) -> Pairing:

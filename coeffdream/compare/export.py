@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 
+from coeffdream.compare.comparison_table import TABLE3, caption, first_column, percent
 from coeffdream.compare.metrics import DIGITS, TITLES
 from coeffdream.compare.result import Comparison, Estimate
-from coeffdream.compare.table import TABLE3, caption, first_column, percent
 
 ESCAPES = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",

@@ -10,7 +10,7 @@ from coeffdream.backbones.base import Base
 from coeffdream.errors import RunError
 from coeffdream.generation.plan import slug
 from coeffdream.generation.request import GenerateRequest
-from coeffdream.generation.studio import Generated, Studio
+from coeffdream.generation.sampler import Generated, SetSampler
 from coeffdream.progress import Progress
 from coeffdream.records.environment import now
 from coeffdream.records.run import RunFolder, RunRecord
@@ -32,10 +32,10 @@ def generate(
 
     Raises UserError before anything is drawn when the request, the run or the base do not fit.
     """
-    studio = Studio.open(request, run, record, base, progress, warn)
+    sampler = SetSampler.open(request, run, record, base, progress, warn)
     if not request.no_adapter:
-        studio.install(warn)
-    return studio.draw_set(request.set_name or request.default_set_name, with_grid=grid)
+        sampler.install(warn)
+    return sampler.draw_set(request.set_name or request.default_set_name, with_grid=grid)
 
 
 def generate_unrelated(
@@ -49,11 +49,11 @@ def generate_unrelated(
     warn: Callable[[str], None],
 ) -> tuple[Generated, Generated]:
     """Draw the unrelated prompts with the adapter, and once more with the untouched base (NAME-base)."""
-    studio = Studio.open(request, run, record, base, progress, warn)
+    sampler = SetSampler.open(request, run, record, base, progress, warn)
     name = request.set_name or request.default_set_name
-    untouched = studio.draw_set(f"{name}-base", with_grid=grid)
-    studio.install(warn)
-    return studio.draw_set(name, with_grid=grid), untouched
+    untouched = sampler.draw_set(f"{name}-base", with_grid=grid)
+    sampler.install(warn)
+    return sampler.draw_set(name, with_grid=grid), untouched
 
 
 def base_run(base: Base, class_noun: str, token: str, runs: Path) -> tuple[RunFolder, RunRecord]:

@@ -9,9 +9,9 @@ from typing import Any
 from coeffdream.data.concept import load_concept
 from coeffdream.data.prompts import ScoringMode
 from coeffdream.errors import ScoreError
-from coeffdream.metrics.cache import FeatureCache
-from coeffdream.metrics.measure import Meter, Scored
-from coeffdream.metrics.pictures import (
+from coeffdream.metrics.encoder_choice import TOYBOX, Encoders, encoders_for
+from coeffdream.metrics.feature_cache import FeatureCache
+from coeffdream.metrics.inputs import (
     Picture,
     Reference,
     hashes,
@@ -19,7 +19,7 @@ from coeffdream.metrics.pictures import (
     pictures_of_set,
     references_of_run,
 )
-from coeffdream.metrics.scorers import TOYBOX, Scorers, scorers_for
+from coeffdream.metrics.measure import Scored, Scorer
 from coeffdream.metrics.untouched import find_floor, measure_drift
 from coeffdream.progress import Progress, silent
 from coeffdream.records.environment import now, versions
@@ -32,11 +32,11 @@ SCORES = "scores.json"
 
 
 @dataclass(frozen=True)
-class Ruler:
+class ScoringOptions:
     """What pictures are measured with.
 
-    clip_model, clip_pretrained, dino_model: None takes those that fit the base (see `scorers_for`).
-    scorers: encoders already loaded, in place of these.
+    clip_model, clip_pretrained, dino_model: None takes those that fit the base (see `encoders_for`).
+    encoders: encoders already loaded, in place of these.
     """
 
     score_text: ScoringMode = "class"
@@ -47,21 +47,21 @@ class Ruler:
     batch_size: int = 32
     cache: FeatureCache | None = None
     on_progress: Progress = silent
-    scorers: Scorers | None = None
+    encoders: Encoders | None = None
 
-    def meter(self, base: str) -> Meter:
+    def scorer(self, base: str) -> Scorer:
         """Load the encoders for pictures by `base`. Raises ScoreError when weights cannot be had."""
-        scorers = self.scorers or scorers_for(
+        encoders = self.encoders or encoders_for(
             base,
             clip_model=self.clip_model,
             clip_pretrained=self.clip_pretrained,
             dino_model=self.dino_model,
             device=self.device,
         )
-        return Meter(scorers, self.cache or FeatureCache(), self.batch_size, self.on_progress)
+        return Scorer(encoders, self.cache or FeatureCache(), self.batch_size, self.on_progress)
 
 
-DEFAULT = Ruler()
+DEFAULT = ScoringOptions()
 
 
 def evaluate_run(
@@ -69,7 +69,7 @@ def evaluate_run(
     *,
     set_name: str | None = None,
     references: Path | None = None,
-    ruler: Ruler = DEFAULT,
+    options: ScoringOptions = DEFAULT,
 ) -> ScoresRecord:
     """Score one set of a run and write scores.json.
 
@@ -94,25 +94,25 @@ def evaluate_run(
         )
 
     def pictures_of(folder: SetFolder, record: SetRecord) -> list[Picture]:
-        return pictures_of_set(folder, record, score_text=ruler.score_text, token=run_record.token)
+        return pictures_of_set(folder, record, score_text=options.score_text, token=run_record.token)
 
     pictures = pictures_of(folder, set_record)
     photos = references_of_run(run_record, references)
     base = TOYBOX if run_record.base.get("kind") == TOYBOX else run_record.base.get("name", "")
-    meter = ruler.meter(base)
+    scorer = options.scorer(base)
     if not photos:
-        meter.warnings.append("this run learned no concept: scores against photos are absent")
-    scored = meter.pictures(pictures, photos)
-    floor_set = find_floor(run.images, folder, set_record, meter.warnings)
+        scorer.warnings.append("this run learned no concept: scores against photos are absent")
+    scored = scorer.pictures(pictures, photos)
+    floor_set = find_floor(run.images, folder, set_record, scorer.warnings)
     floor: Summary | None = None
     if floor_set is not None:
-        floor = meter.pictures(pictures_of(floor_set, floor_set.read_set()), photos).summary
-    drift = measure_drift(meter, run.images, set_record, pictures_of)
+        floor = scorer.pictures(pictures_of(floor_set, floor_set.read_set()), photos).summary
+    drift = measure_drift(scorer, run.images, set_record, pictures_of)
     record = _record(
-        meter,
+        scorer,
         scored,
         photos,
-        score_text=ruler.score_text,
+        score_text=options.score_text,
         drift=drift,
         floor=floor,
         floor_set=None if floor_set is None else floor_set.path.name,
@@ -154,9 +154,9 @@ def evaluate_folder(
     token: str = "sks",
     base: str = "",
     output: Path | None = None,
-    ruler: Ruler = DEFAULT,
+    options: ScoringOptions = DEFAULT,
 ) -> ScoresRecord:
-    """Score pictures that any other tool drew, with the same ruler; writes `output` if it is given.
+    """Score pictures that any other tool drew, with the same options; writes `output` if it is given.
 
     prompts: a CSV file with the columns file and prompt, or None for one subfolder a prompt.
     references: folder with the concept's photos; without it the scores against photos are absent.
@@ -174,22 +174,22 @@ def evaluate_folder(
     if class_noun is None:
         raise ScoreError("no class noun to score <V> with; give --class NOUN, or --references FOLDER")
     pictures = pictures_of_folder(
-        images, prompts, score_text=ruler.score_text, class_noun=class_noun, token=token
+        images, prompts, score_text=options.score_text, class_noun=class_noun, token=token
     )
-    meter = ruler.meter(base)
+    scorer = options.scorer(base)
     if not photos:
-        meter.warnings.append("no photos were given: scores against photos are absent")
-    scored = meter.pictures(pictures, photos)
+        scorer.warnings.append("no photos were given: scores against photos are absent")
+    scored = scorer.pictures(pictures, photos)
     counts = {prompt.n for prompt in scored.per_prompt}
     if len(counts) > 1:
-        meter.warnings.append(
+        scorer.warnings.append(
             f"prompts have from {min(counts)} to {max(counts)} pictures; every picture counts alike"
         )
     record = _record(
-        meter,
+        scorer,
         scored,
         photos,
-        score_text=ruler.score_text,
+        score_text=options.score_text,
         floor=None,
         floor_set=None,
         source={
@@ -212,7 +212,7 @@ def evaluate_folder(
 
 
 def _record(
-    meter: Meter,
+    scorer: Scorer,
     scored: Scored,
     photos: list[Reference],
     *,
@@ -223,25 +223,25 @@ def _record(
     source: dict[str, Any],
     of_set: dict[str, Any],
 ) -> ScoresRecord:
-    scorers = meter.scorers
-    if meter.cache.problem is not None:
-        meter.warnings.append(meter.cache.problem)
+    encoders = scorer.encoders
+    if scorer.cache.problem is not None:
+        scorer.warnings.append(scorer.cache.problem)
     return ScoresRecord(
         created=now(),
         source=source,
         set=of_set,
         score_text=score_text,
-        embedded=scorers.embedded,
-        label=EMBEDDED_LABEL if scorers.embedded else None,
-        encoders={"clip": scorers.clip.describe(), "dino": scorers.dino.describe()},
+        embedded=encoders.embedded,
+        label=EMBEDDED_LABEL if encoders.embedded else None,
+        encoders={"clip": encoders.clip.describe(), "dino": encoders.dino.describe()},
         references=[{"file": photo.file, "sha256": photo.sha256} for photo in photos],
         overall=scored.summary,
         floor=floor,
         floor_set=floor_set,
         drift=drift,
-        ceiling=meter.references(photos),
+        ceiling=scorer.references(photos),
         per_prompt=scored.per_prompt,
         per_image=scored.per_image,
-        warnings=meter.warnings,
+        warnings=scorer.warnings,
         versions=versions(),
     )

@@ -11,10 +11,10 @@ import numpy as np
 from coeffdream.data.images import load_image
 from coeffdream.errors import ScoreError
 from coeffdream.metrics import features as maths
-from coeffdream.metrics.cache import FeatureCache, encode_through
 from coeffdream.metrics.encoder import Features, ImageEncoder, fingerprint
-from coeffdream.metrics.pictures import Picture, Reference
-from coeffdream.metrics.scorers import Scorers
+from coeffdream.metrics.encoder_choice import Encoders
+from coeffdream.metrics.feature_cache import FeatureCache, encode_through
+from coeffdream.metrics.inputs import Picture, Reference
 from coeffdream.progress import Progress, silent
 from coeffdream.records.scores import DriftImage, ImageScore, PromptScore, Summary
 
@@ -29,10 +29,10 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Meter:
+class Scorer:
     """Two encoders with their cache, and how to use them."""
 
-    scorers: Scorers
+    encoders: Encoders
     cache: FeatureCache
     batch_size: int = 32
     on_progress: Progress = silent
@@ -40,15 +40,15 @@ class Meter:
 
     def pictures(self, pictures: Sequence[Picture], references: Sequence[Reference]) -> Scored:
         """Score a set; the photo metrics stay None when there are no references."""
-        clip = self._image_features(self.scorers.clip, pictures, "CLIP: pictures")
-        dino = self._image_features(self.scorers.dino, pictures, "DINOv2: pictures")
+        clip = self._image_features(self.encoders.clip, pictures, "CLIP: pictures")
+        dino = self._image_features(self.encoders.dino, pictures, "DINOv2: pictures")
         text = maths.text_alignment(clip, self._text_features([picture.text for picture in pictures]))
         count = len(pictures)
         by_clip: maths.Array = np.empty((count, 0))
         by_dino = by_clip
         if references:
-            by_clip = maths.similarities(clip, self._reference_features(self.scorers.clip, references))
-            by_dino = maths.similarities(dino, self._reference_features(self.scorers.dino, references))
+            by_clip = maths.similarities(clip, self._reference_features(self.encoders.clip, references))
+            by_dino = maths.similarities(dino, self._reference_features(self.encoders.dino, references))
         per_image = [
             ImageScore(
                 index=picture.index,
@@ -89,8 +89,8 @@ class Meter:
     def drift(self, pictures: Sequence[Picture], untouched: Sequence[Picture]) -> list[DriftImage]:
         """What became of unrelated prompts; both in one order, a pair at each place."""
         pairs = [*pictures, *untouched]
-        clip = self._image_features(self.scorers.clip, pairs, "CLIP: unrelated")
-        dino = self._image_features(self.scorers.dino, pairs, "DINOv2: unrelated")
+        clip = self._image_features(self.encoders.clip, pairs, "CLIP: unrelated")
+        dino = self._image_features(self.encoders.dino, pairs, "DINOv2: unrelated")
         text = maths.text_alignment(clip, self._text_features([picture.text for picture in pairs]))
         count = len(pictures)
         by_clip, by_dino = (maths.drift(features[:count], features[count:]) for features in (clip, dino))
@@ -113,8 +113,8 @@ class Meter:
         """The photos among themselves, each against the others: what a perfect learner would reach."""
         if len(references) < 2:
             return None
-        clip = maths.leave_one_out(self._reference_features(self.scorers.clip, references))
-        features = self._reference_features(self.scorers.dino, references)
+        clip = maths.leave_one_out(self._reference_features(self.encoders.clip, references))
+        features = self._reference_features(self.encoders.dino, references)
         dino = maths.leave_one_out(features)
         nearest = dino.max(axis=1)
         return Summary(
@@ -161,7 +161,7 @@ class Meter:
         return found
 
     def _text_features(self, texts: Sequence[str]) -> Features:
-        clip = self.scorers.clip
+        clip = self.encoders.clip
         distinct = list(dict.fromkeys(texts))
         for text, count in zip(distinct, clip.token_counts(distinct), strict=True):
             warning = (

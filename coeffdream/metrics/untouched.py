@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from coeffdream.metrics.measure import Meter
-from coeffdream.metrics.pictures import OF_THE_ADAPTER, Picture, hashes, settings_that_differ
-from coeffdream.records.images import SetFolder, SetRecord
+from coeffdream.metrics.inputs import Picture, hashes, settings_that_differ
+from coeffdream.metrics.measure import Scorer
+from coeffdream.records.images import OF_THE_ADAPTER, SetFolder, SetRecord
 from coeffdream.records.scores import Drift
 
 Pictures = Callable[[SetFolder, SetRecord], list[Picture]]
@@ -20,21 +20,21 @@ def find_floor(images: Path, own: SetFolder, record: SetRecord, warnings: list[s
     return _counterpart(images, own, record, "the floor", warnings) if record.with_adapter else None
 
 
-def measure_drift(meter: Meter, images: Path, scored: SetRecord, pictures_of: Pictures) -> Drift | None:
+def measure_drift(scorer: Scorer, images: Path, scored: SetRecord, pictures_of: Pictures) -> Drift | None:
     """Drift of the adapter that drew the set `scored`; None when its unrelated sets are not there.
 
     Unrelated sets by another adapter or at other strengths, and base sets whose seeds or settings differ,
-    are passed over; the meter's warnings name the field.
+    are passed over; the scorer's warnings name the field.
     """
-    own = _unrelated_set(images, scored, meter.warnings) if scored.with_adapter else None
+    own = _unrelated_set(images, scored, scorer.warnings) if scored.with_adapter else None
     if own is None:
         return None
     folder, record = own
-    base = _counterpart(images, folder, record, f"the counterpart of {record.name!r}", meter.warnings)
+    base = _counterpart(images, folder, record, f"the counterpart of {record.name!r}", scorer.warnings)
     if base is None:
         return None
     pictures = pictures_of(folder, record)
-    pairs = meter.drift(pictures, pictures_of(base, base.read_set()))
+    pairs = scorer.drift(pictures, pictures_of(base, base.read_set()))
     means = {
         name: float(np.mean([getattr(pair, name) for pair in pairs], dtype=np.float64))
         for name in ("dino", "clip", "text_alignment", "base_text_alignment")

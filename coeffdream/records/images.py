@@ -10,6 +10,10 @@ from coeffdream.errors import RunError
 from coeffdream.records.fields import record_from_json, record_to_json
 from coeffdream.records.files import read_json, read_jsonl, write_json, write_jsonl
 
+# The settings of a set that belong to the adapter: the untouched base has none of them, and two sets that are
+# compared may differ in them, which is the point.
+OF_THE_ADAPTER = ("adapter", "lora_scale", "alpha_scale")
+
 
 @dataclass(frozen=True)
 class ImageRecord:

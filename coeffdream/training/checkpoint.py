@@ -19,19 +19,20 @@ from coeffdream.config import TrainConfig
 from coeffdream.errors import RunError
 from coeffdream.records.files import read_json, write_json
 from coeffdream.records.run import COEFF_FILE, LORA_FILE
-from coeffdream.training.optimiser import optimiser_tensors, restore_optimiser
+from coeffdream.training.optimizer import optimizer_tensors, restore_optimizer
 
 STATE_FILE = "state.json"
-OPTIMISER_FILE = "optimiser.safetensors"
+OPTIMIZER_FILE = "optimizer.safetensors"
+OLDER_OPTIMIZER_FILE = "optimiser.safetensors"  # its name in checkpoints of version 0.1
 KEPT = 2
 
 
 @dataclass
 class TrainingState:
-    """What changes while training, beside the adapter's parameters. `step`: optimiser steps done."""
+    """What changes while training, beside the adapter's parameters. `step`: optimizer steps done."""
 
     adapter: Adapter
-    optimiser: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     step: int = 0
 
@@ -51,7 +52,7 @@ def save_checkpoint(checkpoints: Path, state: TrainingState, architecture: str) 
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_adapter(state.adapter, temporary, architecture)
-    save_file(optimiser_tensors(state.optimiser, state.adapter), temporary / OPTIMISER_FILE)
+    save_file(optimizer_tensors(state.optimizer, state.adapter), temporary / OPTIMIZER_FILE)
     scaler: dict[str, Any] = state.scaler.state_dict()
     write_json(temporary / STATE_FILE, {"step": state.step, "scaler": scaler})
     shutil.rmtree(final, ignore_errors=True)
@@ -67,7 +68,7 @@ def list_checkpoints(checkpoints: Path) -> list[Path]:
 
 
 def restore_checkpoint(checkpoint: Path, state: TrainingState) -> None:
-    """Fill a freshly installed adapter and its optimiser. Raises RunError, AdapterError."""
+    """Fill a freshly installed adapter and its optimizer. Raises RunError, AdapterError."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -79,9 +80,10 @@ def restore_checkpoint(checkpoint: Path, state: TrainingState) -> None:
                 tensors |= {
                     name.removeprefix(PREFIX): value for name, value in load_file(checkpoint / file).items()
                 }
-        moments = load_file(checkpoint / OPTIMISER_FILE)
+        older = checkpoint / OLDER_OPTIMIZER_FILE
+        moments = load_file(older if older.is_file() else checkpoint / OPTIMIZER_FILE)
         fill(state.adapter, tensors, checkpoint)
-        restore_optimiser(state.optimiser, state.adapter, moments)
+        restore_optimizer(state.optimizer, state.adapter, moments)
         if saved["scaler"]:
             state.scaler.load_state_dict(saved["scaler"])
         state.step = int(saved["step"])

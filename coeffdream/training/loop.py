@@ -17,9 +17,9 @@ from coeffdream.config import TrainConfig
 from coeffdream.errors import NonFiniteLossError
 from coeffdream.progress import Progress
 from coeffdream.records.files import read_jsonl, write_jsonl
-from coeffdream.training.cache import TrainingSample
 from coeffdream.training.checkpoint import TrainingState, checkpoint_due
-from coeffdream.training.optimiser import gradient_norm
+from coeffdream.training.latent_cache import TrainingSample
+from coeffdream.training.optimizer import gradient_norm
 from coeffdream.training.step import Draw, NoiseSchedule, draw_sample, losses
 
 
@@ -47,14 +47,14 @@ def run_steps(
     `after_step(steps_done)` draws samples and writes checkpoints. Raises NonFiniteLossError before a
     bad loss can touch the weights.
     """
-    adapter, optimiser, scaler = state.adapter, state.optimiser, state.scaler
+    adapter, optimizer, scaler = state.adapter, state.optimizer, state.scaler
     rows = _rows_until(log, state.step)
     with stop_requested() as stopping:
         while state.step < config.steps and not stopping():
             step, started = state.step, time.perf_counter()
             unet.train()
             adapter.draw_dropout(config.seed, step)
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             seen: list[Draw] = []
             row: dict[str, Any] = {
                 "step": step + 1,
@@ -90,14 +90,14 @@ def run_steps(
                 row["photos"] += [draw.sample.name for draw in draws]
                 seen += draws + priors
 
-            scaler.unscale_(optimiser)
+            scaler.unscale_(optimizer)
             row["lora_grad"] = gradient_norm(list(adapter.lora.values()))
             row["alpha_grad"] = gradient_norm(list(adapter.alpha.values()))
             # Under loss scaling an overflow is usual, and the scaler leaves that step out.
             if not (scaler.is_enabled() or math.isfinite(row["lora_grad"] + row["alpha_grad"])):
                 write_jsonl(log, rows)
                 raise NonFiniteLossError(_explanation("gradient", step, seen, config))
-            scaler.step(optimiser)
+            scaler.step(optimizer)
             scaler.update()
 
             state.step = step + 1

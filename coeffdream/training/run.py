@@ -13,7 +13,6 @@ from coeffdream.adapters.install import Adapter, install, spec_for
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import pick_device, pick_dtype
-from coeffdream.backbones.fingerprint import same_weights
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, initial_latents
 from coeffdream.config import TrainConfig, flag_of
@@ -21,9 +20,9 @@ from coeffdream.data.concept import Concept
 from coeffdream.data.prompts import fill_class
 from coeffdream.errors import CoeffdreamError, ConfigError, RunError, together
 from coeffdream.progress import Progress
+from coeffdream.records.base import same_weights
 from coeffdream.records.environment import machine, now, versions
 from coeffdream.records.run import RunFolder, RunRecord, new_run, point_latest_at
-from coeffdream.training.cache import cache_class_images, cache_concept
 from coeffdream.training.checkpoint import (
     TrainingState,
     checkpoint_due,
@@ -31,8 +30,9 @@ from coeffdream.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from coeffdream.training.latent_cache import cache_class_images, cache_concept
 from coeffdream.training.loop import TrainingData, run_steps
-from coeffdream.training.optimiser import new_optimiser
+from coeffdream.training.optimizer import new_optimizer
 from coeffdream.training.prior import class_images
 from coeffdream.training.samples import Sampler
 from coeffdream.training.step import NoiseSchedule
@@ -160,7 +160,7 @@ class _Session:
         if config.gradient_checkpointing:
             components.unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
         scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        state = TrainingState(adapter, new_optimiser(adapter, config), scaler)
+        state = TrainingState(adapter, new_optimizer(adapter, config), scaler)
         return cls(
             config, concept, components, TrainingData(photos, class_samples), sampler, state, total, progress
         )

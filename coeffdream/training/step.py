@@ -15,7 +15,7 @@ from torch import Tensor
 from coeffdream.config import TrainConfig
 from coeffdream.diffusion.noise import integer, normal, permuted
 from coeffdream.diffusion.objective import add_noise, min_snr_weight, squared_error, target
-from coeffdream.training.cache import TrainingSample, stack
+from coeffdream.training.latent_cache import TrainingSample, stack
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "coeffdream"
 FILES = sorted(PACKAGE.rglob("*.py"))
-MOST_LINES = 330
+MOST_LINES = 300
 
 # Calls that run, or can run, what a file holds.
 CODE_RUNNERS = {"eval", "exec", "compile", "__import__"}

@@ -16,7 +16,7 @@ from coeffdream.backbones.encode import Conditioning, LatentPosterior
 from coeffdream.backbones.load import meta_unet
 from coeffdream.config import TrainConfig, resolve
 from coeffdream.diffusion.noise import normal
-from coeffdream.training.cache import TrainingSample
+from coeffdream.training.latent_cache import TrainingSample
 from coeffdream.training.step import Draw, losses
 
 UNET_PARAMETERS = 2_567_463_684
@@ -131,14 +131,14 @@ def test_a_real_step_on_the_full_architecture():
     adapter = install(unet, spec_for(TrainConfig(), unet))
     unet.train()
     unet.enable_gradient_checkpointing()
-    optimiser = torch.optim.Adam(adapter.trainable.values(), lr=3e-4)
+    optimizer = torch.optim.Adam(adapter.trainable.values(), lr=3e-4)
     before = {name: parameter.detach().clone() for name, parameter in adapter.trainable.items()}
     loss = step(unet, adapter, 32)
     assert torch.isfinite(loss)
     assert all(torch.isfinite(parameter.grad).all() for parameter in adapter.trainable.values())
     assert all(parameter.grad.any() for parameter in adapter.alpha.values())
     assert all(parameter.grad is None for parameter in unet.parameters() if not parameter.requires_grad)
-    optimiser.step()
+    optimizer.step()
     changed = [
         name for name, parameter in adapter.trainable.items() if not torch.equal(parameter, before[name])
     ]

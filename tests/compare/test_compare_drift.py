@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from coeffdream.compare.comparison import compare
+from coeffdream.compare.comparison_table import comparison_table
 from coeffdream.compare.pairing import pair_by_method, pair_runs
-from coeffdream.compare.table import comparison_table
 from coeffdream.records.files import sha256_of_json
 from coeffdream.records.scores import Drift, DriftImage
 

@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from coeffdream.compare.comparison import compare
+from coeffdream.compare.comparison_table import comparison_table
 from coeffdream.compare.export import escaped, to_csv, to_latex
 from coeffdream.compare.metrics import MEANS, jackknife_of, table_of
 from coeffdream.compare.pairing import pair_by_method, pair_runs
-from coeffdream.compare.table import comparison_table
 from coeffdream.errors import ScoreError
 from coeffdream.records.scores import EMBEDDED_LABEL
 

@@ -18,7 +18,7 @@ from coeffdream.backbones.sampling import Sampling, draw
 from coeffdream.data.concept import load_concept
 from coeffdream.errors import AdapterError, ConfigError, PromptError, RunError
 from coeffdream.generation import run as generation
-from coeffdream.generation import studio
+from coeffdream.generation import sampler
 from coeffdream.progress import silent
 from coeffdream.records.images import ImageRecord
 from coeffdream.records.run import COEFF_FILE, LORA_FILE
@@ -112,13 +112,13 @@ class TestCompletion:
     def counted(self, monkeypatch):
         """The seeds that were really drawn, in order."""
         seeds = []
-        original = studio.draw
+        original = sampler.draw
 
         def counting(components, conditionings, batch, sampling):
             seeds.extend(batch)
             return original(components, conditionings, batch, sampling)
 
-        monkeypatch.setattr(studio, "draw", counting)
+        monkeypatch.setattr(sampler, "draw", counting)
         return seeds
 
     def test_interrupted_set(self, run_of, draw_set, counted, pixels):
@@ -248,7 +248,7 @@ class TestBenchmark:
             assert row["template"] == templates[row["prompt_index"]]
             assert row["prompt"] == row["template"].replace("CLASS", "cat")
             assert row["text"] == row["prompt"].replace("<V>", "sks")
-            assert studio.sha256_of_file(made.folder.path / row["file"]) == row["sha256"]
+            assert sampler.sha256_of_file(made.folder.path / row["file"]) == row["sha256"]
         with Image.open(made.folder.contact_sheet) as sheet:
             assert sheet.size == (1770, 1727)
 

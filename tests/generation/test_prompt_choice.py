@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coeffdream.generation.request import GenerateRequest
-from coeffdream.generation.studio import _warn_of_unknown_words
+from coeffdream.generation.sampler import _warn_of_unknown_words
 from coeffdream.toybox.vocabulary import unknown_words
 
 

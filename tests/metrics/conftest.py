@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from coeffdream.metrics.cache import FeatureCache
-from coeffdream.metrics.scorers import Scorers
+from coeffdream.metrics.encoder_choice import Encoders
+from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.records.files import sha256_of_file
 from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
 from coeffdream.records.run import RunFolder, RunRecord
@@ -102,10 +102,10 @@ def cache(tmp_path) -> FeatureCache:
 
 
 @pytest.fixture(scope="session")
-def tiny_scorers(tiny_clip, tiny_dino) -> Scorers:
-    from coeffdream.metrics.scorers import scorers_for
+def tiny_encoders(tiny_clip, tiny_dino) -> Encoders:
+    from coeffdream.metrics.encoder_choice import encoders_for
 
-    return scorers_for("folder", clip_model=f"local-dir:{tiny_clip}", dino_model=str(tiny_dino))
+    return encoders_for("folder", clip_model=f"local-dir:{tiny_clip}", dino_model=str(tiny_dino))
 
 
 class RunMaker:

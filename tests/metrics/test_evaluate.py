@@ -14,9 +14,9 @@ from PIL import Image
 from transformers import Dinov2Model
 
 from coeffdream.errors import RunError, ScoreError
-from coeffdream.metrics.cache import FeatureCache
-from coeffdream.metrics.evaluate import Ruler, evaluate_run
-from coeffdream.metrics.scorers import Scorers
+from coeffdream.metrics.encoder_choice import Encoders
+from coeffdream.metrics.evaluate import ScoringOptions, evaluate_run
+from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.records.scores import EMBEDDED_LABEL, read_scores
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -34,11 +34,11 @@ def cosine(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.fixture
-def scored(make, tiny_scorers, cache):
+def scored(make, tiny_encoders, cache):
     """A run with a set of 3 prompts x 2 pictures, 3 photos, and its scores."""
     run = make.run()
     make.set(run)
-    return run, evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+    return run, evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
 
 
 def test_scores_equal_an_independent_computation(scored, tiny_clip, tiny_dino):
@@ -115,17 +115,21 @@ def stubs(stub_encoder):
     """Red is snow and green is beach to CLIP; DINO tells all colours apart. The photos are all-purpose."""
     clip = stub_encoder({RED: [1, 0, 0], GREEN: [0, 1, 0]}, {SNOW: [1, 0, 0], BEACH: [0, 1, 0]})
     dino = stub_encoder({RED: [1, 0, 0, 0], GREEN: [0, 1, 0, 0], BLUE: [0, 0, 1, 0]})
-    return Scorers(clip, dino, embedded=False)
+    return Encoders(clip, dino, embedded=False)
 
 
 def test_swapped_prompts_change_text_alignment(make, stubs, tmp_path):
     """Pictures must be held against their own prompt: right pairs score 1, swapped ones 0."""
     run = make.run(photos=0)
     make.set(run, templates=TWO, colours=[RED, RED, GREEN, GREEN])
-    right = evaluate_run(run, ruler=Ruler(scorers=stubs, cache=FeatureCache(tmp_path / "features")))
+    right = evaluate_run(
+        run, options=ScoringOptions(encoders=stubs, cache=FeatureCache(tmp_path / "features"))
+    )
     swapped_run = make.run("swapped", photos=0)
     make.set(swapped_run, templates=TWO, colours=[GREEN, GREEN, RED, RED])
-    swapped = evaluate_run(swapped_run, ruler=Ruler(scorers=stubs, cache=FeatureCache(tmp_path / "features")))
+    swapped = evaluate_run(
+        swapped_run, options=ScoringOptions(encoders=stubs, cache=FeatureCache(tmp_path / "features"))
+    )
     assert right.overall.text_alignment == pytest.approx(1)
     assert swapped.overall.text_alignment == pytest.approx(0)
     assert right.overall.diversity == pytest.approx(swapped.overall.diversity) == pytest.approx(2)
@@ -135,35 +139,38 @@ def test_known_diversities(make, stubs, cache):
     """Two colours, one a prompt: 2 in the set, 1 within each prompt, and 1 without either prompt."""
     run = make.run(photos=0)
     make.set(run, templates=TWO, colours=[RED, RED, GREEN, GREEN])
-    record = evaluate_run(run, ruler=Ruler(scorers=stubs, cache=cache))
+    record = evaluate_run(run, options=ScoringOptions(encoders=stubs, cache=cache))
     assert record.overall.diversity == pytest.approx(2)
     assert record.overall.within_prompt == pytest.approx(1)
     assert [prompt.diversity_without for prompt in record.per_prompt] == pytest.approx([1, 1])
 
 
-def test_a_shuffled_manifest_changes_nothing(scored, tiny_scorers, cache):
+def test_a_shuffled_manifest_changes_nothing(scored, tiny_encoders, cache):
     """Scores depend on what the manifest says, never on the order of its lines or of the folder."""
     run, record = scored
     manifest = run.images / "live" / "images.jsonl"
     lines = manifest.read_text().splitlines()
     random.Random(1).shuffle(lines)
     manifest.write_text("\n".join(lines) + "\n")
-    assert same(evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache)), record)
+    assert same(evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache)), record)
 
 
-def test_files_the_manifest_does_not_list_are_not_scored(scored, tiny_scorers, cache, draw):
+def test_files_the_manifest_does_not_list_are_not_scored(scored, tiny_encoders, cache, draw):
     """A leftover picture in the folder is not part of the set."""
     run, record = scored
     draw((1, 2, 3), seed=9).save(run.images / "live" / "00-9.png")
-    assert same(evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache)), record)
+    assert same(evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache)), record)
 
 
-def test_batches_of_1_and_7_agree(scored, tiny_scorers, tmp_path):
+def test_batches_of_1_and_7_agree(scored, tiny_encoders, tmp_path):
     """The batch size is a matter of memory only."""
     run, _ = scored
     alone, together = (
         evaluate_run(
-            run, ruler=Ruler(scorers=tiny_scorers, cache=FeatureCache(tmp_path / str(size)), batch_size=size)
+            run,
+            options=ScoringOptions(
+                encoders=tiny_encoders, cache=FeatureCache(tmp_path / str(size)), batch_size=size
+            ),
         )
         for size in (1, 7)
     )
@@ -176,72 +183,72 @@ def test_a_second_eval_does_not_encode(make, stubs, cache):
     run = make.run(photos=0)
     make.set(run, templates=TWO, colours=[RED, RED, GREEN, BLUE])
     stubs.clip._by_colour[BLUE] = [1, 1, 0]
-    first = evaluate_run(run, ruler=Ruler(scorers=stubs, cache=cache))
+    first = evaluate_run(run, options=ScoringOptions(encoders=stubs, cache=cache))
     asked = [len(stubs.clip.asked), len(stubs.dino.asked)]
     assert asked == [5, 3]  # three distinct pictures each, and CLIP two texts
-    assert same(evaluate_run(run, ruler=Ruler(scorers=stubs, cache=cache)), first)
+    assert same(evaluate_run(run, options=ScoringOptions(encoders=stubs, cache=cache)), first)
     assert [len(stubs.clip.asked), len(stubs.dino.asked)] == asked
 
 
-def test_an_incomplete_set_is_refused(scored, tiny_scorers, cache):
+def test_an_incomplete_set_is_refused(scored, tiny_encoders, cache):
     """A mean over the pictures that happen to be there is not the set's score."""
     run, _ = scored
     manifest = run.images / "live" / "images.jsonl"
     manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:4]))
     with pytest.raises(ScoreError, match="holds 4 of 6 images; finish it with: coeffdream generate"):
-        evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
 
 
-def test_missing_files_are_refused_together(scored, tiny_scorers, cache):
+def test_missing_files_are_refused_together(scored, tiny_encoders, cache):
     """Every missing picture is named at once, and old scores stay as they were."""
     run, record = scored
     for name in ("00-1.png", "02-0.png"):
         (run.images / "live" / name).unlink()
     with pytest.raises(ScoreError, match=r"2 problems\n.*00-1\.png is missing.*\n.*02-0\.png is missing"):
-        evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     assert read_scores(run.scores) == record
 
 
-def test_an_altered_picture_is_refused(scored, tiny_scorers, cache, draw):
+def test_an_altered_picture_is_refused(scored, tiny_encoders, cache, draw):
     """What is scored is what was generated."""
     run, _ = scored
     draw((1, 2, 3), seed=9).save(run.images / "live" / "01-0.png")
     with pytest.raises(ScoreError, match=r"01-0\.png was altered"):
-        evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
 
 
-def test_a_manifest_with_a_row_twice_is_refused(scored, tiny_scorers, cache):
+def test_a_manifest_with_a_row_twice_is_refused(scored, tiny_encoders, cache):
     """Six rows of which two are the same picture are not six pictures."""
     run, _ = scored
     manifest = run.images / "live" / "images.jsonl"
     lines = manifest.read_text().splitlines(keepends=True)
     manifest.write_text("".join([*lines[:5], lines[0]]))
     with pytest.raises(ScoreError, match="are not the 6 of"):
-        evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
 
 
-def test_a_manifest_may_not_point_outside(scored, tiny_scorers, cache):
+def test_a_manifest_may_not_point_outside(scored, tiny_encoders, cache):
     """A record that came from elsewhere must not make the tool read other files."""
     run, _ = scored
     manifest = run.images / "live" / "images.jsonl"
     manifest.write_text(manifest.read_text().replace('"00-0.png"', '"../../../photos/00.png"'))
     with pytest.raises(ScoreError, match="lies outside"):
-        evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
 
 
-def test_moved_photos_are_named_and_can_be_pointed_at(scored, tiny_scorers, cache, tmp_path):
+def test_moved_photos_are_named_and_can_be_pointed_at(scored, tiny_encoders, cache, tmp_path):
     """The concept's folder was moved: say which, and take --references in its place."""
     run, record = scored
     shutil.move(tmp_path / "photos", tmp_path / "elsewhere")
     with pytest.raises(ScoreError, match=r"no longer in .*photos; .*--references FOLDER"):
-        evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     found = evaluate_run(
-        run, references=tmp_path / "elsewhere", ruler=Ruler(scorers=tiny_scorers, cache=cache)
+        run, references=tmp_path / "elsewhere", options=ScoringOptions(encoders=tiny_encoders, cache=cache)
     )
     assert same(found, record)
 
 
-def test_other_photos_are_refused(scored, tiny_scorers, cache, tmp_path, draw):
+def test_other_photos_are_refused(scored, tiny_encoders, cache, tmp_path, draw):
     """Concept alignment is against the photos that were learned from, not against what lies there now."""
     run, _ = scored
     draw((9, 9, 9), seed=5).save(tmp_path / "photos" / "01.png")
@@ -249,14 +256,14 @@ def test_other_photos_are_refused(scored, tiny_scorers, cache, tmp_path, draw):
     with pytest.raises(
         ScoreError, match=r"01\.png is not the photo that was learned from(.|\n)*02\.png is missing"
     ):
-        evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
 
 
-def test_a_run_without_a_concept_says_so(make, tiny_scorers, cache):
+def test_a_run_without_a_concept_says_so(make, tiny_encoders, cache):
     """Pictures of the untouched base alone: text and diversity are scored, the rest is absent and said."""
     run = make.run(photos=0)
     make.set(run, untouched=True)
-    record = evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+    record = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     overall = record.overall
     assert (overall.concept_alignment, overall.dino_alignment, overall.nearest_p95, record.ceiling) == (
         None,
@@ -266,23 +273,23 @@ def test_a_run_without_a_concept_says_so(make, tiny_scorers, cache):
     assert read_scores(run.scores) == record
 
 
-def test_one_photo_has_no_ceiling(make, tiny_scorers, cache):
+def test_one_photo_has_no_ceiling(make, tiny_encoders, cache):
     """A single photo cannot be compared with the others, but pictures can be compared with it."""
     run = make.run(photos=1)
     make.set(run)
-    record = evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+    record = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     assert record.ceiling is None
     assert record.overall.concept_alignment is not None
 
 
-def test_the_untouched_base_is_the_floor(make, tiny_scorers, cache):
+def test_the_untouched_base_is_the_floor(make, tiny_encoders, cache):
     """A second set by the untouched base on the same prompts and seeds is scored beside it."""
     run = make.run()
     make.set(run)
     make.set(run, "base", untouched=True, created="2026-01-03T00:00:00+00:00")
-    record = evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+    record = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     assert (record.set["name"], record.floor_set, record.floor.n) == ("live", "base", 6)
-    alone = evaluate_run(run, set_name="base", ruler=Ruler(scorers=tiny_scorers, cache=cache))
+    alone = evaluate_run(run, set_name="base", options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     assert alone.overall == record.floor
     assert alone.floor is None
     assert read_scores(run.images / "base" / "scores.json") == alone
@@ -296,86 +303,89 @@ def test_the_untouched_base_is_the_floor(make, tiny_scorers, cache):
         ({"first_seed": 100}, "its seeds differ"),
     ],
 )
-def test_an_unequal_set_is_no_floor(make, tiny_scorers, cache, difference, says):
+def test_an_unequal_set_is_no_floor(make, tiny_encoders, cache, difference, says):
     """A floor drawn otherwise would be compared unfairly; that it was left out is said."""
     run = make.run()
     make.set(run)
     make.set(run, "base", untouched=True, **difference)
-    record = evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+    record = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     assert record.floor is None
     assert any(says in warning for warning in record.warnings)
 
 
-def test_an_unfinished_floor_does_not_stop_the_eval(make, tiny_scorers, cache):
+def test_an_unfinished_floor_does_not_stop_the_eval(make, tiny_encoders, cache):
     """The run's own scores do not wait for the untouched base's pictures."""
     run = make.run()
     make.set(run)
     floor = make.set(run, "base", untouched=True)
     floor.write_images(floor.read_images()[:3])
-    record = evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+    record = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     assert record.floor is None
     assert "holds 3 of 6 images" in record.warnings[0]
 
 
-def test_hand_given_prompts_do_not_replace_the_benchmark(make, tiny_scorers, cache):
+def test_hand_given_prompts_do_not_replace_the_benchmark(make, tiny_encoders, cache):
     """runs/NAME/scores.json stays the benchmark's, whatever else is scored later."""
     run = make.run()
     make.set(run)
     make.set(run, "given", kind="prompts", templates=TWO, created="2026-02-01T00:00:00+00:00")
-    benchmark = evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+    benchmark = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     assert benchmark.set["name"] == "live"
-    evaluate_run(run, set_name="given", ruler=Ruler(scorers=tiny_scorers, cache=cache))
+    evaluate_run(run, set_name="given", options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     assert read_scores(run.scores) == benchmark
     assert read_scores(run.images / "given" / "scores.json").overall.n == 4
 
 
-def test_no_set_and_unknown_sets_are_refused(make, tiny_scorers, cache):
+def test_no_set_and_unknown_sets_are_refused(make, tiny_encoders, cache):
     """What is there is named, and what makes it."""
     run = make.run()
     with pytest.raises(RunError, match="coeffdream generate"):
-        evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     make.set(run)
     with pytest.raises(RunError, match="there: live"):
-        evaluate_run(run, set_name="lively", ruler=Ruler(scorers=tiny_scorers, cache=cache))
+        evaluate_run(run, set_name="lively", options=ScoringOptions(encoders=tiny_encoders, cache=cache))
 
 
 @pytest.mark.parametrize(
     ("mode", "text"),
     [("class", "a cat in the snow"), ("token", "a sks cat in the snow"), ("stripped", "in the snow")],
 )
-def test_the_scoring_text_is_chosen_and_recorded(make, tiny_scorers, cache, mode, text):
+def test_the_scoring_text_is_chosen_and_recorded(make, tiny_encoders, cache, mode, text):
     """What the pictures were held against is in the record."""
     run = make.run()
     make.set(run)
-    record = evaluate_run(run, ruler=Ruler(score_text=mode, scorers=tiny_scorers, cache=cache))
+    record = evaluate_run(run, options=ScoringOptions(score_text=mode, encoders=tiny_encoders, cache=cache))
     assert (record.score_text, record.per_prompt[0].text) == (mode, text)
 
 
-def test_a_text_past_the_context_is_reported(make, tiny_scorers, cache):
+def test_a_text_past_the_context_is_reported(make, tiny_encoders, cache):
     """CLIP's tokenizer cuts at 77 without a word; the record says it."""
     run = make.run()
     make.set(run, templates=["a <V> CLASS " + "in the snow " * 40, "a <V> CLASS"])
-    (warning,) = evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache)).warnings
+    (warning,) = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache)).warnings
     assert "has 124 tokens and CLIP local-dir" in warning
     assert "reads 77" in warning
 
 
-def test_progress_is_heard(make, tiny_scorers, cache):
+def test_progress_is_heard(make, tiny_encoders, cache):
     """A bar needs how far it is, of how much, and what is going on."""
     run = make.run()
     make.set(run)
     heard = []
     evaluate_run(
         run,
-        ruler=Ruler(
-            scorers=tiny_scorers, cache=cache, batch_size=4, on_progress=lambda *what: heard.append(what)
+        options=ScoringOptions(
+            encoders=tiny_encoders, cache=cache, batch_size=4, on_progress=lambda *what: heard.append(what)
         ),
     )
     pictures = [(done, total) for stage, done, total, _ in heard if stage == "DINOv2: pictures"]
     assert pictures == [(0, 6), (4, 6), (6, 6)]
     heard.clear()
     evaluate_run(
-        run, ruler=Ruler(scorers=tiny_scorers, cache=cache, on_progress=lambda *what: heard.append(what))
+        run,
+        options=ScoringOptions(
+            encoders=tiny_encoders, cache=cache, on_progress=lambda *what: heard.append(what)
+        ),
     )
     assert heard == []  # all of it was in the cache, so there is nothing to wait for
 
@@ -388,7 +398,9 @@ def test_black_pictures_are_scored_like_any_other(make, stub_encoder, cache):
     make.set(run, templates=TWO[:1], colours=[RED, black])
     record = evaluate_run(
         run,
-        ruler=Ruler(scorers=Scorers(clip, stub_encoder({RED: [1, 0], black: [0, 1]}), False), cache=cache),
+        options=ScoringOptions(
+            encoders=Encoders(clip, stub_encoder({RED: [1, 0], black: [0, 1]}), False), cache=cache
+        ),
     )
     assert record.overall.n == 2
     assert record.overall.text_alignment == pytest.approx(0.5)
@@ -400,7 +412,7 @@ def test_useless_features_name_the_pictures(make, stub_encoder, cache):
     run = make.run(photos=0)
     make.set(run, templates=TWO[:1], colours=[RED, GREEN])
     with pytest.raises(ScoreError, match=r"for 1 of 2 pictures \(00-1\.png\)"):
-        evaluate_run(run, ruler=Ruler(scorers=Scorers(clip, clip, False), cache=cache))
+        evaluate_run(run, options=ScoringOptions(encoders=Encoders(clip, clip, False), cache=cache))
 
 
 def test_embedded_scores_carry_their_label(make, stubs, cache):
@@ -408,10 +420,10 @@ def test_embedded_scores_carry_their_label(make, stubs, cache):
     run = make.run(photos=0)
     make.set(run, templates=TWO[:1], colours=[RED, GREEN])
     embedded = evaluate_run(
-        run, ruler=Ruler(scorers=Scorers(stubs.clip, stubs.dino, embedded=True), cache=cache)
+        run, options=ScoringOptions(encoders=Encoders(stubs.clip, stubs.dino, embedded=True), cache=cache)
     )
     assert (embedded.embedded, embedded.label) == (True, EMBEDDED_LABEL)
-    assert evaluate_run(run, ruler=Ruler(scorers=stubs, cache=cache)).label is None
+    assert evaluate_run(run, options=ScoringOptions(encoders=stubs, cache=cache)).label is None
 
 
 def test_the_record_carries_what_a_comparison_checks(scored):

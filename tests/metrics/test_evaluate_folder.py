@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from coeffdream.errors import ConceptError, ScoreError
-from coeffdream.metrics.evaluate import Ruler, evaluate_folder, evaluate_run
+from coeffdream.metrics.evaluate import ScoringOptions, evaluate_folder, evaluate_run
 from coeffdream.records.scores import read_scores
 
 
@@ -25,14 +25,16 @@ def peer(tmp_path, draw):
     return tmp_path
 
 
-def score(peer, scorers, cache, **options):
+def score(peer, encoders, cache, **options):
     given = {"prompts": peer / "table.csv", "references": peer / "cat2"}
-    return evaluate_folder(peer / "peer", **(given | options), ruler=Ruler(scorers=scorers, cache=cache))
+    return evaluate_folder(
+        peer / "peer", **(given | options), options=ScoringOptions(encoders=encoders, cache=cache)
+    )
 
 
-def test_a_csv_maps_names_to_prompts(peer, tiny_scorers, cache):
+def test_a_csv_maps_names_to_prompts(peer, tiny_encoders, cache):
     """Prompts are numbered as they first appear, and <V> and CLASS are understood."""
-    record = score(peer, tiny_scorers, cache, output=peer / "out" / "scores.json")
+    record = score(peer, tiny_encoders, cache, output=peer / "out" / "scores.json")
     assert [(p.prompt_index, p.text, p.n) for p in record.per_prompt] == [
         (0, "a cat on the beach", 2),
         (1, "a cat in the snow", 2),
@@ -42,7 +44,7 @@ def test_a_csv_maps_names_to_prompts(peer, tiny_scorers, cache):
     assert read_scores(peer / "out" / "scores.json") == record
 
 
-def test_subfolders_name_the_prompts(peer, tiny_scorers, cache):
+def test_subfolders_name_the_prompts(peer, tiny_encoders, cache):
     """One folder a prompt gives the scores of the CSV; a name that contains another is not mixed up with it."""
     for file, prompt in (
         ("2", "a_cat_on_the_beach"),
@@ -54,20 +56,20 @@ def test_subfolders_name_the_prompts(peer, tiny_scorers, cache):
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(peer / "peer" / f"{file}.png", folder)
     record = evaluate_folder(
-        peer / "sorted", references=peer / "cat2", ruler=Ruler(scorers=tiny_scorers, cache=cache)
+        peer / "sorted", references=peer / "cat2", options=ScoringOptions(encoders=tiny_encoders, cache=cache)
     )
     assert [(prompt.text, prompt.n) for prompt in record.per_prompt] == [
         ("a cat", 2),
         ("a cat on the beach", 2),
     ]
-    by_table = score(peer, tiny_scorers, cache)
+    by_table = score(peer, tiny_encoders, cache)
     assert record.overall.diversity == pytest.approx(by_table.overall.diversity, abs=1e-9)
     assert record.per_prompt[1].text_alignment == pytest.approx(
         by_table.per_prompt[0].text_alignment, abs=1e-9
     )
 
 
-def test_the_ruler_is_the_one_that_runs_get(make, tiny_scorers, cache, tmp_path):
+def test_the_ruler_is_the_one_that_runs_get(make, tiny_encoders, cache, tmp_path):
     """The same pictures score the same, whoever drew them: that is what the command is for."""
     run = make.run()
     own = make.set(run)
@@ -78,29 +80,29 @@ def test_the_ruler_is_the_one_that_runs_get(make, tiny_scorers, cache, tmp_path)
         prompts=tmp_path / "table.csv",
         references=tmp_path / "photos",
         class_noun="cat",
-        ruler=Ruler(scorers=tiny_scorers, cache=cache),
+        options=ScoringOptions(encoders=tiny_encoders, cache=cache),
     )
-    ours = evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+    ours = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     assert peers.overall == ours.overall
     assert peers.ceiling == ours.ceiling
     assert peers.set["texts_sha256"] == ours.set["texts_sha256"]
     assert peers.set["seeds_sha256"] is None  # another tool's seeds are not known, so nothing can be paired
 
 
-def test_unequal_counts_are_said(peer, tiny_scorers, cache):
+def test_unequal_counts_are_said(peer, tiny_encoders, cache):
     """A prompt with fewer pictures weighs less; that is told, not hidden."""
     table = peer / "table.csv"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
-    assert "from 1 to 2 pictures" in score(peer, tiny_scorers, cache).warnings[0]
+    assert "from 1 to 2 pictures" in score(peer, tiny_encoders, cache).warnings[0]
 
 
-def test_without_photos_only_text_and_diversity_are_scored(peer, tiny_scorers, cache):
+def test_without_photos_only_text_and_diversity_are_scored(peer, tiny_encoders, cache):
     """References are optional; the class noun then has to be said."""
-    record = score(peer, tiny_scorers, cache, references=None, class_noun="cat")
+    record = score(peer, tiny_encoders, cache, references=None, class_noun="cat")
     assert record.overall.concept_alignment is None
     assert record.overall.text_alignment is not None
     with pytest.raises(ScoreError, match="--class NOUN"):
-        score(peer, tiny_scorers, cache, references=None)
+        score(peer, tiny_encoders, cache, references=None)
 
 
 @pytest.mark.parametrize(
@@ -120,37 +122,41 @@ def test_without_photos_only_text_and_diversity_are_scored(peer, tiny_scorers, c
         ("file,prompt\n0.png", "line 2 lacks the prompt"),
     ],
 )
-def test_tables_that_do_not_fit_are_refused(peer, tiny_scorers, cache, text, says):
+def test_tables_that_do_not_fit_are_refused(peer, tiny_encoders, cache, text, says):
     """Every row that is wrong is named by its line."""
     (peer / "table.csv").write_text(text)
     with pytest.raises(ScoreError, match=says):
-        score(peer, tiny_scorers, cache)
+        score(peer, tiny_encoders, cache)
 
 
-def test_tables_that_are_not_text_are_refused(peer, tiny_scorers, cache):
+def test_tables_that_are_not_text_are_refused(peer, tiny_encoders, cache):
     """A spreadsheet's own format, or no file at all, is one line."""
     (peer / "table.csv").write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(ScoreError, match="cannot be read"):
-        score(peer, tiny_scorers, cache)
+        score(peer, tiny_encoders, cache)
     with pytest.raises(ScoreError, match="cannot be read"):
-        score(peer, tiny_scorers, cache, prompts=peer / "gone.csv")
+        score(peer, tiny_encoders, cache, prompts=peer / "gone.csv")
 
 
-def test_a_spreadsheets_byte_order_mark_is_no_column(peer, tiny_scorers, cache):
+def test_a_spreadsheets_byte_order_mark_is_no_column(peer, tiny_encoders, cache):
     """Excel writes one before the first column's name."""
     table = peer / "table.csv"
     table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
-    assert score(peer, tiny_scorers, cache).overall.n == 4
+    assert score(peer, tiny_encoders, cache).overall.n == 4
 
 
-def test_folders_without_pictures_are_refused(peer, tiny_scorers, cache, tmp_path):
+def test_folders_without_pictures_are_refused(peer, tiny_encoders, cache, tmp_path):
     """No folder, or none with pictures under a prompt's name."""
     with pytest.raises(ScoreError, match="is not a folder"):
-        evaluate_folder(peer / "gone", class_noun="cat", ruler=Ruler(scorers=tiny_scorers, cache=cache))
+        evaluate_folder(
+            peer / "gone", class_noun="cat", options=ScoringOptions(encoders=tiny_encoders, cache=cache)
+        )
     with pytest.raises(ScoreError, match="no subfolders with pictures"):
-        evaluate_folder(peer / "peer", class_noun="cat", ruler=Ruler(scorers=tiny_scorers, cache=cache))
+        evaluate_folder(
+            peer / "peer", class_noun="cat", options=ScoringOptions(encoders=tiny_encoders, cache=cache)
+        )
     with pytest.raises(ConceptError):
-        score(peer, tiny_scorers, cache, references=peer / "gone")
+        score(peer, tiny_encoders, cache, references=peer / "gone")
 
 
 def saved_upright(image: Image.Image, path) -> None:
@@ -204,39 +210,39 @@ def saved_16_colours(image: Image.Image, path) -> None:
     ],
     ids=["EXIF orientation", "RGBA on white", "16-bit", "palette"],
 )
-def test_a_picture_scores_as_it_is_seen(peer, tiny_scorers, cache, draw, as_found, as_seen):
+def test_a_picture_scores_as_it_is_seen(peer, tiny_encoders, cache, draw, as_found, as_seen):
     """How a file stores its pixels must not matter: each pair shows the same picture to a person."""
     image = draw((20, 200, 90), seed=3)
     image.paste((250, 250, 10), (0, 0, 48, 12))  # a top that tells which way is up
     scores = []
     for save in (as_found, as_seen):
         save(image, peer / "peer" / "3.png")
-        scores.append(score(peer, tiny_scorers, cache).per_image[1])
+        scores.append(score(peer, tiny_encoders, cache).per_image[1])
     assert scores[0].sha256 != scores[1].sha256
     assert scores[0].text_alignment == pytest.approx(scores[1].text_alignment, abs=1e-6)
     np.testing.assert_allclose(scores[0].dino_by_reference, scores[1].dino_by_reference, atol=1e-6)
 
 
-def test_a_cmyk_jpeg_is_scored_in_its_colours(peer, tiny_scorers, cache, draw):
+def test_a_cmyk_jpeg_is_scored_in_its_colours(peer, tiny_encoders, cache, draw):
     """Four channels fed as three, or inverted, would be another picture."""
     image = Image.new("RGB", (48, 48), (20, 200, 90))
     found = []
     for mode in ("CMYK", "RGB"):
         image.convert(mode).save(peer / "peer" / "3.jpg", quality=100, subsampling=0)
         (peer / "table.csv").write_text("file,prompt\n3.jpg,a cat")
-        found.append(score(peer, tiny_scorers, cache).per_image[0].text_alignment)
+        found.append(score(peer, tiny_encoders, cache).per_image[0].text_alignment)
     inverted = Image.new("RGB", (48, 48), (235, 55, 165))
     inverted.save(peer / "peer" / "3.jpg", quality=100)
-    other = score(peer, tiny_scorers, cache).per_image[0].text_alignment
+    other = score(peer, tiny_encoders, cache).per_image[0].text_alignment
     assert abs(found[0] - found[1]) < 0.1 * abs(other - found[1])
 
 
-def test_recompression_is_another_picture(make, tiny_scorers, cache, peer, draw):
+def test_recompression_is_another_picture(make, tiny_encoders, cache, peer, draw):
     """JPEG at quality 95 moves pixels by a fraction of a level: close, but never taken from the cache as equal."""
     draw((20, 200, 90), seed=3).save(peer / "peer" / "3.jpg", quality=95)
     table = peer / "table.csv"
-    png = score(peer, tiny_scorers, cache).per_image[1]
+    png = score(peer, tiny_encoders, cache).per_image[1]
     table.write_text(table.read_text().replace("3.png", "3.jpg"))
-    jpeg = score(peer, tiny_scorers, cache).per_image[1]
+    jpeg = score(peer, tiny_encoders, cache).per_image[1]
     assert jpeg.sha256 != png.sha256
     assert jpeg.dino_by_reference != png.dino_by_reference

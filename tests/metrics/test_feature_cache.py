@@ -7,7 +7,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from coeffdream.metrics.cache import FeatureCache, encode_through
+from coeffdream.metrics.feature_cache import FeatureCache, encode_through
 
 ENCODER, CONTENT = "e" * 64, "c" * 64
 

@@ -7,15 +7,15 @@ import json
 import pytest
 
 from coeffdream.errors import RunError
-from coeffdream.metrics.evaluate import Ruler, evaluate_run
+from coeffdream.metrics.evaluate import ScoringOptions, evaluate_run
 from coeffdream.records.scores import read_scores
 
 
 @pytest.fixture
-def written(make, tiny_scorers, cache):
+def written(make, tiny_encoders, cache):
     run = make.run()
     make.set(run)
-    evaluate_run(run, ruler=Ruler(scorers=tiny_scorers, cache=cache))
+    evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
     return run.scores
 
 

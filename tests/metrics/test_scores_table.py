@@ -9,7 +9,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from coeffdream.metrics.table import ROWS, scores_table
+from coeffdream.metrics.scores_table import ROWS, scores_table
 from coeffdream.records.scores import EMBEDDED_LABEL, ScoresRecord, Summary
 
 SCORES = (
@@ -97,7 +97,5 @@ def test_absent_columns_and_rows_are_not_shown(record):
 
 def test_the_table_needs_no_torch():
     """Reports and `--json` run where no torch is."""
-    check = (
-        "import sys, coeffdream.metrics.table, coeffdream.records.scores; sys.exit('torch' in sys.modules)"
-    )
+    check = "import sys, coeffdream.metrics.scores_table, coeffdream.records.scores; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

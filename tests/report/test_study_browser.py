@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coeffdream.report.study.page import write_study_report
+from coeffdream.report.study.study_page import write_study_report
 
 
 @pytest.fixture

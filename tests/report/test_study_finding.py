@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from coeffdream.compare.result import Comparison, Contrast, Difference, Estimate, MethodRow
+from coeffdream.report.study.comparison_plots import concept_plots, forests, scale
 from coeffdream.report.study.finding import finding, listed, signed
-from coeffdream.report.study.plots import concept_plots, forests, scale
 
 
 def difference(metric="diversity", value=-0.1, low=-0.2, high=-0.05, p_holm=0.01, by_concept=None):

@@ -15,8 +15,8 @@ from coeffdream.records.images import SetFolder
 from coeffdream.records.scores import EMBEDDED_LABEL
 from coeffdream.records.study import Cell, StudyFolder
 from coeffdream.report.page import write_report
-from coeffdream.report.study.page import write_study_report
-from coeffdream.report.study.pictures import PHOTO_BUDGET, PICTURES, prompts_each
+from coeffdream.report.study.concept_pictures import PHOTO_BUDGET, PICTURES, prompts_each
+from coeffdream.report.study.study_page import write_study_report
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from open_clip.transformer import QuickGELU
 from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, Dinov2Model
 
-from coeffdream.toybox.build.shards import draw_shard, normalised
 from coeffdream.toybox.paths import CLIP_SCORER, DINO_SCORER, WEIGHTS
+from coeffdream.workshop.build.shards import draw_shard, normalised
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from coeffdream.errors import CoeffdreamError, ConfigError, RunError
 from coeffdream.records.run import COEFF_FILE, LORA_FILE
 from coeffdream.training import run as training
-from coeffdream.training.checkpoint import OPTIMISER_FILE, STATE_FILE, list_checkpoints
+from coeffdream.training.checkpoint import OPTIMIZER_FILE, STATE_FILE, list_checkpoints
 
 
 @pytest.mark.parametrize("method", ["coeff-lora", "coeff-dora"])
@@ -174,7 +174,7 @@ def test_other_weights_are_refused(options, learn, go_on, tiny_base, tmp_path):
         go_on(run, dataclasses.replace(config, steps=2))
 
 
-@pytest.mark.parametrize("file", [LORA_FILE, COEFF_FILE, OPTIMISER_FILE, STATE_FILE])
+@pytest.mark.parametrize("file", [LORA_FILE, COEFF_FILE, OPTIMIZER_FILE, STATE_FILE])
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_damaged_checkpoint(file, damage, options, learn, go_on):
     """A checkpoint cut short by a full disk is named, with the remedy, and nothing is resumed from it."""
@@ -203,7 +203,7 @@ def test_checkpoint_with_foreign_moments(change, options, learn, go_on):
     from safetensors.torch import load_file, save_file
 
     run = learn(options(steps=1))
-    file = list_checkpoints(run.checkpoints)[-1] / OPTIMISER_FILE
+    file = list_checkpoints(run.checkpoints)[-1] / OPTIMIZER_FILE
     tensors = load_file(file)
     name = next(name for name in tensors if name.endswith("|exp_avg"))
     if change == "dropped":

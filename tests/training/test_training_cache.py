@@ -17,7 +17,7 @@ from coeffdream.errors import NonFiniteLossError, PromptError
 from coeffdream.progress import silent
 from coeffdream.training import cache as cache_module
 from coeffdream.training import run as training
-from coeffdream.training.cache import cache_concept, stack
+from coeffdream.training.latent_cache import cache_concept, stack
 
 
 @pytest.fixture(scope="module")

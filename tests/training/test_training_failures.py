@@ -57,7 +57,7 @@ def test_loss_that_is_not_a_number(options, learn, go_on, poisoned, monkeypatch,
 
 @pytest.mark.parametrize("value", [NAN, float("inf")])
 def test_weights_are_as_they_were(value, options, session, poisoned, tmp_path):
-    """The optimiser never sees the bad loss."""
+    """The optimizer never sees the bad loss."""
     config = options(steps=1)
     ready = session(config)
     poisoned(1, lambda each: each * value)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coeffdream.compare.comparison_table import TABLE3, percent
 from coeffdream.compare.metrics import DIGITS, TITLES
 from coeffdream.compare.result import Comparison, Estimate
-from coeffdream.compare.table import TABLE3, percent
 from coeffdream.records.scores import Summary
 from coeffdream.report.readings import bounds
 from coeffdream.report.study.cells import Finished

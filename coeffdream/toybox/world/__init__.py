@@ -1,8 +1,9 @@
 """The drawn world: individuals, scenes, and the captions that name them. numpy and PIL only."""
 
-from coeffdream.toybox.world.grammar import Wish, describe, read_caption
+from coeffdream.toybox.world.grammar import describe, read_caption
 from coeffdream.toybox.world.individual import HELD_OUT, Individual, sample_individual
 from coeffdream.toybox.world.scene import Scene, compose, render, sample_scene
+from coeffdream.toybox.world.wish import Wish
 
 __all__ = [
     "HELD_OUT",

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from coeffdream.records.files import replacing, write_text
-from coeffdream.toybox.world.grammar import Wish
 from coeffdream.toybox.world.individual import Individual
 from coeffdream.toybox.world.names import PALETTE
 from coeffdream.toybox.world.scene import Scene, compose, render
+from coeffdream.toybox.world.wish import Wish
 
 PHOTO_SIDE = 256
 PHOTOS = 5

@@ -9,16 +9,13 @@ is what is left for an identifier such as `sks` to mean.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from coeffdream.errors import PromptError
 from coeffdream.toybox.world.names import ACCESSORIES, COLOURS, FACED, PATTERNS, SUBJECTS
-
-if TYPE_CHECKING:
-    from coeffdream.toybox.world.scene import Scene
+from coeffdream.toybox.world.scene import Scene
+from coeffdream.toybox.world.wish import Wish
 
 IDENTIFIER = "sks"
 LEADS = ("a photo of", "a picture of", "an image of")
@@ -54,19 +51,6 @@ WORDS: tuple[str, ...] = tuple(
         }
     )
 )
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a caption asks for; None where it leaves the choice open."""
-
-    subject: str | None = None
-    colour: str | None = None
-    pattern: str | None = None
-    background: str | None = None
-    background_colour: str | None = None
-    accessory: str | None = None
-    accessory_colour: str | None = None
 
 
 def _article(phrase: str) -> str:

@@ -22,7 +22,7 @@ BACKGROUNDS = (
     "water",
     "room",
     "mountains",
-    "backdrop",  # a plain studio wall; the only background that has a colour of its own
+    "backdrop",  # a plain sampler wall; the only background that has a colour of its own
 )
 PALETTE: dict[str, Colour] = {
     "red": (214, 40, 40),

@@ -9,11 +9,11 @@ from PIL import Image
 
 from coeffdream.toybox.world.accessories import wear
 from coeffdream.toybox.world.backgrounds import Canvas, paint
-from coeffdream.toybox.world.grammar import Wish
 from coeffdream.toybox.world.individual import Individual, sample_individual
 from coeffdream.toybox.world.names import ACCESSORIES, BACKGROUNDS, COLOURS, Colour, shade_of
 from coeffdream.toybox.world.pen import Pen
 from coeffdream.toybox.world.subjects import DRAWN
+from coeffdream.toybox.world.wish import Wish
 
 _OVERSAMPLING = 4
 

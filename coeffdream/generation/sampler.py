@@ -13,7 +13,6 @@ from coeffdream.adapters.files import adapter_hashes, load_adapter
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.encode import Conditioning, encode_prompt
-from coeffdream.backbones.fingerprint import same_weights
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.errors import AdapterError, ConfigError, RunError
@@ -22,6 +21,7 @@ from coeffdream.generation.request import GIVEN, GenerateRequest
 from coeffdream.generation.sets import drawn_beside, intact, place_of, take_over
 from coeffdream.generation.sheet import contact_sheet
 from coeffdream.progress import Progress
+from coeffdream.records.base import same_weights
 from coeffdream.records.environment import now
 from coeffdream.records.files import replacing, sha256_of_file
 from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
@@ -43,7 +43,7 @@ class Generated:
 
 
 @dataclass
-class Studio:
+class SetSampler:
     """A base that is loaded, and the images to draw with it: first without the adapter, or after `install` with it."""
 
     request: GenerateRequest
@@ -68,7 +68,7 @@ class Studio:
         base: Base,
         progress: Progress,
         warn: Callable[[str], None],
-    ) -> Studio:
+    ) -> SetSampler:
         request.check()
         source, templates = request.templates(
             record.class_noun, (record.concept or {}).get("live"), toybox=base.is_toybox

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from coeffdream.toybox.build.loop import Budget, Recipe, Trained, ema_of, run_loop
-from coeffdream.toybox.build.shards import CLASSES, SHARD, normalised, shards
+from coeffdream.workshop.build.loop import Budget, Recipe, Trained, ema_of, run_loop
+from coeffdream.workshop.build.shards import CLASSES, SHARD, normalised, shards
 
 RECIPE = Recipe("judge", learning_rate=2e-3, batch_size=64, ema=0.99, weight_decay=0.02)
 FIRST_SHARD = 60  # pictures that no other part saw

@@ -12,12 +12,12 @@ from coeffdream.errors import UserError
 from coeffdream.records.study import Study, StudyFolder
 from coeffdream.report.study import tables
 from coeffdream.report.study.cells import Finished, Unfinished, read_cells
+from coeffdream.report.study.comparison_plots import ConceptPlot, Forest, concept_plots, forests
+from coeffdream.report.study.concept_pictures import ConceptPictures, concept_pictures
 from coeffdream.report.study.finding import Finding, finding
 from coeffdream.report.study.losses import MethodLoss, losses
 from coeffdream.report.study.mixing import MethodMixing, mixings
 from coeffdream.report.study.origin import Origin, origin
-from coeffdream.report.study.pictures import ConceptPictures, concept_pictures
-from coeffdream.report.study.plots import ConceptPlot, Forest, concept_plots, forests
 
 
 @dataclass(frozen=True)

@@ -17,19 +17,20 @@ from numpy.typing import NDArray
 from coeffdream.compare.statistics import interval_inside_concept
 from coeffdream.data.images import load_image
 from coeffdream.errors import PromptError, RunError
-from coeffdream.metrics.cache import FeatureCache
-from coeffdream.metrics.measure import Meter
-from coeffdream.metrics.pictures import Picture, pictures_of_set, references_of_run
-from coeffdream.metrics.scorers import TOYBOX, scorers_for
+from coeffdream.metrics.encoder_choice import TOYBOX, encoders_for
+from coeffdream.metrics.feature_cache import FeatureCache
+from coeffdream.metrics.inputs import Picture, pictures_of_set, references_of_run
+from coeffdream.metrics.measure import Scorer
 from coeffdream.records.images import SetFolder, find_set
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.records.scores import read_scores
-from coeffdream.toybox.build.shards import normalised
-from coeffdream.toybox.judge.classifier import Judge, readings
 from coeffdream.toybox.world.concepts import CONCEPTS
-from coeffdream.toybox.world.grammar import Wish, read_caption
+from coeffdream.toybox.world.grammar import read_caption
 from coeffdream.toybox.world.individual import Individual
 from coeffdream.toybox.world.names import BACKGROUNDS, COLOURS, PATTERNS
+from coeffdream.toybox.world.wish import Wish
+from coeffdream.workshop.build.shards import normalised
+from coeffdream.workshop.judge.classifier import Judge, readings
 
 RESAMPLES = 2000
 FOLLOWED = 0.9  # of the places asked for
@@ -136,11 +137,11 @@ def find_runs(runs: Path) -> list[Judged]:
 def judge_runs(judge: Judge, runs: Sequence[Judged]) -> list[Verdict]:
     """A verdict per concept and method over `runs`."""
     cells: dict[tuple[str, str], list[tuple[dict[str, Table], dict[str, Table]]]] = {}
-    scorers = scorers_for(TOYBOX)
-    meter = Meter(scorers, FeatureCache())
+    encoders = encoders_for(TOYBOX)
+    scorer = Scorer(encoders, FeatureCache())
     for run in runs:
         tables = tuple(
-            _tables(judge, meter, run.record, each, run.individual) for each in (run.own, run.floor)
+            _tables(judge, scorer, run.record, each, run.individual) for each in (run.own, run.floor)
         )
         cells.setdefault((run.concept, run.record.method), []).append((tables[0], tables[1]))
     return [_verdict(concept, method, tables) for (concept, method), tables in sorted(cells.items())]
@@ -158,14 +159,14 @@ def _sets(folder: RunFolder) -> tuple[SetFolder, SetFolder]:
 
 
 def _tables(
-    judge: Judge, meter: Meter, record: RunRecord, folder: SetFolder, individual: Individual
+    judge: Judge, scorer: Scorer, record: RunRecord, folder: SetFolder, individual: Individual
 ) -> dict[str, Table]:
     pictures = pictures_of_set(folder, folder.read_set(), score_text="class", token=record.token)
     rows = [np.asarray(load_image(picture.path).resize((64, 64))).transpose(2, 0, 1) for picture in pictures]
     read = readings(judge, normalised(torch.from_numpy(np.stack(rows))))
     wishes = [_wish(picture) for picture in pictures]
     aligned = [
-        image.concept_alignment for image in meter.pictures(pictures, references_of_run(record)).per_image
+        image.concept_alignment for image in scorer.pictures(pictures, references_of_run(record)).per_image
     ]
     values = {
         "match": own_match(read, wishes, individual),

@@ -16,10 +16,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from coeffdream.records.files import replacing
-from coeffdream.toybox.build.loop import Budget, Recipe, Trained, ema_of, run_loop
-from coeffdream.toybox.build.shards import SHARD, draw_shard, normalised, shard
-from coeffdream.toybox.build.text import PROJECTION, encoded, tokenized, trained_towers
-from coeffdream.toybox.build.vae import LATENT_CHANNELS, new_vae, sheet
+from coeffdream.workshop.build.loop import Budget, Recipe, Trained, ema_of, run_loop
+from coeffdream.workshop.build.shards import SHARD, draw_shard, normalised, shard
+from coeffdream.workshop.build.text import PROJECTION, encoded, tokenized, trained_towers
+from coeffdream.workshop.build.vae import LATENT_CHANNELS, new_vae, sheet
 
 RECIPE = Recipe(
     "unet", learning_rate=1e-3, batch_size=32, ema=0.999, betas=(0.9, 0.99), warmup=200, save_every=180

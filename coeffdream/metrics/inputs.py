@@ -13,11 +13,8 @@ from coeffdream.data.prompts import ScoringMode, fill_class, to_scoring_text
 from coeffdream.errors import ScoreError, together
 from coeffdream.metrics.prompt_table import read_prompt_table
 from coeffdream.records.files import sha256_of_file, sha256_of_json
-from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
+from coeffdream.records.images import OF_THE_ADAPTER, ImageRecord, SetFolder, SetRecord
 from coeffdream.records.run import RunRecord
-
-# The settings of a set that belong to the adapter; the untouched base has none of them.
-OF_THE_ADAPTER = ("adapter", "lora_scale", "alpha_scale")
 
 
 @dataclass(frozen=True)

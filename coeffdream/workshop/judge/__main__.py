@@ -1,4 +1,4 @@
-"""`python -m coeffdream.toybox.judge`: a second opinion on the base, or with --runs on what was learned."""
+"""`python -m coeffdream.workshop.judge`: a second opinion on the base, or with --runs on what was learned."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 
 from coeffdream.errors import UserError
 from coeffdream.records.files import write_json
-from coeffdream.toybox.build.loop import Budget
-from coeffdream.toybox.build.vae import sheet
-from coeffdream.toybox.judge.base import fulfilled, grammar_captions, painted
-from coeffdream.toybox.judge.classifier import own_accuracy, readings, train_judge, trained_judge
-from coeffdream.toybox.judge.personal import as_json, as_text, find_runs, judge_runs
 from coeffdream.toybox.paths import WEIGHTS
 from coeffdream.toybox.world.grammar import read_caption
+from coeffdream.workshop.build.loop import Budget
+from coeffdream.workshop.build.vae import sheet
+from coeffdream.workshop.judge.base import fulfilled, grammar_captions, painted
+from coeffdream.workshop.judge.classifier import own_accuracy, readings, train_judge, trained_judge
+from coeffdream.workshop.judge.personal import as_json, as_text, find_runs, judge_runs
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m coeffdream.toybox.judge", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m coeffdream.workshop.judge", description=__doc__)
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="the diffusers folder to judge")
     parser.add_argument("--count", type=int, default=500, help="captions to draw")
     parser.add_argument("--seed", type=int, default=0)

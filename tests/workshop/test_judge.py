@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from coeffdream.errors import RunError
-from coeffdream.toybox.judge.base import fulfilled
-from coeffdream.toybox.judge.personal import (
+from coeffdream.toybox.world.concepts import CONCEPTS
+from coeffdream.toybox.world.grammar import read_caption
+from coeffdream.toybox.world.names import BACKGROUNDS, COLOURS, PATTERNS, SUBJECTS
+from coeffdream.workshop.judge.base import fulfilled
+from coeffdream.workshop.judge.personal import (
     Measured,
     Verdict,
     as_json,
@@ -19,9 +22,6 @@ from coeffdream.toybox.judge.personal import (
     own_match,
     place_kept,
 )
-from coeffdream.toybox.world.concepts import CONCEPTS
-from coeffdream.toybox.world.grammar import read_caption
-from coeffdream.toybox.world.names import BACKGROUNDS, COLOURS, PATTERNS, SUBJECTS
 
 CAT = next(concept.individual for concept in CONCEPTS if concept.name == "cat")  # orange, white, striped
 

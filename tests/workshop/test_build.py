@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from coeffdream.toybox.build import text, vae
-from coeffdream.toybox.build.loop import Budget, ema_of
-from coeffdream.toybox.build.shards import LABELS, draw_shard, shard
-from coeffdream.toybox.build.text import train_text
-from coeffdream.toybox.build.tokens import learn_merges, new_tokenizer
-from coeffdream.toybox.build.unet import latents_of
-from coeffdream.toybox.build.vae import LATENT_CHANNELS, fold_decoder, new_vae, train_decoder, train_vae
 from coeffdream.toybox.world.grammar import WORDS
 from coeffdream.toybox.world.individual import HELD_OUT
 from coeffdream.toybox.world.names import COLOURS, SUBJECTS
+from coeffdream.workshop.build import text, vae
+from coeffdream.workshop.build.loop import Budget, ema_of
+from coeffdream.workshop.build.shards import LABELS, draw_shard, shard
+from coeffdream.workshop.build.text import train_text
+from coeffdream.workshop.build.tokens import learn_merges, new_tokenizer
+from coeffdream.workshop.build.unet import latents_of
+from coeffdream.workshop.build.vae import LATENT_CHANNELS, fold_decoder, new_vae, train_decoder, train_vae
 
 CPU = torch.device("cpu")
 

@@ -16,13 +16,13 @@ from torch import nn
 from transformers import Dinov2Config, Dinov2Model
 
 from coeffdream.records.files import replacing
-from coeffdream.toybox.build.export import tidy_configs
-from coeffdream.toybox.build.loop import Budget, Recipe, Trained, ema_of, run_loop
-from coeffdream.toybox.build.shards import framed
-from coeffdream.toybox.world.grammar import Wish
 from coeffdream.toybox.world.individual import sample_individual
 from coeffdream.toybox.world.names import ACCESSORIES
 from coeffdream.toybox.world.scene import compose
+from coeffdream.toybox.world.wish import Wish
+from coeffdream.workshop.build.export import tidy_configs
+from coeffdream.workshop.build.loop import Budget, Recipe, Trained, ema_of, run_loop
+from coeffdream.workshop.build.shards import framed
 
 RECIPE = Recipe("dino", learning_rate=1e-3, batch_size=128, ema=0.99, weight_decay=0.04)
 INDIVIDUALS = 16384

@@ -1,4 +1,4 @@
-"""`python -m coeffdream.toybox.build`: train the parts, then export what ships."""
+"""`python -m coeffdream.workshop.build`: train the parts, then export what ships."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coeffdream.toybox.paths import CLIP_SCORER, DINO_SCORER, WEIGHTS
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m coeffdream.toybox.build", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m coeffdream.workshop.build", description=__doc__)
     parser.add_argument(
         "--part",
         default="all",
@@ -29,7 +29,7 @@ def main() -> None:
 
     import torch
 
-    from coeffdream.toybox.build.loop import Budget
+    from coeffdream.workshop.build.loop import Budget
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -37,22 +37,22 @@ def main() -> None:
         export(options.out, list(PARTS) if options.part == "all" else [options.part])
         return
     if options.part == "world-sheet":
-        from coeffdream.toybox.build.sheets import world_sheet
+        from coeffdream.workshop.build.sheets import world_sheet
 
         world_sheet(options.out / "world.png")
         return
     budget = Budget(options.minutes, options.steps)
     for part in PARTS if options.part == "all" else [options.part]:
         module, function = PARTS[part]
-        train = getattr(importlib.import_module(f"coeffdream.toybox.build.{module}"), function)
+        train = getattr(importlib.import_module(f"coeffdream.workshop.build.{module}"), function)
         train(options.out, budget, torch.device(options.device), options.seed)
 
 
 def export(out: Path, parts: list[str]) -> None:
     """Write the newest checkpoints of `parts` into the package."""
-    from coeffdream.toybox.build.clip import export_clip
-    from coeffdream.toybox.build.dino import export_dino
-    from coeffdream.toybox.build.export import export_pipeline
+    from coeffdream.workshop.build.clip import export_clip
+    from coeffdream.workshop.build.dino import export_dino
+    from coeffdream.workshop.build.export import export_pipeline
 
     if {"vae", "text", "unet", "decoder"} & set(parts):
         export_pipeline(out, WEIGHTS)

@@ -13,11 +13,11 @@ from open_clip import CLIP
 from torch import nn
 
 from coeffdream.records.files import write_json
-from coeffdream.toybox.build.export import save_half, tidy_configs
-from coeffdream.toybox.build.loop import Budget, Recipe, Trained, ema_of, run_loop
-from coeffdream.toybox.build.shards import CLASSES, SHARD, normalised, shards
-from coeffdream.toybox.build.text import tokenized
-from coeffdream.toybox.build.tokens import POSITIONS, new_tokenizer
+from coeffdream.workshop.build.export import save_half, tidy_configs
+from coeffdream.workshop.build.loop import Budget, Recipe, Trained, ema_of, run_loop
+from coeffdream.workshop.build.shards import CLASSES, SHARD, normalised, shards
+from coeffdream.workshop.build.text import tokenized
+from coeffdream.workshop.build.tokens import POSITIONS, new_tokenizer
 
 RECIPE = Recipe("clip", learning_rate=1e-3, batch_size=96, ema=0.995, weight_decay=0.05)
 MEAN = STD = 0.5

@@ -10,7 +10,7 @@ TOYBOX = "toybox"
 
 
 @dataclass(frozen=True)
-class Scorers:
+class Encoders:
     """`embedded` is True when either encoder is one that the package carries."""
 
     clip: ImageTextEncoder
@@ -18,14 +18,14 @@ class Scorers:
     embedded: bool
 
 
-def scorers_for(
+def encoders_for(
     base: str,
     *,
     clip_model: str | None = None,
     clip_pretrained: str | None = None,
     dino_model: str | None = None,
     device: str = "cpu",
-) -> Scorers:
+) -> Encoders:
     """The embedded encoders for base "toybox", the standard ones for any other, unless others are named.
 
     Raises ScoreError when weights cannot be had.
@@ -38,7 +38,7 @@ def scorers_for(
     embedded_dino = base == TOYBOX and dino_model is None
     clip_source = f"{LOCAL}{CLIP_SCORER}" if embedded_clip else clip_model or CLIP_MODEL
     dino_source = str(DINO_SCORER) if embedded_dino else dino_model or DINO_MODEL
-    return Scorers(
+    return Encoders(
         clip=ClipEncoder(clip_source, clip_pretrained or CLIP_PRETRAINED, device=device),
         dino=DinoEncoder(dino_source, device=device),
         embedded=embedded_clip or embedded_dino,

@@ -14,8 +14,8 @@ from diffusers.models.upsampling import Upsample2D
 from PIL import Image
 from torch import nn
 
-from coeffdream.toybox.build.loop import Budget, Recipe, Trained, ema_of, overlay, run_loop
-from coeffdream.toybox.build.shards import SHARD, Shard, normalised, shards
+from coeffdream.workshop.build.loop import Budget, Recipe, Trained, ema_of, overlay, run_loop
+from coeffdream.workshop.build.shards import SHARD, Shard, normalised, shards
 
 LATENT_CHANNELS = 32
 HELD_OUT_SHARD = 9000  # pictures that no part trains on

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from coeffdream.toybox.build.loop import Budget, Recipe, Trained, ema_of, run_loop
-from coeffdream.toybox.build.shards import SHARD, shards
-from coeffdream.toybox.build.tokens import POSITIONS, new_tokenizer
 from coeffdream.toybox.world.grammar import read_caption
 from coeffdream.toybox.world.names import ACCESSORIES, BACKGROUNDS, COLOURS, PATTERNS, SUBJECTS
+from coeffdream.workshop.build.loop import Budget, Recipe, Trained, ema_of, run_loop
+from coeffdream.workshop.build.shards import SHARD, shards
+from coeffdream.workshop.build.tokens import POSITIONS, new_tokenizer
 
 PROJECTION = 96
 RECIPE = Recipe("text", learning_rate=1.5e-3, batch_size=128, ema=0.99, save_every=60, bfloat16=False)

@@ -1,4 +1,4 @@
-"""`python -m coeffdream.toybox.build.measure`: what the shipped VAE and scorers are worth, on renders that no part saw."""
+"""`python -m coeffdream.workshop.build.measure`: what the shipped VAE and scorers are worth, on renders that no part saw."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from transformers import Dinov2Model
 
-from coeffdream.toybox.build.dino import seen
-from coeffdream.toybox.build.shards import LABELS, draw_shard, framed, normalised
-from coeffdream.toybox.build.vae import psnr
 from coeffdream.toybox.paths import CLIP_SCORER, DINO_SCORER, WEIGHTS
-from coeffdream.toybox.world.grammar import Wish, read_caption
+from coeffdream.toybox.world.grammar import read_caption
 from coeffdream.toybox.world.individual import sample_individual
 from coeffdream.toybox.world.names import ACCESSORIES, BACKGROUNDS, COLOURS, PATTERNS, SUBJECTS
 from coeffdream.toybox.world.scene import compose
+from coeffdream.toybox.world.wish import Wish
+from coeffdream.workshop.build.dino import seen
+from coeffdream.workshop.build.shards import LABELS, draw_shard, framed, normalised
+from coeffdream.workshop.build.vae import psnr
 
 FRESH = 9100
 

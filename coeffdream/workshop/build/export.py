@@ -11,9 +11,9 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import save_file
 
 from coeffdream.records.files import replacing, write_json
-from coeffdream.toybox.build.loop import ema_of, summary_of
-from coeffdream.toybox.build.text import trained_towers
-from coeffdream.toybox.build.unet import new_scheduler, new_unet, trained_vae
+from coeffdream.workshop.build.loop import ema_of, summary_of
+from coeffdream.workshop.build.text import trained_towers
+from coeffdream.workshop.build.unet import new_scheduler, new_unet, trained_vae
 
 _MACHINE = ("_name_or_path", "is_local", "local_files_only")
 PARTS = ("vae", "text", "unet", "decoder")

@@ -9,7 +9,7 @@ from coeffdream.adapters.install import Adapter
 from coeffdream.config import TrainConfig
 
 
-def new_optimiser(adapter: Adapter, config: TrainConfig) -> torch.optim.Adam:
+def new_optimizer(adapter: Adapter, config: TrainConfig) -> torch.optim.Adam:
     """The paper's Adam, with a group for the low-rank weights and one for alpha."""
     groups = [
         {"params": list(adapter.lora.values()), "lr": config.lr},
@@ -18,17 +18,17 @@ def new_optimiser(adapter: Adapter, config: TrainConfig) -> torch.optim.Adam:
     return torch.optim.Adam([group for group in groups if group["params"]])
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer, adapter: Adapter) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer, adapter: Adapter) -> dict[str, Tensor]:
     """Adam's moments and step counts, keyed `<parameter>|<moment>`."""
     tensors = {}
     for name, parameter in adapter.trainable.items():
-        for key, value in optimiser.state.get(parameter, {}).items():
+        for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{name}|{key}"] = value.detach().cpu().contiguous()
     return tensors
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, adapter: Adapter, tensors: dict[str, Tensor]) -> None:
-    """The reverse of `optimiser_tensors`. Raises KeyError, ValueError for moments that do not fit."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, adapter: Adapter, tensors: dict[str, Tensor]) -> None:
+    """The reverse of `optimizer_tensors`. Raises KeyError, ValueError for moments that do not fit."""
     parameters = adapter.trainable
     complete = {"step", "exp_avg", "exp_avg_sq"}
     names = {key.rsplit("|", 1)[0] for key in tensors}
@@ -40,7 +40,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, adapter: Adapter, tensor
         if moment != "step" and value.shape != parameter.shape:
             raise ValueError(f"{key} has shape {list(value.shape)} where {list(parameter.shape)} is needed")
         # Adam keeps its step counts on the CPU.
-        optimiser.state[parameter][moment] = (
+        optimizer.state[parameter][moment] = (
             value.clone() if moment == "step" else value.to(parameter.device, copy=True)
         )
 

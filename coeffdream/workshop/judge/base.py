@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from coeffdream.toybox.world.grammar import Wish, describe
+from coeffdream.toybox.world.grammar import describe
 from coeffdream.toybox.world.names import ACCESSORIES, BACKGROUNDS, COLOURS, PATTERNS, SUBJECTS
 from coeffdream.toybox.world.scene import sample_scene
+from coeffdream.toybox.world.wish import Wish
 
 
 def fulfilled(read: dict[str, list[int]], wishes: list[Wish]) -> dict[str, tuple[int, int]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from coeffdream.compare.comparison_table import caption
 from coeffdream.compare.statistics import LEVEL
-from coeffdream.compare.table import caption
 from coeffdream.records.study import StudyFolder
 from coeffdream.report.page import FILE, render
-from coeffdream.report.study.gather import StudyPage, gather_study
+from coeffdream.report.study.gather_study import StudyPage, gather_study
 
 
 def write_study_report(folder: StudyFolder) -> tuple[Path, StudyPage]:

@@ -1,1 +1,0 @@
-"""Teaching the embedded base from nothing: `python -m coeffdream.toybox.build`."""

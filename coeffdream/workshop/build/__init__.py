@@ -1,0 +1,1 @@
+"""Teaching the embedded base from nothing: `python -m coeffdream.workshop.build`."""
