@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from coeffdream.compare import statistics
 from coeffdream.compare.drift import settle_drift
-from coeffdream.compare.metrics import DIVERSITY, DRIFT, MEANS, Metric, jackknife_of, table_of
+from coeffdream.compare.metrics import DRIFT, MEANS, Metric, jackknife_of, table_of
 from coeffdream.compare.pairing import Group, Pairing
 from coeffdream.compare.result import Comparison, Contrast, Difference, Estimate, MethodRow
+from coeffdream.records.measures import DIVERSITY, Measure
 from coeffdream.records.scores import ScoresRecord
 
 Array = NDArray[np.float64]
@@ -88,11 +89,11 @@ def _row(group: Group, seed: int, resamples: int) -> MethodRow:
 def _measured(by_concept: Sequence[Sequence[ScoresRecord]]) -> dict[str, list[_Concept]]:
     """Every concept's values of each metric that all of them have."""
     found = {}
-    for name, metric in _metrics():
+    for measure, metric in _metrics():
         concepts = [_concept(runs, None, metric) for runs in by_concept]
         known = [concept for concept in concepts if concept is not None]
         if len(known) == len(concepts):
-            found[name] = known
+            found[measure.name] = known
     return found
 
 
@@ -100,7 +101,7 @@ def _contrast(baseline: Group, other: Group, seed: int, resamples: int) -> Contr
     found: list[Difference] = []
     ours = {concept: [run.scores for run in runs] for concept, runs in other.runs.items()}
     theirs = {concept: [run.scores for run in runs] for concept, runs in baseline.runs.items()}
-    for name, metric in _metrics():
+    for measure, metric in _metrics():
         concepts = [_concept(ours[c], theirs[c], metric) for c in theirs]
         known = [concept for concept in concepts if concept is not None]
         if len(known) < len(concepts):
@@ -117,12 +118,12 @@ def _contrast(baseline: Group, other: Group, seed: int, resamples: int) -> Contr
         p = statistics.sign_flip_p(differences, rng)
         found.append(
             Difference(
-                metric=name,
+                metric=measure.name,
                 baseline=float(means[0]),
                 value=float(means[1]),
                 difference=_estimate(known, resamples, rng),
                 by_concept=dict(zip(baseline.runs, differences.tolist(), strict=True)),
-                win_rate=statistics.win_rate(-pairs if metric and metric.less_is_better else pairs),
+                win_rate=statistics.win_rate(-pairs if measure.less_is_better else pairs),
                 pairs=len(pairs),
                 p=p,
                 p_holm=p,
@@ -136,9 +137,9 @@ def _contrast(baseline: Group, other: Group, seed: int, resamples: int) -> Contr
     )
 
 
-def _metrics() -> list[tuple[str, Metric | None]]:
+def _metrics() -> list[tuple[Measure, Metric | None]]:
     # Drift last: each metric draws by its place, and drift is not always there.
-    return [*((metric.name, metric) for metric in MEANS), (DIVERSITY, None), (DRIFT.name, DRIFT)]
+    return [*((metric.measure, metric) for metric in MEANS), (DIVERSITY, None), (DRIFT.measure, DRIFT)]
 
 
 def _concept(

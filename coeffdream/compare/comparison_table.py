@@ -7,12 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from coeffdream.compare.comparison import SIGNIFICANT
-from coeffdream.compare.metrics import DIGITS, DRIFT, TITLES
 from coeffdream.compare.result import Comparison, Contrast, Estimate
+from coeffdream.records.measures import DRIFT, MEASURES, TABLE3
 from coeffdream.tables import table
-
-# The columns of the paper's Table 3. Drift stands beside them; DINO alignment is only among the differences.
-TABLE3 = ("text_alignment", "concept_alignment", "diversity")
 
 
 def comparison_table(comparison: Comparison) -> Group:
@@ -73,11 +70,15 @@ def _table3(comparison: Comparison) -> Table:
     rows = table()
     rows.add_column(first_column(comparison), overflow="fold")
     rows.add_column("# Params\n(%)", justify="right")
-    columns = (*TABLE3, DRIFT.name) if _has_drift(comparison) else TABLE3
-    for name in columns:
-        rows.add_column(TITLES[name].replace(" ", "\n"), justify="right", no_wrap=True)
+    # DINO alignment is only among the differences.
+    columns = (*TABLE3, DRIFT) if _has_drift(comparison) else TABLE3
+    for measure in columns:
+        rows.add_column(measure.title.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in comparison.rows:
-        cells = (_own(row.scores[name], DIGITS[name]) if name in row.scores else "-" for name in columns)
+        cells = (
+            _own(row.scores[measure.name], measure.digits) if measure.name in row.scores else "-"
+            for measure in columns
+        )
         rows.add_row(row.label, percent(row.percent), *cells)
     return rows
 
@@ -89,8 +90,8 @@ def _differences(contrast: Contrast) -> Table:
         rows.add_column(column, justify="right")
     for each in contrast.differences:
         rows.add_row(
-            TITLES[each.metric],
-            _difference(each.difference, DIGITS[each.metric] + 1),
+            MEASURES[each.metric].title,
+            _difference(each.difference, MEASURES[each.metric].digits + 1),
             f"{100 * each.win_rate:.0f} % of {each.pairs}",
             f"{each.p:.3g}",
             f"{each.p_holm:.3g}",

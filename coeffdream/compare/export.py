@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 
-from coeffdream.compare.comparison_table import TABLE3, caption, first_column, percent
-from coeffdream.compare.metrics import DIGITS, TITLES
+from coeffdream.compare.comparison_table import caption, first_column, percent
 from coeffdream.compare.result import Comparison, Estimate
+from coeffdream.records.measures import TABLE3
 
 ESCAPES = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -51,7 +51,11 @@ def to_csv(comparison: Comparison) -> str:
 
 def to_latex(comparison: Comparison) -> str:
     """A booktabs table with the intervals in small print; the notes follow as comments."""
-    headings = [first_column(comparison).capitalize(), r"\# Params (\%)", *(TITLES[name] for name in TABLE3)]
+    headings = [
+        first_column(comparison).capitalize(),
+        r"\# Params (\%)",
+        *(measure.title for measure in TABLE3),
+    ]
     lines = [
         r"% \usepackage{booktabs}",
         rf"\begin{{tabular}}{{l{'c' * (len(headings) - 1)}}}",
@@ -60,7 +64,10 @@ def to_latex(comparison: Comparison) -> str:
         r"\midrule",
     ]
     for row in comparison.rows:
-        cells = [_cell(row.scores[name], DIGITS[name]) if name in row.scores else "--" for name in TABLE3]
+        cells = [
+            _cell(row.scores[measure.name], measure.digits) if measure.name in row.scores else "--"
+            for measure in TABLE3
+        ]
         lines.append(" & ".join([escaped(row.label), percent(row.percent), *cells]) + r" \\")
     lines.append(r"\bottomrule")
     if comparison.label:

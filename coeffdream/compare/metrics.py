@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coeffdream.errors import ScoreError
+from coeffdream.records import measures
+from coeffdream.records.measures import Measure
 from coeffdream.records.scores import DriftImage, ImageScore, ScoresRecord
 
 Array = NDArray[np.float64]
@@ -17,35 +19,24 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A score that is a mean over pictures. `rows` gives one picture's values: one, or one a reference.
+    """A measure that is a mean over pictures. `rows` gives one picture's values: one, or one a reference.
 
     images: the pictures it is a mean over; those of the set that was scored unless it says otherwise.
     """
 
-    name: str
-    title: str
-    digits: int
+    measure: Measure
     rows: Callable[[Any], list[float]]
     images: Callable[[ScoresRecord], Sequence[ImageScore | DriftImage]] = lambda scores: scores.per_image
-    less_is_better: bool = False
 
 
 MEANS: tuple[Metric, ...] = (
-    Metric("text_alignment", "Text Align.", 3, lambda image: [image.text_alignment]),
-    Metric("concept_alignment", "Concept Align.", 3, lambda image: image.concept_by_reference),
-    Metric("dino_alignment", "DINO Align.", 3, lambda image: image.dino_by_reference),
+    Metric(measures.TEXT_ALIGNMENT, lambda image: [image.text_alignment]),
+    Metric(measures.CONCEPT_ALIGNMENT, lambda image: image.concept_by_reference),
+    Metric(measures.DINO_ALIGNMENT, lambda image: image.dino_by_reference),
 )
-DIVERSITY = "diversity"
 DRIFT = Metric(
-    "drift",
-    "Drift",
-    3,
-    lambda image: [image.dino],
-    lambda scores: scores.drift.per_image if scores.drift else [],
-    less_is_better=True,
+    measures.DRIFT, lambda image: [image.dino], lambda scores: scores.drift.per_image if scores.drift else []
 )
-TITLES = {metric.name: metric.title for metric in (*MEANS, DRIFT)} | {DIVERSITY: "Diversity"}
-DIGITS = {metric.name: metric.digits for metric in (*MEANS, DRIFT)} | {DIVERSITY: 2}
 
 
 def table_of(scores: ScoresRecord, metric: Metric) -> Array | None:

@@ -26,7 +26,7 @@ def encoders_for(
     dino_model: str | None = None,
     device: str = "cpu",
 ) -> Encoders:
-    """The embedded encoders for base "toybox", the standard ones for any other, unless others are named.
+    """The embedded scorers for base "toybox", the standard ones for any other, unless others are named.
 
     Raises ScoreError when weights cannot be had.
     """

@@ -161,7 +161,7 @@ def evaluate_folder(
     prompts: a CSV file with the columns file and prompt, or None for one subfolder a prompt.
     references: folder with the concept's photos; without it the scores against photos are absent.
     class_noun: else concept.toml of the references, else their folder's name.
-    base: "toybox" chooses the embedded encoders.
+    base: "toybox" chooses the embedded scorers.
 
     Raises ScoreError for pictures and prompts that do not fit, ConceptError for unusable references.
     """

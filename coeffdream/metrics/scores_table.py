@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from rich.console import Group
 from rich.text import Text
 
+from coeffdream.records import measures
+from coeffdream.records.measures import Measure
 from coeffdream.records.scores import Drift, ScoresRecord, Summary
 from coeffdream.tables import table
 
-Row = tuple[str, Callable[[Summary], float | None], int, str]
-
-ROWS: tuple[Row, ...] = (
-    ("text alignment", lambda s: s.text_alignment, 3, "shows the prompt"),
-    ("concept alignment", lambda s: s.concept_alignment, 3, "is the thing, to CLIP"),
-    ("diversity", lambda s: s.diversity, 2, "pictures that differ"),
-    ("  within a prompt", lambda s: s.within_prompt, 2, "of one prompt"),
-    ("DINO alignment", lambda s: s.dino_alignment, 3, "is the thing, to DINO"),
-    ("nearest photo", lambda s: s.nearest_mean, 3, "above photos': copied"),
-    ("  95th percentile", lambda s: s.nearest_p95, 3, "the closest pictures"),
+# A narrow name, where the measure's own words would not fit 80 columns; and what the score means.
+ROWS: tuple[tuple[str, Measure, str], ...] = (
+    ("text alignment", measures.TEXT_ALIGNMENT, "shows the prompt"),
+    ("concept alignment", measures.CONCEPT_ALIGNMENT, "is the thing, to CLIP"),
+    ("diversity", measures.DIVERSITY, "pictures that differ"),
+    ("  within a prompt", measures.WITHIN_PROMPT, "of one prompt"),
+    ("DINO alignment", measures.DINO_ALIGNMENT, "is the thing, to DINO"),
+    ("nearest photo", measures.NEAREST_MEAN, "above photos': copied"),
+    ("  95th percentile", measures.NEAREST_P95, "the closest pictures"),
 )
 
 
@@ -34,8 +33,9 @@ def scores_table(record: ScoresRecord) -> Group:
         scores.add_column(_heading("photos\nthemselves", record.ceiling), justify="right")
     scores.add_column("what it means", style="dim")
     columns = [part for part in (record.overall, record.floor, record.ceiling) if part is not None]
-    for name, value, digits, meaning in ROWS:
-        cells = ["-" if value(part) is None else f"{value(part):.{digits}f}" for part in columns]
+    for name, measure, meaning in ROWS:
+        values = [getattr(part, measure.name) for part in columns]
+        cells = ["-" if value is None else measure.show(value) for value in values]
         if cells[0] != "-":
             scores.add_row(name, *cells, meaning)
     for name, own, base, meaning in _drift_rows(record.drift) if record.drift else ():

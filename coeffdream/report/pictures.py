@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from coeffdream.errors import RunError
 from coeffdream.records.images import ImageRecord, SetFolder
+from coeffdream.records.measures import OF_A_PICTURE, WITHIN_PROMPT
 from coeffdream.records.scores import ImageScore, ScoresRecord
 from coeffdream.report.thumbnails import thumbnails
 from coeffdream.report.view import Cases, PromptRow, Shot
@@ -53,13 +54,14 @@ def figures(score: ImageScore | None) -> list[str]:
     """One picture's scores in words."""
     if score is None:
         return []
-    named = (
-        ("text", score.text_alignment),
-        ("concept", score.concept_alignment),
-        ("DINO", score.dino_alignment),
-        ("nearest photo", score.nearest),
-    )
-    return [f"{name} {value:.3f}" for name, value in named if value is not None]
+    named = [
+        (measure.words.removesuffix(" alignment"), getattr(score, measure.name)) for measure in OF_A_PICTURE
+    ]
+    return [
+        f"{name} {value:.3f}"
+        for name, value in [*named, ("nearest photo", score.nearest)]
+        if value is not None
+    ]
 
 
 def rows_of(
@@ -81,20 +83,19 @@ def cases_of(rows: list[PromptRow], shots: dict[str, Shot], scores: ScoresRecord
     if scores is None:
         return []
     found = []
-    for metric, name in (
-        ("Text alignment", "text_alignment"),
-        ("Concept alignment", "concept_alignment"),
-        ("DINO alignment", "dino_alignment"),
-    ):
+    for measure in OF_A_PICTURE:
         ranked = sorted(
             (value, row.file)
             for row in scores.per_image
-            if (value := getattr(row, name)) is not None and row.file in shots
+            if (value := getattr(row, measure.name)) is not None and row.file in shots
         )
         if len(ranked) >= 2 * CASES:
             ends = ranked[: -CASES - 1 : -1], ranked[:CASES]
             found.append(
-                Cases(metric, *([(f"{value:.3f}", shots[file]) for value, file in end] for end in ends))
+                Cases(
+                    measure.heading,
+                    *([(measure.show(value), shots[file]) for value, file in end] for end in ends),
+                )
             )
     diverse = sorted(
         ((row.score.diversity, row) for row in rows if row.score and row.score.diversity is not None),
@@ -102,7 +103,8 @@ def cases_of(rows: list[PromptRow], shots: dict[str, Shot], scores: ScoresRecord
     )
     if len(diverse) >= 2:
         extremes = (
-            [(f"{value:.2f}", shot) for shot in row.shots[:CASES]] for value, row in (diverse[-1], diverse[0])
+            [(WITHIN_PROMPT.show(value), shot) for shot in row.shots[:CASES]]
+            for value, row in (diverse[-1], diverse[0])
         )
-        found.append(Cases("Diversity within a prompt", *extremes))
+        found.append(Cases(WITHIN_PROMPT.heading, *extremes))
     return found

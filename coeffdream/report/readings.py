@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coeffdream.compare.comparison import RESAMPLES, estimates_of
-from coeffdream.compare.metrics import DRIFT
 from coeffdream.compare.result import Estimate
 from coeffdream.errors import ScoreError
+from coeffdream.records import measures
+from coeffdream.records.measures import DRIFT, Measure
 from coeffdream.records.scores import ScoresRecord, Summary
 
 INTERVALS = (
@@ -56,50 +57,33 @@ class Card:
     beside: str
 
 
-# field, name, digits, question, how to read it
-CARDS = (
+# The question it answers, and how to read it.
+CARDS: tuple[tuple[Measure, str, str], ...] = (
     (
-        "text_alignment",
-        "Text alignment",
-        3,
+        measures.TEXT_ALIGNMENT,
         "Does it show what the prompt says?",
         "Mean CLIP cosine of picture and prompt, without the placeholder. The untouched base owes no likeness to any "
         "photo, so it may well score higher: a small loss against it is the price of likeness.",
     ),
     (
-        "concept_alignment",
-        "Concept alignment",
-        3,
+        measures.CONCEPT_ALIGNMENT,
         "Is it the thing in the photos?",
         "Mean CLIP cosine of each picture with each photo. It should rise well above the untouched base; above the "
         "photos’ own likeness to one another, look whether the pictures copy them.",
     ),
     (
-        "diversity",
-        "Diversity",
-        2,
+        measures.DIVERSITY,
         "How many different pictures is that, in effect?",
         "Vendi score of DINOv2 features: 1 when all are alike, n when none has anything in common. It grows with n, so "
         "only equal n compare; and broken pictures are diverse too, so read it beside concept alignment.",
     ),
 )
 
-TABLE = (
-    ("text_alignment", "Text alignment", 3),
-    ("concept_alignment", "Concept alignment", 3),
-    ("diversity", "Diversity", 2),
-    ("within_prompt", "Diversity within a prompt", 2),
-    ("dino_alignment", "DINO alignment", 3),
-    ("nearest_mean", "Nearest photo, mean", 3),
-    ("nearest_p95", "Nearest photo, 95th percentile", 3),
-    ("nearest_max", "Nearest photo, maximum", 3),
-)
-
 
 def cards(scores: ScoresRecord, estimates: Mapping[str, Estimate]) -> list[Card]:
     made = []
-    for field, name, digits, question, how in CARDS:
-        value = getattr(scores.overall, field)
+    for measure, question, how in CARDS:
+        value, digits = getattr(scores.overall, measure.name), measure.digits
         if value is None:
             continue
         values = {"run": value}
@@ -108,10 +92,10 @@ def cards(scores: ScoresRecord, estimates: Mapping[str, Estimate]) -> list[Card]
             ("floor", "untouched base", scores.floor),
             ("ceiling", "photos among themselves", scores.ceiling),
         ):
-            other = getattr(summary, field) if summary else None
+            other = getattr(summary, measure.name) if summary else None
             if summary is None or other is None:
                 continue
-            if field == "diversity" and summary.n != scores.overall.n:
+            if measure is measures.DIVERSITY and summary.n != scores.overall.n:
                 beside.append(f"{said}: {other:.{digits}f}, of n = {summary.n}, so not comparable")
             else:
                 values[kind] = other
@@ -120,9 +104,9 @@ def cards(scores: ScoresRecord, estimates: Mapping[str, Estimate]) -> list[Card]
                     beside.append(f"{sign}{abs(value - other):.{digits}f} against the untouched base")
         made.append(
             Card(
-                name,
-                f"{value:.{digits}f}",
-                bounds(estimates.get(field), digits),
+                measure.heading,
+                measure.show(value),
+                bounds(estimates.get(measure.name), digits),
                 question,
                 how,
                 _marks(values, digits),
@@ -154,14 +138,14 @@ def table(
     columns += [("untouched base", scores.floor)] if scores.floor else []
     columns += [("photos themselves", scores.ceiling)] if scores.ceiling else []
     rows = []
-    for field, name, digits in TABLE:
-        values = [getattr(summary, field) for _, summary in columns]
+    for measure in measures.MEASURES.values():
+        values = [getattr(summary, measure.name, None) for _, summary in columns]
         if values[0] is not None:
-            shown = ["–" if value is None else f"{value:.{digits}f}" for value in values]
-            shown[0] = f"{shown[0]} {bounds(estimates.get(field), digits)}".strip()
-            rows.append((name, shown))
+            shown = ["–" if value is None else measure.show(value) for value in values]
+            shown[0] = f"{shown[0]} {bounds(estimates.get(measure.name), measure.digits)}".strip()
+            rows.append((measure.heading, shown))
     if scores.drift:
-        said = f"{scores.drift.dino:.3f} {bounds(estimates.get(DRIFT.name), 3)}".strip()
+        said = f"{DRIFT.show(scores.drift.dino)} {bounds(estimates.get(DRIFT.name), DRIFT.digits)}".strip()
         rows.append(
             (
                 f"Drift on {scores.drift.n} unrelated pictures (less is better)",

@@ -43,7 +43,7 @@ def test_everything_of_a_whole_run(page, whole_run):
         "0.744",
         "9.87",
         "n = 16",
-        "embedded encoders: not comparable with published numbers",
+        "embedded scorers: not comparable with published numbers",
     ):
         assert words in seen.text
     assert "+0.134 against the untouched base" in seen.text

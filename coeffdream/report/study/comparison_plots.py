@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from coeffdream.compare.metrics import DIGITS
 from coeffdream.compare.result import Comparison, Difference
+from coeffdream.records.measures import MEASURES
 from coeffdream.report.plots import nice_ticks
 from coeffdream.report.study.finding import holds_up, signed, span, titled
 
@@ -98,7 +98,7 @@ def forests(comparison: Comparison) -> list[Forest]:
             for value in (each.difference.low, each.difference.value, each.difference.high)
             if value is not None
         ]
-        on, digits = scale(ends), DIGITS[metric] + 1
+        on, digits = scale(ends), MEASURES[metric].digits + 1
         bars = [
             Bar(
                 number,
@@ -126,7 +126,7 @@ def concept_plots(comparison: Comparison) -> list[ConceptPlot]:
     for metric, differences in _by_metric(comparison):
         on, digits = (
             scale(v for _, _, each in differences for v in each.by_concept.values()),
-            DIGITS[metric] + 1,
+            MEASURES[metric].digits + 1,
         )
         rows = [
             (

@@ -6,17 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coeffdream.compare.comparison import SIGNIFICANT
-from coeffdream.compare.metrics import DIGITS, DRIFT, MEANS, TITLES
 from coeffdream.compare.result import Comparison, Contrast, Difference, Estimate
-
-WORDS = {
-    "text_alignment": "text alignment",
-    "concept_alignment": "concept alignment",
-    "dino_alignment": "DINO alignment",
-    "diversity": "diversity",
-    "drift": "drift on unrelated prompts",
-}
-LESS_IS_BETTER = {metric.name for metric in (*MEANS, DRIFT) if metric.less_is_better}
+from coeffdream.records.measures import MEASURES
 
 
 @dataclass(frozen=True)
@@ -28,14 +19,10 @@ class Finding:
     limits: list[str]
 
 
-def words(metric: str) -> str:
-    return WORDS.get(metric, TITLES.get(metric, metric.replace("_", " ")))
-
-
 def titled(metric: str) -> str:
     """As a heading, with a word where less is better."""
-    name = words(metric)
-    return f"{name[0].upper()}{name[1:]}{' (less is better)' if metric in LESS_IS_BETTER else ''}"
+    measure = MEASURES[metric]
+    return f"{measure.heading}{' (less is better)' if measure.less_is_better else ''}"
 
 
 def signed(value: float, digits: int) -> str:
@@ -97,7 +84,7 @@ def finding(comparison: Comparison) -> Finding:
 
 
 def _figures(each: Difference, contrast: Contrast) -> str:
-    digits = DIGITS[each.metric] + 1
+    digits = MEASURES[each.metric].digits + 1
     return (
         f"{titled(each.metric)}, {contrast.title}: "
         f"{signed(each.difference.value, digits)} {span(each.difference, digits)}, "
@@ -115,7 +102,7 @@ def _headline(
     ways: dict[str, list[str]] = {}
     for (metric, way), found in firm.items():
         ways.setdefault(metric, []).append(f"{way} {_than(found)}")
-    parts = [f"{words(metric)} is {' and '.join(each)}" for metric, each in ways.items()]
+    parts = [f"{MEASURES[metric].words} is {' and '.join(each)}" for metric, each in ways.items()]
     said = [_sentence(parts)] if parts else []
     rest = []
     if quiet:
@@ -124,10 +111,10 @@ def _headline(
         who = f"{contrasts[0].label} cannot be told from {whom}"
         if len(contrasts) > 1:
             who = f"no method can be told from {whom}"
-        rest.append(f"{'on' if said else 'On'} {listed([words(metric) for metric in quiet])} {who}")
+        rest.append(f"{'on' if said else 'On'} {listed([MEASURES[metric].words for metric in quiet])} {who}")
     if undecided:
         rest.append(
-            f"{listed([words(metric) for metric in undecided])} {'are' if len(undecided) > 1 else 'is'} undecided"
+            f"{listed([MEASURES[metric].words for metric in undecided])} {'are' if len(undecided) > 1 else 'is'} undecided"
         )
     if rest:
         said.append(_sentence(rest))
@@ -162,8 +149,10 @@ def _limits(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
             if bound is not None
         ]
         if bounds:
-            digits = DIGITS[metric] + 1
-            room.append(f"{words(metric)} {signed(min(bounds), digits)} to {signed(max(bounds), digits)}")
+            digits = MEASURES[metric].digits + 1
+            room.append(
+                f"{MEASURES[metric].words} {signed(min(bounds), digits)} to {signed(max(bounds), digits)}"
+            )
     said = []
     if room:
         said.append(

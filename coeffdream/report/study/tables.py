@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coeffdream.compare.comparison_table import TABLE3, percent
-from coeffdream.compare.metrics import DIGITS, TITLES
+from coeffdream.compare.comparison_table import percent
 from coeffdream.compare.result import Comparison, Estimate
+from coeffdream.records.measures import DIVERSITY, MEASURES, TABLE3
 from coeffdream.records.scores import Summary
 from coeffdream.report.readings import bounds
 from coeffdream.report.study.cells import Finished
@@ -36,15 +36,12 @@ class ConceptTable:
 
 def metrics_of(comparison: Comparison) -> list[str]:
     """The paper's three first, then the others that were measured."""
-    measured = comparison.rows[0].scores
-    return [
-        *(name for name in TABLE3 if name in measured),
-        *(name for name in measured if name not in TABLE3),
-    ]
+    measured, first = comparison.rows[0].scores, [measure.name for measure in TABLE3]
+    return [*(name for name in first if name in measured), *(name for name in measured if name not in first)]
 
 
 def headings(comparison: Comparison) -> list[str]:
-    return [TITLES.get(name, name) for name in metrics_of(comparison)]
+    return [MEASURES[name].title for name in metrics_of(comparison)]
 
 
 def table3(comparison: Comparison, cells: Sequence[Finished]) -> list[Row]:
@@ -84,13 +81,13 @@ def concept_tables(comparison: Comparison, cells: Sequence[Finished]) -> list[Co
         rows = []
         for concept in comparison.concepts:
             values = [row.by_concept[name][concept] for row in comparison.rows if name in row.by_concept]
-            said = [f"{value:.{DIGITS[name]}f}" for value in values]
+            said = [MEASURES[name].show(value) for value in values]
             for found in shown.values():
                 value = _value(found[concept], name, comparison.n) if concept in found else None
-                said.append("–" if value is None else f"{value:.{DIGITS[name]}f}")
+                said.append("–" if value is None else MEASURES[name].show(value))
             rows.append((concept, said))
         labels = [row.label for row in comparison.rows if name in row.by_concept]
-        tables.append(ConceptTable(TITLES.get(name, name), [*labels, *shown], rows))
+        tables.append(ConceptTable(MEASURES[name].title, [*labels, *shown], rows))
     return tables
 
 
@@ -106,7 +103,7 @@ def _summaries(cells: Sequence[Finished], concepts: Sequence[str], kind: str) ->
 
 def _value(summary: Summary, name: str, n: int) -> float | None:
     """Diversity only of equally many pictures: it grows with their number."""
-    if name == "diversity" and summary.n != n:
+    if name == DIVERSITY.name and summary.n != n:
         return None
     return getattr(summary, name, None)
 
@@ -115,12 +112,12 @@ def _mean(summaries: Sequence[Summary], name: str, n: int) -> tuple[str, str, st
     values = [_value(summary, name, n) for summary in summaries]
     known = [value for value in values if value is not None]
     if len(known) < len(values):
-        other = name == "diversity" and all(summary.n != n for summary in summaries)
+        other = name == DIVERSITY.name and all(summary.n != n for summary in summaries)
         return "–", "", f"n differs: not {n}" if other else ""
-    return f"{float(np.mean(known)):.{DIGITS[name]}f}", "", ""
+    return MEASURES[name].show(float(np.mean(known))), "", ""
 
 
 def _with_interval(estimate: Estimate | None, name: str) -> tuple[str, str, str]:
     if estimate is None:
         return "–", "", ""
-    return f"{estimate.value:.{DIGITS[name]}f}", bounds(estimate, DIGITS[name]), ""
+    return MEASURES[name].show(estimate.value), bounds(estimate, MEASURES[name].digits), ""

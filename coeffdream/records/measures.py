@@ -1,0 +1,59 @@
+"""Every score once: what it is called, how it is printed, and which direction is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One score.
+
+    name: the field that holds it in `Summary`, and in `ImageScore` where a single picture has it.
+    title: as the paper's Table 3 sets it; words: inside a sentence; digits: after the point.
+    """
+
+    name: str
+    title: str
+    words: str
+    digits: int
+    less_is_better: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The words with a capital."""
+        return self.words[0].upper() + self.words[1:]
+
+    def show(self, value: float) -> str:
+        return f"{value:.{self.digits}f}"
+
+
+TEXT_ALIGNMENT = Measure("text_alignment", "Text Align.", "text alignment", 3)
+CONCEPT_ALIGNMENT = Measure("concept_alignment", "Concept Align.", "concept alignment", 3)
+DINO_ALIGNMENT = Measure("dino_alignment", "DINO Align.", "DINO alignment", 3)
+DIVERSITY = Measure("diversity", "Diversity", "diversity", 2)
+DRIFT = Measure("drift", "Drift", "drift on unrelated prompts", 3, less_is_better=True)
+WITHIN_PROMPT = Measure("within_prompt", "Within Prompt", "diversity within a prompt", 2)
+# A picture nearer to a photo than the photos are to one another may be a copy of it.
+NEAREST_MEAN = Measure("nearest_mean", "Nearest, mean", "nearest photo, mean", 3)
+NEAREST_P95 = Measure("nearest_p95", "Nearest, 95 %", "nearest photo, 95th percentile", 3)
+NEAREST_MAX = Measure("nearest_max", "Nearest, max.", "nearest photo, maximum", 3)
+
+# The columns of the paper's Table 3.
+TABLE3 = (TEXT_ALIGNMENT, CONCEPT_ALIGNMENT, DIVERSITY)
+# What one picture has by itself.
+OF_A_PICTURE = (TEXT_ALIGNMENT, CONCEPT_ALIGNMENT, DINO_ALIGNMENT)
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        TEXT_ALIGNMENT,
+        CONCEPT_ALIGNMENT,
+        DIVERSITY,
+        WITHIN_PROMPT,
+        DINO_ALIGNMENT,
+        NEAREST_MEAN,
+        NEAREST_P95,
+        NEAREST_MAX,
+        DRIFT,
+    )
+}
