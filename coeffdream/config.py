@@ -33,8 +33,21 @@ PRESETS: dict[str, dict[str, Any]] = {
 LORA_TARGET = re.compile(r"(all|self|cross)\.(q|k|v|out)")
 
 
-def option(default: Any, text: str, *, flag: str | None = None, group: str = "Training") -> Any:
-    return field(default=default, metadata={"help": text, "flag": flag, "group": group})
+def option(
+    default: Any,
+    text: str,
+    *,
+    flag: str | None = None,
+    group: str | None = None,
+    shown: str | None = None,
+    switch: bool = False,
+) -> Any:
+    """A field that is an option of a command. `shown`: the default in words, where None stands for another's;
+    `switch`: a bool without an opposite."""
+    return field(
+        default=default,
+        metadata={"help": text, "flag": flag, "group": group, "shown": shown, "switch": switch},
+    )
 
 
 @dataclass(frozen=True)
@@ -79,23 +92,35 @@ class TrainConfig:
         group="Adapter",
     )
 
-    steps: int = option(200, "Optimizer steps.")
-    lr: float = option(3e-4, "Adam's learning rate.")
-    coeff_lr: float | None = option(None, "Learning rate of alpha, if it is to differ.")
-    batch_size: int = option(1, "Photos per forward pass.")
-    grad_accum: int = option(1, "Forward passes per optimizer step.")
-    resolution: int = option(1024, "Side of the square training crop, in pixels.")
+    steps: int = option(200, "Optimizer steps.", group="Training")
+    lr: float = option(3e-4, "Adam's learning rate.", group="Training")
+    coeff_lr: float | None = option(None, "Learning rate of alpha, if it is to differ.", group="Training")
+    batch_size: int = option(1, "Photos per forward pass.", group="Training")
+    grad_accum: int = option(1, "Forward passes per optimizer step.", group="Training")
+    resolution: int = option(1024, "Side of the square training crop, in pixels.", group="Training")
     precision: Precision = option(
-        "auto", "Of the frozen base; the adapter is always float32. auto: bf16 on a GPU."
+        "auto",
+        "Of the frozen base; the adapter is always float32. auto: bf16 on a GPU.",
+        group="Training",
     )
-    gradient_checkpointing: bool = option(False, "Trade a slower step for much less memory.")
-    min_snr: float | None = option(None, "Min-SNR gamma for the loss weighting; 5 is usual.")
-    noise_offset: float = option(0.0, "Per-channel offset added to the noise, for darker darks.")
-    prior: bool = option(False, "Prior preservation: also train on pictures the base draws of the class.")
-    prior_weight: float = option(1.0, "Weight of the prior-preservation loss.")
-    prior_images: int = option(100, "How many class pictures to draw (once; they are cached).")
-    seed: int = option(0, "Every random draw follows from it.")
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.")
+    gradient_checkpointing: bool = option(
+        False, "Trade a slower step for much less memory.", group="Training"
+    )
+    min_snr: float | None = option(
+        None, "Min-SNR gamma for the loss weighting; 5 is usual.", group="Training"
+    )
+    noise_offset: float = option(
+        0.0, "Per-channel offset added to the noise, for darker darks.", group="Training"
+    )
+    prior: bool = option(
+        False, "Prior preservation: also train on pictures the base draws of the class.", group="Training"
+    )
+    prior_weight: float = option(1.0, "Weight of the prior-preservation loss.", group="Training")
+    prior_images: int = option(
+        100, "How many class pictures to draw (once; they are cached).", group="Training"
+    )
+    seed: int = option(0, "Every random draw follows from it.", group="Training")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", group="Training")
 
     name: str | None = option(None, "Name of the run; else concept and method.", group="Output")
     runs: str = option("runs", "Where run folders are kept.", group="Output")
@@ -160,12 +185,10 @@ class TrainConfig:
         return found
 
 
-def flag_of(name: str) -> str:
-    """The command-line spelling of a TrainConfig field."""
-    for each in dataclasses.fields(TrainConfig):
-        if each.name == name and each.metadata.get("flag"):
-            return each.metadata["flag"]
-    return "--" + name.replace("_", "-")
+def flag_of(name: str, of: type | None = None) -> str:
+    """The command-line spelling of a field of `of`, a dataclass of options; TrainConfig unless it is given."""
+    flags = {each.name: each.metadata.get("flag") for each in dataclasses.fields(of or TrainConfig)}
+    return flags.get(name) or "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
 
+from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json, warn
+from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError
+from coeffdream.metrics.options import ScoringOptions
 
 
+@with_config_options(ScoringOptions)
 def command(
+    typed: dict[str, Any],
     run: Annotated[
         str | None, typer.Option(help="A run's name or folder.", show_default="the latest")
     ] = None,
@@ -29,23 +34,11 @@ def command(
         Path | None, typer.Option(help="The concept's photos, if they moved (or with --images).")
     ] = None,
     class_noun: Annotated[str | None, typer.Option("--class", help="With --images: the class noun.")] = None,
-    base: Annotated[str, typer.Option(help="With --images: toybox chooses the embedded scorers.")] = "",
-    score_text: Annotated[
-        Literal["class", "token", "stripped"],
-        typer.Option(help="What is made of <V> CLASS in the scored text."),
-    ] = "class",
-    clip_model: Annotated[
+    token: Annotated[
         str | None,
-        typer.Option(help="An open_clip model, or local-dir:PATH.", show_default="ViT-B-32-quickgelu"),
+        typer.Option(help="With --images: the identifier, for --score-text token.", show_default="sks"),
     ] = None,
-    clip_pretrained: Annotated[
-        str | None, typer.Option(help="An open_clip tag, or a local file.", show_default="openai")
-    ] = None,
-    dino_model: Annotated[
-        str | None, typer.Option(help="A hub id or folder.", show_default="facebook/dinov2-base")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Images per forward pass; changes no score.")] = 32,
+    base: Annotated[str, typer.Option(help="With --images: toybox chooses the embedded scorers.")] = "",
     output: Annotated[Path | None, typer.Option(help="With --images: where scores.json goes.")] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
@@ -54,34 +47,31 @@ def command(
 
     Example: coeffdream eval
     """
-    foreign = {"--prompts": prompts, "--class": class_noun, "--base": base or None, "--output": output}
+    foreign = {
+        "--prompts": prompts,
+        "--class": class_noun,
+        "--token": token,
+        "--base": base or None,
+        "--output": output,
+    }
     if images is None and (given := [flag for flag, value in foreign.items() if value is not None]):
         raise ConfigError(f"{', '.join(given)} goes with --images FOLDER; a run knows its own")
-    if batch_size < 1:
-        raise ConfigError(f"--batch-size {batch_size} must be at least 1")
+    options = ScoringOptions(**typed)
+    options.check()
 
     from coeffdream.records.fields import record_to_json
     from coeffdream.records.run import find_run
 
     folder = None if images is not None else find_run(run, runs)
 
-    from coeffdream.backbones.device import pick_device
-    from coeffdream.metrics.evaluate import ScoringOptions, evaluate_folder, evaluate_run
+    from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
     from coeffdream.metrics.scores_table import scores_table
 
-    place = str(pick_device(device))
     with ProgressDisplay() as progress:
-        options = ScoringOptions(
-            score_text=score_text,
-            clip_model=clip_model,
-            clip_pretrained=clip_pretrained,
-            dino_model=dino_model,
-            device=place,
-            batch_size=batch_size,
-            on_progress=progress,
-        )
         if folder is not None:
-            record = evaluate_run(folder, set_name=set_name, references=references, options=options)
+            record = evaluate_run(
+                folder, set_name=set_name, references=references, options=options, on_progress=progress
+            )
         else:
             assert images is not None
             record = evaluate_folder(
@@ -89,9 +79,11 @@ def command(
                 prompts=prompts,
                 references=references,
                 class_noun=class_noun,
+                token=token or TrainConfig.token,
                 base=base,
                 output=output,
                 options=options,
+                on_progress=progress,
             )
     for warning in record.warnings:
         warn(warning)

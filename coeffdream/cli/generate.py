@@ -7,11 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
 from coeffdream.errors import ConfigError
+from coeffdream.generation.request import GenerateRequest
 
 
+@with_config_options(GenerateRequest)
 def command(
+    typed: dict[str, Any],
     prompts: Annotated[
         list[str] | None,
         typer.Argument(
@@ -22,42 +26,10 @@ def command(
         str | None, typer.Option(help="A run's name or folder.", show_default="the latest")
     ] = None,
     base: Annotated[str | None, typer.Option(help="Another base model.", show_default="the run's")] = None,
-    prompt_list: Annotated[
-        str,
-        typer.Option("--prompts", help="live, object, or a file (one prompt a line, or DreamBooth's own)."),
-    ] = "auto",
-    images_per_prompt: Annotated[
-        int | None,
-        typer.Option(help="Images for each prompt.", show_default="4; 1 with --unrelated"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Image number i of the set has seed SEED + i.")] = 0,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="the base's")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale.", show_default="the base's")] = None,
-    negative: Annotated[str, typer.Option(help="Negative prompt.")] = "",
-    size: Annotated[int | None, typer.Option(help="Side in pixels.", show_default="the base's")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images at a time; changes no image.", show_default="the base's")
-    ] = None,
-    lora_scale: Annotated[float, typer.Option(help="Strength of the LoRA or DoRA.")] = 1.0,
-    alpha_scale: Annotated[float, typer.Option(help="Strength of the head-mixing coefficients.")] = 1.0,
-    no_adapter: Annotated[bool, typer.Option("--no-adapter", help="Draw with the untouched base.")] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Allow prompts without <V>.")] = False,
-    unrelated: Annotated[
-        bool,
-        typer.Option(
-            "--unrelated",
-            help="Draw 25 prompts of other things with the adapter and with the untouched base, to score drift.",
-        ),
-    ] = False,
     grid: Annotated[bool, typer.Option(help="Make a contact sheet.")] = True,
-    set_name: Annotated[
-        str | None, typer.Option("--set", help="Name of the set of images.", show_default="from the prompts")
-    ] = None,
     class_noun: Annotated[
         str | None, typer.Option("--class", help="The class noun, for --no-adapter without a run.")
     ] = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -66,32 +38,11 @@ def command(
     Example: coeffdream generate "<V> cat in snow"
     """
     from coeffdream.backbones.base import find_base
-    from coeffdream.generation.request import GenerateRequest
     from coeffdream.records.run import find_run
 
-    if precision not in ("auto", "fp32", "bf16", "fp16"):
-        raise ConfigError(f"--precision {precision!r} is not one of auto, fp32, bf16, fp16")
-    request = GenerateRequest(
-        prompts=tuple(prompts or ()),
-        prompt_list=prompt_list,
-        images_per_prompt=images_per_prompt,
-        seed=seed,
-        steps=steps,
-        guidance=guidance,
-        negative=negative,
-        size=size,
-        batch_size=batch_size,
-        lora_scale=lora_scale,
-        alpha_scale=alpha_scale,
-        no_adapter=no_adapter,
-        plain=plain,
-        unrelated=unrelated,
-        set_name=set_name,
-        precision=precision,
-        device=device,
-    )
+    request = GenerateRequest(prompts=tuple(prompts or ()), **typed)
     request.check()
-    if no_adapter and run is None and base is not None:
+    if request.no_adapter and run is None and base is not None:
         if class_noun is None:
             raise ConfigError(
                 "--no-adapter with --base and no --run needs --class, the noun that CLASS stands for"
@@ -110,7 +61,7 @@ def command(
 
     with ProgressDisplay() as progress:
         draw: dict[str, Any] = {"grid": grid, "progress": progress, "warn": warn}
-        if unrelated:
+        if request.unrelated:
             sets = list(generate_unrelated(request, folder, record, chosen_base, **draw))
         else:
             sets = [generate(request, folder, record, chosen_base, **draw)]
@@ -127,7 +78,7 @@ def command(
             }
             for made in sets
         ]
-        show_json({**shown[0], "base_set": shown[1], "left_out": left_out} if unrelated else shown[0])
+        show_json({**shown[0], "base_set": shown[1], "left_out": left_out} if request.unrelated else shown[0])
         return
     for made in sets:
         counts = {"already there": made.already_there, "drawn for a run beside this one": made.shared}

@@ -13,18 +13,18 @@ from coeffdream.config import flag_of
 
 
 def with_config_options(kind: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command every field of `kind` as an option. The command receives those that were typed as `typed`.
+    """Give a command every field of `kind` that is an `option`. It receives those that were typed as `typed`.
 
     An option that was not typed is absent rather than at its default, so that a config file, a preset
     or the base model can still set it.
     """
     hints = get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    fields = {field.name: field for field in dataclasses.fields(kind) if "help" in field.metadata}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         parameters = inspect.signature(command, eval_str=True).parameters.values()
         own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters if p.name != "typed"]
-        made = [_parameter(field, hints[name]) for name, field in fields.items()]
+        made = [_parameter(field, hints[name], flag_of(name, kind)) for name, field in fields.items()]
 
         def run(**values: Any) -> None:
             typed = {name: values.pop(name) for name in fields}
@@ -40,14 +40,14 @@ def with_config_options(kind: type) -> Callable[[Callable[..., None]], Callable[
     return decorate
 
 
-def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
-    flag = flag_of(field.name)
+def _parameter(field: dataclasses.Field[Any], hint: Any, flag: str) -> inspect.Parameter:
     inner = next((arg for arg in get_args(hint) if arg is not type(None)), hint) if _optional(hint) else hint
-    names = [f"{flag}/--no-{flag[2:]}"] if inner is bool else [flag]
+    opposed = inner is bool and not field.metadata["switch"]
+    names = [f"{flag}/--no-{flag[2:]}"] if opposed else [flag]
     information = typer.Option(
         *names,
-        help=field.metadata["help"],
-        show_default=_shown(field.default),
+        help=field.metadata["help"] + _shown(field),
+        show_default=False,
         rich_help_panel=field.metadata["group"],
     )
     annotation: Any = Annotated[Optional[inner], information]  # noqa: UP045  (Python 3.10: no Literal | None)
@@ -58,9 +58,11 @@ def _optional(hint: Any) -> bool:
     return type(None) in get_args(hint)
 
 
-def _shown(default: Any) -> str | bool:
-    if default is None or default == "":
-        return False
+def _shown(field: dataclasses.Field[Any]) -> str:
+    """The default as Typer would print it, had the option one of its own."""
+    default = field.metadata["shown"] or field.default
+    if default is None or default == "" or field.metadata["switch"]:
+        return ""
     if isinstance(default, bool):
-        return "on" if default else "off"
-    return str(default)
+        default = "on" if default else "off"
+    return rf" [dim]\[default: {default}][/dim]"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from coeffdream.config import Precision, flag_of, option
 from coeffdream.data.living import is_live
 from coeffdream.data.prompts import check_prompt, load_prompts, names_class
 from coeffdream.errors import ConfigError, PromptError, together
@@ -22,22 +23,28 @@ class GenerateRequest:
     """The options of `generate`; None means: as the base recommends."""
 
     prompts: tuple[str, ...] = ()  # given by hand; none means a list
-    prompt_list: str = "auto"  # auto, live, object, another shipped list, or a file
-    images_per_prompt: int | None = None  # 4, and 1 of each unrelated prompt
-    seed: int = 0
-    steps: int | None = None
-    guidance: float | None = None
-    negative: str = ""
-    size: int | None = None
-    batch_size: int | None = None
-    lora_scale: float = 1.0
-    alpha_scale: float = 1.0
-    no_adapter: bool = False
-    plain: bool = False
-    unrelated: bool = False  # the unrelated prompts, with the adapter and without
-    set_name: str | None = None
-    precision: str = "auto"
-    device: str = "auto"
+    prompt_list: str = option(
+        "auto", "live, object, or a file (one prompt a line, or DreamBooth's own).", flag="--prompts"
+    )
+    images_per_prompt: int | None = option(None, "Images for each prompt.", shown="4; 1 with --unrelated")
+    seed: int = option(0, "Image number i of the set has seed SEED + i.")
+    steps: int | None = option(None, "Sampling steps.", shown="the base's")
+    guidance: float | None = option(None, "Guidance scale.", shown="the base's")
+    negative: str = option("", "Negative prompt.")
+    size: int | None = option(None, "Side in pixels.", shown="the base's")
+    batch_size: int | None = option(None, "Images at a time; changes no image.", shown="the base's")
+    lora_scale: float = option(1.0, "Strength of the LoRA or DoRA.")
+    alpha_scale: float = option(1.0, "Strength of the head-mixing coefficients.")
+    no_adapter: bool = option(False, "Draw with the untouched base.", switch=True)
+    plain: bool = option(False, "Allow prompts without <V>.", switch=True)
+    unrelated: bool = option(
+        False,
+        "Draw 25 prompts of other things with the adapter and with the untouched base, to score drift.",
+        switch=True,
+    )
+    set_name: str | None = option(None, "Name of the set of images.", flag="--set", shown="from the prompts")
+    precision: Precision = option("auto", "Of the base.")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
 
     def check(self) -> None:
         """Raises ConfigError, PromptError with everything that is wrong."""
@@ -45,11 +52,11 @@ class GenerateRequest:
         for name in ("images_per_prompt", "steps", "size", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                problems.append(f"--{name.replace('_', '-')} {value} must be at least 1")
+                problems.append(f"{flag_of(name, GenerateRequest)} {value} must be at least 1")
         for name in ("guidance", "lora_scale", "alpha_scale"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
-                problems.append(f"--{name.replace('_', '-')} {value} must be a finite number")
+                problems.append(f"{flag_of(name, GenerateRequest)} {value} must be a finite number")
         if self.seed < 0:
             problems.append(f"--seed {self.seed} must not be negative")
         if self.set_name is not None and not re.fullmatch(r"\w[\w.-]*", self.set_name):

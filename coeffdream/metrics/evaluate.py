@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coeffdream.backbones.device import pick_device
+from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
-from coeffdream.data.prompts import ScoringMode
 from coeffdream.errors import ScoreError
 from coeffdream.metrics.encoder_choice import TOYBOX, Encoders, encoders_for
 from coeffdream.metrics.feature_cache import FeatureCache
@@ -20,6 +20,7 @@ from coeffdream.metrics.inputs import (
     references_of_run,
 )
 from coeffdream.metrics.measure import Scored, Scorer
+from coeffdream.metrics.options import ScoringOptions
 from coeffdream.metrics.untouched import find_floor, measure_drift
 from coeffdream.progress import Progress, silent
 from coeffdream.records.environment import now, versions
@@ -31,36 +32,6 @@ from coeffdream.records.scores import EMBEDDED_LABEL, Drift, ScoresRecord, Summa
 SCORES = "scores.json"
 
 
-@dataclass(frozen=True)
-class ScoringOptions:
-    """What pictures are measured with.
-
-    clip_model, clip_pretrained, dino_model: None takes those that fit the base (see `encoders_for`).
-    encoders: encoders already loaded, in place of these.
-    """
-
-    score_text: ScoringMode = "class"
-    clip_model: str | None = None
-    clip_pretrained: str | None = None
-    dino_model: str | None = None
-    device: str = "cpu"
-    batch_size: int = 32
-    cache: FeatureCache | None = None
-    on_progress: Progress = silent
-    encoders: Encoders | None = None
-
-    def scorer(self, base: str) -> Scorer:
-        """Load the encoders for pictures by `base`. Raises ScoreError when weights cannot be had."""
-        encoders = self.encoders or encoders_for(
-            base,
-            clip_model=self.clip_model,
-            clip_pretrained=self.clip_pretrained,
-            dino_model=self.dino_model,
-            device=self.device,
-        )
-        return Scorer(encoders, self.cache or FeatureCache(), self.batch_size, self.on_progress)
-
-
 DEFAULT = ScoringOptions()
 
 
@@ -70,11 +41,15 @@ def evaluate_run(
     set_name: str | None = None,
     references: Path | None = None,
     options: ScoringOptions = DEFAULT,
+    encoders: Encoders | None = None,
+    cache: FeatureCache | None = None,
+    on_progress: Progress = silent,
 ) -> ScoresRecord:
     """Score one set of a run and write scores.json.
 
     set_name: None takes the newest benchmark set drawn with the adapter (see `find_set`).
     references: where the concept's photos lie now, if they were moved.
+    encoders: already loaded, in place of those that `options` name; cache: else the user's own.
 
     Always writes images/SET/scores.json. runs/NAME/scores.json is the same record for the set that is
     taken when none is named, so neither a floor set nor pictures of a hand-given prompt replace it.
@@ -99,7 +74,7 @@ def evaluate_run(
     pictures = pictures_of(folder, set_record)
     photos = references_of_run(run_record, references)
     base = TOYBOX if run_record.base.get("kind") == TOYBOX else run_record.base.get("name", "")
-    scorer = options.scorer(base)
+    scorer = _scorer(base, options, encoders, cache, on_progress)
     if not photos:
         scorer.warnings.append("this run learned no concept: scores against photos are absent")
     scored = scorer.pictures(pictures, photos)
@@ -151,12 +126,15 @@ def evaluate_folder(
     prompts: Path | None = None,
     references: Path | None = None,
     class_noun: str | None = None,
-    token: str = "sks",
+    token: str = TrainConfig.token,
     base: str = "",
     output: Path | None = None,
     options: ScoringOptions = DEFAULT,
+    encoders: Encoders | None = None,
+    cache: FeatureCache | None = None,
+    on_progress: Progress = silent,
 ) -> ScoresRecord:
-    """Score pictures that any other tool drew, with the same options; writes `output` if it is given.
+    """Score pictures that any other tool drew, in the same way; writes `output` if it is given.
 
     prompts: a CSV file with the columns file and prompt, or None for one subfolder a prompt.
     references: folder with the concept's photos; without it the scores against photos are absent.
@@ -176,7 +154,7 @@ def evaluate_folder(
     pictures = pictures_of_folder(
         images, prompts, score_text=options.score_text, class_noun=class_noun, token=token
     )
-    scorer = options.scorer(base)
+    scorer = _scorer(base, options, encoders, cache, on_progress)
     if not photos:
         scorer.warnings.append("no photos were given: scores against photos are absent")
     scored = scorer.pictures(pictures, photos)
@@ -209,6 +187,24 @@ def evaluate_folder(
     if output is not None:
         write_scores(output, record)
     return record
+
+
+def _scorer(
+    base: str,
+    options: ScoringOptions,
+    encoders: Encoders | None,
+    cache: FeatureCache | None,
+    on_progress: Progress,
+) -> Scorer:
+    """Load the encoders for pictures by `base`. Raises ScoreError when weights cannot be had."""
+    chosen = encoders or encoders_for(
+        base,
+        clip_model=options.clip_model,
+        clip_pretrained=options.clip_pretrained,
+        dino_model=options.dino_model,
+        device=str(pick_device(options.device)),
+    )
+    return Scorer(chosen, cache or FeatureCache(), options.batch_size, on_progress)
 
 
 def _record(

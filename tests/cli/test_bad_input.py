@@ -222,7 +222,7 @@ class TestGenerate:
             (["<V> cat " + "in deep snow " * 30], ["77", "shorten it"]),
             (["<V> cat", "--size", "20"], ["a size of 20 pixels", "multiple of 8"]),
             (["<V> cat", "--steps", "0"], ["--steps 0 must be at least 1"]),
-            (["<V> cat", "--precision", "int4"], ["--precision 'int4' is not one of"]),
+            (["<V> cat", "--precision", "int4"], ["'--precision': 'int4' is not one of"]),
             (["<V> cat", "--prompts", "live"], ["give prompts or --prompts, not both"]),
             (["--prompts", "absent.txt"], ["no prompts at 'absent.txt'", "one prompt a line"]),
             (["<V> cat", "--class", "dog"], ["--class goes with --no-adapter"]),

@@ -15,8 +15,9 @@ from transformers import Dinov2Model
 
 from coeffdream.errors import RunError, ScoreError
 from coeffdream.metrics.encoder_choice import Encoders
-from coeffdream.metrics.evaluate import ScoringOptions, evaluate_run
+from coeffdream.metrics.evaluate import evaluate_run
 from coeffdream.metrics.feature_cache import FeatureCache
+from coeffdream.metrics.options import ScoringOptions
 from coeffdream.records.scores import EMBEDDED_LABEL, read_scores
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -38,7 +39,7 @@ def scored(make, tiny_encoders, cache):
     """A run with a set of 3 prompts x 2 pictures, 3 photos, and its scores."""
     run = make.run()
     make.set(run)
-    return run, evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+    return run, evaluate_run(run, encoders=tiny_encoders, cache=cache)
 
 
 def test_scores_equal_an_independent_computation(scored, tiny_clip, tiny_dino):
@@ -122,14 +123,10 @@ def test_swapped_prompts_change_text_alignment(make, stubs, tmp_path):
     """Pictures must be held against their own prompt: right pairs score 1, swapped ones 0."""
     run = make.run(photos=0)
     make.set(run, templates=TWO, colours=[RED, RED, GREEN, GREEN])
-    right = evaluate_run(
-        run, options=ScoringOptions(encoders=stubs, cache=FeatureCache(tmp_path / "features"))
-    )
+    right = evaluate_run(run, encoders=stubs, cache=FeatureCache(tmp_path / "features"))
     swapped_run = make.run("swapped", photos=0)
     make.set(swapped_run, templates=TWO, colours=[GREEN, GREEN, RED, RED])
-    swapped = evaluate_run(
-        swapped_run, options=ScoringOptions(encoders=stubs, cache=FeatureCache(tmp_path / "features"))
-    )
+    swapped = evaluate_run(swapped_run, encoders=stubs, cache=FeatureCache(tmp_path / "features"))
     assert right.overall.text_alignment == pytest.approx(1)
     assert swapped.overall.text_alignment == pytest.approx(0)
     assert right.overall.diversity == pytest.approx(swapped.overall.diversity) == pytest.approx(2)
@@ -139,7 +136,7 @@ def test_known_diversities(make, stubs, cache):
     """Two colours, one a prompt: 2 in the set, 1 within each prompt, and 1 without either prompt."""
     run = make.run(photos=0)
     make.set(run, templates=TWO, colours=[RED, RED, GREEN, GREEN])
-    record = evaluate_run(run, options=ScoringOptions(encoders=stubs, cache=cache))
+    record = evaluate_run(run, encoders=stubs, cache=cache)
     assert record.overall.diversity == pytest.approx(2)
     assert record.overall.within_prompt == pytest.approx(1)
     assert [prompt.diversity_without for prompt in record.per_prompt] == pytest.approx([1, 1])
@@ -152,14 +149,14 @@ def test_a_shuffled_manifest_changes_nothing(scored, tiny_encoders, cache):
     lines = manifest.read_text().splitlines()
     random.Random(1).shuffle(lines)
     manifest.write_text("\n".join(lines) + "\n")
-    assert same(evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache)), record)
+    assert same(evaluate_run(run, encoders=tiny_encoders, cache=cache), record)
 
 
 def test_files_the_manifest_does_not_list_are_not_scored(scored, tiny_encoders, cache, draw):
     """A leftover picture in the folder is not part of the set."""
     run, record = scored
     draw((1, 2, 3), seed=9).save(run.images / "live" / "00-9.png")
-    assert same(evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache)), record)
+    assert same(evaluate_run(run, encoders=tiny_encoders, cache=cache), record)
 
 
 def test_batches_of_1_and_7_agree(scored, tiny_encoders, tmp_path):
@@ -168,9 +165,9 @@ def test_batches_of_1_and_7_agree(scored, tiny_encoders, tmp_path):
     alone, together = (
         evaluate_run(
             run,
-            options=ScoringOptions(
-                encoders=tiny_encoders, cache=FeatureCache(tmp_path / str(size)), batch_size=size
-            ),
+            options=ScoringOptions(batch_size=size),
+            encoders=tiny_encoders,
+            cache=FeatureCache(tmp_path / str(size)),
         )
         for size in (1, 7)
     )
@@ -183,10 +180,10 @@ def test_a_second_eval_does_not_encode(make, stubs, cache):
     run = make.run(photos=0)
     make.set(run, templates=TWO, colours=[RED, RED, GREEN, BLUE])
     stubs.clip._by_colour[BLUE] = [1, 1, 0]
-    first = evaluate_run(run, options=ScoringOptions(encoders=stubs, cache=cache))
+    first = evaluate_run(run, encoders=stubs, cache=cache)
     asked = [len(stubs.clip.asked), len(stubs.dino.asked)]
     assert asked == [5, 3]  # three distinct pictures each, and CLIP two texts
-    assert same(evaluate_run(run, options=ScoringOptions(encoders=stubs, cache=cache)), first)
+    assert same(evaluate_run(run, encoders=stubs, cache=cache), first)
     assert [len(stubs.clip.asked), len(stubs.dino.asked)] == asked
 
 
@@ -196,7 +193,7 @@ def test_an_incomplete_set_is_refused(scored, tiny_encoders, cache):
     manifest = run.images / "live" / "images.jsonl"
     manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:4]))
     with pytest.raises(ScoreError, match="holds 4 of 6 images; finish it with: coeffdream generate"):
-        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+        evaluate_run(run, encoders=tiny_encoders, cache=cache)
 
 
 def test_missing_files_are_refused_together(scored, tiny_encoders, cache):
@@ -205,7 +202,7 @@ def test_missing_files_are_refused_together(scored, tiny_encoders, cache):
     for name in ("00-1.png", "02-0.png"):
         (run.images / "live" / name).unlink()
     with pytest.raises(ScoreError, match=r"2 problems\n.*00-1\.png is missing.*\n.*02-0\.png is missing"):
-        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+        evaluate_run(run, encoders=tiny_encoders, cache=cache)
     assert read_scores(run.scores) == record
 
 
@@ -214,7 +211,7 @@ def test_an_altered_picture_is_refused(scored, tiny_encoders, cache, draw):
     run, _ = scored
     draw((1, 2, 3), seed=9).save(run.images / "live" / "01-0.png")
     with pytest.raises(ScoreError, match=r"01-0\.png was altered"):
-        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+        evaluate_run(run, encoders=tiny_encoders, cache=cache)
 
 
 def test_a_manifest_with_a_row_twice_is_refused(scored, tiny_encoders, cache):
@@ -224,7 +221,7 @@ def test_a_manifest_with_a_row_twice_is_refused(scored, tiny_encoders, cache):
     lines = manifest.read_text().splitlines(keepends=True)
     manifest.write_text("".join([*lines[:5], lines[0]]))
     with pytest.raises(ScoreError, match="are not the 6 of"):
-        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+        evaluate_run(run, encoders=tiny_encoders, cache=cache)
 
 
 def test_a_manifest_may_not_point_outside(scored, tiny_encoders, cache):
@@ -233,7 +230,7 @@ def test_a_manifest_may_not_point_outside(scored, tiny_encoders, cache):
     manifest = run.images / "live" / "images.jsonl"
     manifest.write_text(manifest.read_text().replace('"00-0.png"', '"../../../photos/00.png"'))
     with pytest.raises(ScoreError, match="lies outside"):
-        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+        evaluate_run(run, encoders=tiny_encoders, cache=cache)
 
 
 def test_moved_photos_are_named_and_can_be_pointed_at(scored, tiny_encoders, cache, tmp_path):
@@ -241,10 +238,8 @@ def test_moved_photos_are_named_and_can_be_pointed_at(scored, tiny_encoders, cac
     run, record = scored
     shutil.move(tmp_path / "photos", tmp_path / "elsewhere")
     with pytest.raises(ScoreError, match=r"no longer in .*photos; .*--references FOLDER"):
-        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
-    found = evaluate_run(
-        run, references=tmp_path / "elsewhere", options=ScoringOptions(encoders=tiny_encoders, cache=cache)
-    )
+        evaluate_run(run, encoders=tiny_encoders, cache=cache)
+    found = evaluate_run(run, references=tmp_path / "elsewhere", encoders=tiny_encoders, cache=cache)
     assert same(found, record)
 
 
@@ -256,14 +251,14 @@ def test_other_photos_are_refused(scored, tiny_encoders, cache, tmp_path, draw):
     with pytest.raises(
         ScoreError, match=r"01\.png is not the photo that was learned from(.|\n)*02\.png is missing"
     ):
-        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+        evaluate_run(run, encoders=tiny_encoders, cache=cache)
 
 
 def test_a_run_without_a_concept_says_so(make, tiny_encoders, cache):
     """Pictures of the untouched base alone: text and diversity are scored, the rest is absent and said."""
     run = make.run(photos=0)
     make.set(run, untouched=True)
-    record = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+    record = evaluate_run(run, encoders=tiny_encoders, cache=cache)
     overall = record.overall
     assert (overall.concept_alignment, overall.dino_alignment, overall.nearest_p95, record.ceiling) == (
         None,
@@ -277,7 +272,7 @@ def test_one_photo_has_no_ceiling(make, tiny_encoders, cache):
     """A single photo cannot be compared with the others, but pictures can be compared with it."""
     run = make.run(photos=1)
     make.set(run)
-    record = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+    record = evaluate_run(run, encoders=tiny_encoders, cache=cache)
     assert record.ceiling is None
     assert record.overall.concept_alignment is not None
 
@@ -287,9 +282,9 @@ def test_the_untouched_base_is_the_floor(make, tiny_encoders, cache):
     run = make.run()
     make.set(run)
     make.set(run, "base", untouched=True, created="2026-01-03T00:00:00+00:00")
-    record = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+    record = evaluate_run(run, encoders=tiny_encoders, cache=cache)
     assert (record.set["name"], record.floor_set, record.floor.n) == ("live", "base", 6)
-    alone = evaluate_run(run, set_name="base", options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+    alone = evaluate_run(run, set_name="base", encoders=tiny_encoders, cache=cache)
     assert alone.overall == record.floor
     assert alone.floor is None
     assert read_scores(run.images / "base" / "scores.json") == alone
@@ -308,7 +303,7 @@ def test_an_unequal_set_is_no_floor(make, tiny_encoders, cache, difference, says
     run = make.run()
     make.set(run)
     make.set(run, "base", untouched=True, **difference)
-    record = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+    record = evaluate_run(run, encoders=tiny_encoders, cache=cache)
     assert record.floor is None
     assert any(says in warning for warning in record.warnings)
 
@@ -319,7 +314,7 @@ def test_an_unfinished_floor_does_not_stop_the_eval(make, tiny_encoders, cache):
     make.set(run)
     floor = make.set(run, "base", untouched=True)
     floor.write_images(floor.read_images()[:3])
-    record = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+    record = evaluate_run(run, encoders=tiny_encoders, cache=cache)
     assert record.floor is None
     assert "holds 3 of 6 images" in record.warnings[0]
 
@@ -329,9 +324,9 @@ def test_hand_given_prompts_do_not_replace_the_benchmark(make, tiny_encoders, ca
     run = make.run()
     make.set(run)
     make.set(run, "given", kind="prompts", templates=TWO, created="2026-02-01T00:00:00+00:00")
-    benchmark = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+    benchmark = evaluate_run(run, encoders=tiny_encoders, cache=cache)
     assert benchmark.set["name"] == "live"
-    evaluate_run(run, set_name="given", options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+    evaluate_run(run, set_name="given", encoders=tiny_encoders, cache=cache)
     assert read_scores(run.scores) == benchmark
     assert read_scores(run.images / "given" / "scores.json").overall.n == 4
 
@@ -340,10 +335,10 @@ def test_no_set_and_unknown_sets_are_refused(make, tiny_encoders, cache):
     """What is there is named, and what makes it."""
     run = make.run()
     with pytest.raises(RunError, match="coeffdream generate"):
-        evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+        evaluate_run(run, encoders=tiny_encoders, cache=cache)
     make.set(run)
     with pytest.raises(RunError, match="there: live"):
-        evaluate_run(run, set_name="lively", options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+        evaluate_run(run, set_name="lively", encoders=tiny_encoders, cache=cache)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +349,7 @@ def test_the_scoring_text_is_chosen_and_recorded(make, tiny_encoders, cache, mod
     """What the pictures were held against is in the record."""
     run = make.run()
     make.set(run)
-    record = evaluate_run(run, options=ScoringOptions(score_text=mode, encoders=tiny_encoders, cache=cache))
+    record = evaluate_run(run, options=ScoringOptions(score_text=mode), encoders=tiny_encoders, cache=cache)
     assert (record.score_text, record.per_prompt[0].text) == (mode, text)
 
 
@@ -362,7 +357,7 @@ def test_a_text_past_the_context_is_reported(make, tiny_encoders, cache):
     """CLIP's tokenizer cuts at 77 without a word; the record says it."""
     run = make.run()
     make.set(run, templates=["a <V> CLASS " + "in the snow " * 40, "a <V> CLASS"])
-    (warning,) = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache)).warnings
+    (warning,) = evaluate_run(run, encoders=tiny_encoders, cache=cache).warnings
     assert "has 124 tokens and CLIP local-dir" in warning
     assert "reads 77" in warning
 
@@ -374,18 +369,19 @@ def test_progress_is_heard(make, tiny_encoders, cache):
     heard = []
     evaluate_run(
         run,
-        options=ScoringOptions(
-            encoders=tiny_encoders, cache=cache, batch_size=4, on_progress=lambda *what: heard.append(what)
-        ),
+        options=ScoringOptions(batch_size=4),
+        encoders=tiny_encoders,
+        cache=cache,
+        on_progress=lambda *what: heard.append(what),
     )
     pictures = [(done, total) for stage, done, total, _ in heard if stage == "DINOv2: pictures"]
     assert pictures == [(0, 6), (4, 6), (6, 6)]
     heard.clear()
     evaluate_run(
         run,
-        options=ScoringOptions(
-            encoders=tiny_encoders, cache=cache, on_progress=lambda *what: heard.append(what)
-        ),
+        encoders=tiny_encoders,
+        cache=cache,
+        on_progress=lambda *what: heard.append(what),
     )
     assert heard == []  # all of it was in the cache, so there is nothing to wait for
 
@@ -398,9 +394,8 @@ def test_black_pictures_are_scored_like_any_other(make, stub_encoder, cache):
     make.set(run, templates=TWO[:1], colours=[RED, black])
     record = evaluate_run(
         run,
-        options=ScoringOptions(
-            encoders=Encoders(clip, stub_encoder({RED: [1, 0], black: [0, 1]}), False), cache=cache
-        ),
+        encoders=Encoders(clip, stub_encoder({RED: [1, 0], black: [0, 1]}), False),
+        cache=cache,
     )
     assert record.overall.n == 2
     assert record.overall.text_alignment == pytest.approx(0.5)
@@ -412,18 +407,16 @@ def test_useless_features_name_the_pictures(make, stub_encoder, cache):
     run = make.run(photos=0)
     make.set(run, templates=TWO[:1], colours=[RED, GREEN])
     with pytest.raises(ScoreError, match=r"for 1 of 2 pictures \(00-1\.png\)"):
-        evaluate_run(run, options=ScoringOptions(encoders=Encoders(clip, clip, False), cache=cache))
+        evaluate_run(run, encoders=Encoders(clip, clip, False), cache=cache)
 
 
 def test_embedded_scores_carry_their_label(make, stubs, cache):
     """Scores by the toybox's own encoders are marked wherever they are shown."""
     run = make.run(photos=0)
     make.set(run, templates=TWO[:1], colours=[RED, GREEN])
-    embedded = evaluate_run(
-        run, options=ScoringOptions(encoders=Encoders(stubs.clip, stubs.dino, embedded=True), cache=cache)
-    )
+    embedded = evaluate_run(run, encoders=Encoders(stubs.clip, stubs.dino, embedded=True), cache=cache)
     assert (embedded.embedded, embedded.label) == (True, EMBEDDED_LABEL)
-    assert evaluate_run(run, options=ScoringOptions(encoders=stubs, cache=cache)).label is None
+    assert evaluate_run(run, encoders=stubs, cache=cache).label is None
 
 
 def test_the_record_carries_what_a_comparison_checks(scored):

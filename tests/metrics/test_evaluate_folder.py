@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from coeffdream.errors import ConceptError, ScoreError
-from coeffdream.metrics.evaluate import ScoringOptions, evaluate_folder, evaluate_run
+from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
 from coeffdream.records.scores import read_scores
 
 
@@ -27,9 +27,7 @@ def peer(tmp_path, draw):
 
 def score(peer, encoders, cache, **options):
     given = {"prompts": peer / "table.csv", "references": peer / "cat2"}
-    return evaluate_folder(
-        peer / "peer", **(given | options), options=ScoringOptions(encoders=encoders, cache=cache)
-    )
+    return evaluate_folder(peer / "peer", **(given | options), encoders=encoders, cache=cache)
 
 
 def test_a_csv_maps_names_to_prompts(peer, tiny_encoders, cache):
@@ -55,9 +53,7 @@ def test_subfolders_name_the_prompts(peer, tiny_encoders, cache):
         folder = peer / "sorted" / prompt
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(peer / "peer" / f"{file}.png", folder)
-    record = evaluate_folder(
-        peer / "sorted", references=peer / "cat2", options=ScoringOptions(encoders=tiny_encoders, cache=cache)
-    )
+    record = evaluate_folder(peer / "sorted", references=peer / "cat2", encoders=tiny_encoders, cache=cache)
     assert [(prompt.text, prompt.n) for prompt in record.per_prompt] == [
         ("a cat", 2),
         ("a cat on the beach", 2),
@@ -80,9 +76,10 @@ def test_the_ruler_is_the_one_that_runs_get(make, tiny_encoders, cache, tmp_path
         prompts=tmp_path / "table.csv",
         references=tmp_path / "photos",
         class_noun="cat",
-        options=ScoringOptions(encoders=tiny_encoders, cache=cache),
+        encoders=tiny_encoders,
+        cache=cache,
     )
-    ours = evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+    ours = evaluate_run(run, encoders=tiny_encoders, cache=cache)
     assert peers.overall == ours.overall
     assert peers.ceiling == ours.ceiling
     assert peers.set["texts_sha256"] == ours.set["texts_sha256"]
@@ -148,13 +145,9 @@ def test_a_spreadsheets_byte_order_mark_is_no_column(peer, tiny_encoders, cache)
 def test_folders_without_pictures_are_refused(peer, tiny_encoders, cache, tmp_path):
     """No folder, or none with pictures under a prompt's name."""
     with pytest.raises(ScoreError, match="is not a folder"):
-        evaluate_folder(
-            peer / "gone", class_noun="cat", options=ScoringOptions(encoders=tiny_encoders, cache=cache)
-        )
+        evaluate_folder(peer / "gone", class_noun="cat", encoders=tiny_encoders, cache=cache)
     with pytest.raises(ScoreError, match="no subfolders with pictures"):
-        evaluate_folder(
-            peer / "peer", class_noun="cat", options=ScoringOptions(encoders=tiny_encoders, cache=cache)
-        )
+        evaluate_folder(peer / "peer", class_noun="cat", encoders=tiny_encoders, cache=cache)
     with pytest.raises(ConceptError):
         score(peer, tiny_encoders, cache, references=peer / "gone")
 

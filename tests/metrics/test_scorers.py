@@ -11,7 +11,7 @@ from transformers import Dinov2Model
 
 from coeffdream.errors import ScoreError
 from coeffdream.metrics.encoder_choice import encoders_for
-from coeffdream.metrics.evaluate import ScoringOptions, evaluate_folder, evaluate_run
+from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
 from coeffdream.records.scores import EMBEDDED_LABEL
 from coeffdream.toybox.paths import CLIP_SCORER, DINO_SCORER
 
@@ -27,7 +27,7 @@ def test_the_toybox_is_scored_by_the_embedded_ones(embedded, tiny_clip, make, ca
     """A toybox run works offline, and its scores are labelled in the record."""
     run = make.run(base={"name": "toybox", "kind": "toybox"})
     make.set(run)
-    record = evaluate_run(run, options=ScoringOptions(cache=cache))
+    record = evaluate_run(run, cache=cache)
     assert (record.embedded, record.label) == (True, EMBEDDED_LABEL)
     assert record.encoders["clip"]["model"] == f"local-dir:{tiny_clip.name}"
 
@@ -41,7 +41,7 @@ def test_a_folder_can_be_scored_by_the_embedded_ones(embedded, make, cache):
         prompts=own.path / "table.csv",
         class_noun="cat",
         base="toybox",
-        options=ScoringOptions(cache=cache),
+        cache=cache,
     )
     assert record.label == EMBEDDED_LABEL
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from coeffdream.errors import RunError
-from coeffdream.metrics.evaluate import ScoringOptions, evaluate_run
+from coeffdream.metrics.evaluate import evaluate_run
 from coeffdream.records.scores import read_scores
 
 
@@ -15,7 +15,7 @@ from coeffdream.records.scores import read_scores
 def written(make, tiny_encoders, cache):
     run = make.run()
     make.set(run)
-    evaluate_run(run, options=ScoringOptions(encoders=tiny_encoders, cache=cache))
+    evaluate_run(run, encoders=tiny_encoders, cache=cache)
     return run.scores
 
 

@@ -15,7 +15,7 @@ from coeffdream.data.concept import load_concept
 from coeffdream.data.images import load_image, resize_and_crop
 from coeffdream.errors import NonFiniteLossError, PromptError
 from coeffdream.progress import silent
-from coeffdream.training import cache as cache_module
+from coeffdream.training import latent_cache as cache_module
 from coeffdream.training import run as training
 from coeffdream.training.latent_cache import cache_concept, stack
 

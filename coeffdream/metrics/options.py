@@ -1,0 +1,28 @@
+"""What `eval` measures with: the options of the command, light enough for its help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coeffdream.config import option
+from coeffdream.data.prompts import ScoringMode
+from coeffdream.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """Which encoders score, and what they read. None takes those that fit the base (see `encoders_for`)."""
+
+    score_text: ScoringMode = option("class", "What is made of <V> CLASS in the scored text.")
+    clip_model: str | None = option(
+        None, "An open_clip model, or local-dir:PATH.", shown="ViT-B-32-quickgelu"
+    )
+    clip_pretrained: str | None = option(None, "An open_clip tag, or a local file.", shown="openai")
+    dino_model: str | None = option(None, "A hub id or folder.", shown="facebook/dinov2-base")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
+    batch_size: int = option(32, "Images per forward pass; changes no score.")
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        if self.batch_size < 1:
+            raise ConfigError(f"--batch-size {self.batch_size} must be at least 1")
