@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import socket
-import urllib.parse
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from torch import nn
 
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.fingerprint import architecture_of, sketch_of
+from coeffdream.backbones.hub import why_unreachable
 from coeffdream.errors import BaseModelError
 
 
@@ -150,7 +148,7 @@ def _load_pipeline(base: Base, dtype: torch.dtype) -> Any:
 def _from_pretrained(source: str, dtype: torch.dtype, **options: Any) -> Any:
     from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 
-    offline = not Path(source).exists() and not hub_reachable()
+    offline = not Path(source).exists() and why_unreachable() is not None
     options = {"use_safetensors": True, "local_files_only": offline, **options}
     vae = AutoencoderKL.from_pretrained(source, subfolder="vae", torch_dtype=torch.float32, **options)
     return StableDiffusionXLPipeline.from_pretrained(source, vae=vae, torch_dtype=dtype, **options)
@@ -170,30 +168,14 @@ def _explained(base: Base) -> Iterator[None]:
             raise BaseModelError(
                 f"--base {base.name} cannot be loaded as an SDXL model ({detail})"
             ) from error
+        out_of_reach = why_unreachable()
         where = (
-            f"were not loaded ({detail})"
-            if hub_reachable()
-            else "are not in the hub cache, and the hub is out of reach"
+            f"are not in the hub cache, and {out_of_reach}" if out_of_reach else f"were not loaded ({detail})"
         )
         raise BaseModelError(
             f"the weights of {base.source} {where}. Without them: --base toybox (embedded, offline), or "
             "--base PATH with a diffusers folder or a .safetensors checkpoint"
         ) from error
-
-
-def hub_reachable() -> bool:
-    """Whether the hub's name resolves: asked first, since the hub's client retries for half a minute."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    if urllib.request.getproxies():
-        return True
-    try:
-        socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
-    except OSError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

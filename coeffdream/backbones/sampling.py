@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,16 +29,10 @@ def draw(
     conditionings: Sequence[Conditioning],
     seeds: Sequence[int],
     sampling: Sampling,
-    on_step: Callable[[], None] | None = None,
 ) -> list[Image.Image]:
     """One image per conditioning and seed, as one batch. The noise of an image depends on its seed alone."""
     latents = initial_latents(components, seeds, sampling.size)
     components.unet.eval()
-
-    def step_end(pipeline: object, step: int, timestep: int, values: dict) -> dict:
-        if on_step:
-            on_step()
-        return values
 
     drawn = components.pipeline(
         prompt_embeds=torch.stack([each.embeds for each in conditionings]),
@@ -53,7 +47,6 @@ def draw(
         num_inference_steps=sampling.steps,
         guidance_scale=sampling.guidance_scale,
         output_type="latent",
-        callback_on_step_end=step_end,
     ).images
     return decode_latents(components, drawn)
 

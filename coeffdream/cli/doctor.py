@@ -41,8 +41,7 @@ def command(
 
 def examine() -> dict[str, Any]:
     """Everything `doctor` prints, as plain values."""
-    import os
-
+    import psutil
     import torch
 
     from coeffdream.backbones.base import SDXL_ID
@@ -54,9 +53,8 @@ def examine() -> dict[str, Any]:
     cuda = device.type == "cuda"
     cache = cache_folder()
     size = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file()) if cache.exists() else 0
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return {
-        "machine": {**machine(), "memory_gb": memory / 2**30},
+        "machine": {**machine(), "memory_gb": psutil.virtual_memory().total / 2**30},
         "device": {
             "name": str(device),
             "gpu": torch.cuda.get_device_name(device) if cuda else None,

@@ -23,14 +23,15 @@ def command(
 ) -> None:
     """Show the learned head-mixing of a run, layer by layer, and draw it as a heatmap."""
     from coeffdream.records.run import find_run
-    from coeffdream.report.alpha import describe, heatmap, read_mixing, short_path
+    from coeffdream.report.alpha import describe, read_mixing, short_path
+    from coeffdream.report.heatmap import draw_heatmap
     from coeffdream.tables import table
 
     folder = find_run(run, runs)
     mixings = read_mixing(folder.adapter)
     layers = [describe(path, mixing) for path, mixing in mixings.items()]
     file = picture or folder.path / "alpha.png"
-    heatmap(mixings, file)
+    draw_heatmap(mixings, file)
     if as_json:
         show_json(
             {"run": str(folder.path), "picture": str(file), "layers": [dataclasses.asdict(x) for x in layers]}

@@ -137,15 +137,17 @@ def _describe(resolved: Resolved, concept: Concept) -> None:
 def _dry_run(config: TrainConfig, base: Base, as_json: bool) -> None:
     from coeffdream.adapters.install import install, spec_for
     from coeffdream.backbones.device import pick_device, pick_dtype
-    from coeffdream.backbones.load import meta_unet
+    from coeffdream.backbones.load import meta_unet, quiet
     from coeffdream.training.forecast import forecast_memory
     from coeffdream.training.run import parameter_summary
 
     dtype = pick_dtype(config.precision, pick_device(config.device))
-    memory = forecast_memory(base, config, dtype)
-    unet = meta_unet(base)
+    with quiet():
+        unet = meta_unet(base).to(dtype)
     total = sum(parameter.numel() for parameter in unet.parameters())
-    summary = parameter_summary(install(unet, spec_for(config, unet)), total)
+    adapter = install(unet, spec_for(config, unet))
+    summary = parameter_summary(adapter, total)
+    memory = forecast_memory(unet, adapter, config)
     if as_json:
         show_json(
             {

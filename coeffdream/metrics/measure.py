@@ -46,9 +46,17 @@ class Scorer:
         count = len(pictures)
         by_clip: maths.Array = np.empty((count, 0))
         by_dino = by_clip
+        concept: Sequence[float | None] = [None] * count
+        likeness = concept
+        nearest: list[float] = []
         if references:
-            by_clip = maths.similarities(clip, self._reference_features(self.encoders.clip, references))
-            by_dino = maths.similarities(dino, self._reference_features(self.encoders.dino, references))
+            photos = self._reference_features(self.encoders.clip, references)
+            by_clip = maths.similarities(clip, photos)
+            concept = maths.concept_alignment(clip, photos).tolist()
+            photos = self._reference_features(self.encoders.dino, references)
+            by_dino = maths.similarities(dino, photos)
+            likeness = maths.concept_alignment(dino, photos).tolist()
+            nearest = maths.nearest_reference(dino, photos).tolist()
         per_image = [
             ImageScore(
                 index=picture.index,
@@ -58,16 +66,15 @@ class Scorer:
                 file=picture.file,
                 sha256=picture.sha256,
                 text_alignment=float(text[row]),
-                concept_alignment=float(by_clip[row].mean()) if references else None,
-                dino_alignment=float(by_dino[row].mean()) if references else None,
-                nearest=float(by_dino[row].max()) if references else None,
+                concept_alignment=concept[row],
+                dino_alignment=likeness[row],
+                nearest=nearest[row] if references else None,
                 concept_by_reference=by_clip[row].tolist(),
                 dino_by_reference=by_dino[row].tolist(),
             )
             for row, picture in enumerate(pictures)
         ]
         per_prompt = _per_prompt(pictures, per_image, dino)
-        nearest = [image.nearest for image in per_image if image.nearest is not None]
         within = [prompt.diversity for prompt in per_prompt if prompt.diversity is not None]
         summary = Summary(
             n=count,
@@ -81,8 +88,8 @@ class Scorer:
             within_prompt=_mean(within),
             dino_alignment=_mean([image.dino_alignment for image in per_image]),
             nearest_mean=_mean(nearest),
-            nearest_p95=float(np.percentile(nearest, 95)) if nearest else None,
-            nearest_max=max(nearest, default=None),
+            nearest_p95=float(np.percentile(nearest, 95)) if references else None,
+            nearest_max=max(nearest) if references else None,
         )
         return Scored(summary, per_prompt, per_image)
 

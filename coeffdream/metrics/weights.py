@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from coeffdream.backbones.hub import why_unreachable
 from coeffdream.errors import ScoreError
-
-PROBE_SECONDS = 5.0
 
 
 def hub_files(repo: str, names: tuple[str, ...], *, instead: str) -> list[Path]:
     """Paths of files of a hub repository, from the cache if they are there, else downloaded.
 
     `instead` says which options point to local files. Raises ScoreError that names the files to
-    fetch and the cache that was looked in. With HF_HUB_OFFLINE set, or no answer within
-    PROBE_SECONDS, nothing is tried again: the hub's client alone would retry for half a minute.
+    fetch and the cache that was looked in. Nothing is tried where the hub is out of reach.
     """
-    from huggingface_hub import constants, get_session, hf_hub_download, hf_hub_url
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
@@ -30,15 +28,11 @@ def hub_files(repo: str, names: tuple[str, ...], *, instead: str) -> list[Path]:
             f"fetch them on a machine with a network (hf download {repo} {' '.join(names)}), or {instead}"
         )
 
-    if constants.HF_HUB_OFFLINE:
-        raise cannot("HF_HUB_OFFLINE forbids fetching them")
-    try:
-        get_session().head(hf_hub_url(repo, names[0]), timeout=PROBE_SECONDS)
-    except Exception as error:  # the hub's client changes its HTTP library, and with it the tree of errors
-        raise cannot(f"the hub cannot be reached ({error})") from None
+    if out_of_reach := why_unreachable():
+        raise cannot(out_of_reach)
     try:
         return [Path(hf_hub_download(repo, name)) for name in names]
-    except Exception as error:  # as above: refused, gone, or cut off, each by a library of its own
+    except Exception as error:  # refused, gone, or cut off, each by a library of its own
         raise cannot(f"the hub did not give them ({str(error).splitlines()[0]})") from None
 
 

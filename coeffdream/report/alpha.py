@@ -1,16 +1,13 @@
-"""What the learned coefficients look like: numbers per layer, and one heatmap of all layers."""
+"""What the learned coefficients are, in numbers per layer."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from coeffdream.errors import AdapterError
-from coeffdream.records.files import replacing
 from coeffdream.records.run import COEFF_FILE
 
 
@@ -79,44 +76,6 @@ def describe(path: str, mixing: np.ndarray, top: int = 2) -> LayerMixing:
         negative=float((mixing < 0).mean()),
         pairs=tuple((int(r), int(c), float(mixing[r, c])) for r, c in zip(rows, columns, strict=True)),
     )
-
-
-def heatmap(mixings: dict[str, np.ndarray], file: Path) -> None:
-    """alpha' - I of every layer on one colour scale; red adds a head's map, blue takes it away."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    changes = {path: mixing - np.eye(len(mixing)) for path, mixing in mixings.items()}
-    limit = max(float(np.abs(change).max()) for change in changes.values()) or 1.0
-    columns = min(10, math.ceil(math.sqrt(len(changes) * 1.6)))
-    rows = math.ceil(len(changes) / columns)
-    width, height = 1.5 * columns + 1, 1.7 * rows + 0.9
-    figure, axes = pyplot.subplots(rows, columns, figsize=(width, height), squeeze=False)
-    # By hand: matplotlib's own layouts take most of a minute over SDXL's 140 panels.
-    figure.subplots_adjust(
-        left=0.1 / width,
-        right=1 - 0.9 / width,
-        bottom=0.1 / height,
-        top=1 - 0.7 / height,
-        wspace=0.1,
-        hspace=0.25,
-    )
-    image: Any = None
-    for axis, (path, change) in zip(axes.flat, changes.items(), strict=False):
-        image = axis.imshow(change, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-        axis.set_title(short_path(path), fontsize=6)
-    for axis in axes.flat:
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.set_frame_on(axis.has_data())
-    title = "alpha' − I per attention layer: rows are heads, columns the heads mixed in"
-    figure.suptitle(title, fontsize=9, y=1 - 0.2 / height)
-    figure.colorbar(image, cax=figure.add_axes((1 - 0.75 / width, 0.25, 0.15 / width, 0.5)))
-    with replacing(file) as temporary:
-        figure.savefig(temporary, dpi=130, format="png")
-    pyplot.close(figure)
 
 
 def short_path(path: str) -> str:

@@ -13,9 +13,10 @@ from coeffdream.records.run import COEFF_FILE, RunFolder, RunRecord
 from coeffdream.records.scores import ScoresRecord, read_scores
 from coeffdream.report import provenance
 from coeffdream.report.alpha import read_mixing
+from coeffdream.report.heatmap import Heatmap, heatmaps
 from coeffdream.report.photos import photos, samples
 from coeffdream.report.pictures import cases_of, link, rows_of, shots_of
-from coeffdream.report.plots import Heatmap, heatmaps, loss_curve
+from coeffdream.report.plots import loss_curve
 from coeffdream.report.view import Page
 
 

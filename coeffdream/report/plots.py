@@ -1,21 +1,14 @@
-"""The numbers behind the page's drawings: the loss curve and the heatmaps. The template draws them."""
+"""The numbers behind the page's drawing of the loss. The template draws it."""
 
 from __future__ import annotations
 
-import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
-
-from coeffdream.report.alpha import LayerMixing, describe, short_path
-from coeffdream.report.thumbnails import data_uri
 
 WIDTH, HEIGHT = 1000, 300  # of the drawing's own coordinates; the page stretches it to its column
-ADDS, TAKES = (214, 90, 40), (60, 124, 200)  # readable on white and on black, as transparency is added
 
 
 @dataclass(frozen=True)
@@ -72,42 +65,9 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers from `low` to at least `high`, about `count` of them."""
-    span = high - low
-    if span <= 0:
-        return [low, low + 1.0]
-    raw = span / count
-    magnitude = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw * (1 - 1e-9))
-    return [low + index * step for index in range(math.ceil(span / step - 1e-9) + 1)]
+def nice_ticks(low: float, high: float) -> list[float]:
+    """Round numbers about as far as `low` and `high` or a little beyond them."""
+    from matplotlib.ticker import MaxNLocator
 
-
-@dataclass(frozen=True)
-class Heatmap:
-    """One layer's alpha' - I as a picture of heads x heads pixels."""
-
-    label: str
-    uri: str
-    layer: LayerMixing
-
-
-def heatmaps(mixings: dict[str, np.ndarray]) -> tuple[list[Heatmap], float]:
-    """Every layer on one scale, and the value at which the colours are full."""
-    changes = {path: mixing - np.eye(len(mixing)) for path, mixing in mixings.items()}
-    limit = max((float(np.abs(change).max()) for change in changes.values()), default=0.0)
-    made = [
-        Heatmap(short_path(path), _picture(change / (limit or 1.0)), describe(path, mixings[path]))
-        for path, change in changes.items()
-    ]
-    return made, limit
-
-
-def _picture(share: np.ndarray) -> str:
-    """Zero is transparent, so that the picture stands on light and on dark paper alike."""
-    pixels = np.zeros((*share.shape, 4), dtype=np.uint8)
-    pixels[..., :3] = np.where((share >= 0)[..., None], ADDS, TAKES)
-    pixels[..., 3] = np.round(255 * np.abs(share).clip(0, 1) ** 0.75)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
-    return data_uri(stream.getvalue(), "image/png")
+    locator = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10])
+    return list(locator.tick_values(low, high if high > low else low + 1.0))

@@ -8,7 +8,8 @@ from datetime import datetime
 from coeffdream.records.images import SetRecord
 from coeffdream.records.run import RunRecord
 from coeffdream.records.scores import PromptScore, ScoresRecord
-from coeffdream.report.plots import Heatmap, LossCurve
+from coeffdream.report.heatmap import Heatmap
+from coeffdream.report.plots import LossCurve
 from coeffdream.report.thumbnails import Thumbnail
 
 

@@ -18,10 +18,8 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from coeffdream.adapters.install import install, spec_for
+from coeffdream.adapters.install import Adapter
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
-from coeffdream.backbones.base import Base
-from coeffdream.backbones.load import meta_unet, quiet
 from coeffdream.config import TrainConfig
 
 LATENT_FACTOR = 8  # pixels a latent spans, in SDXL and in the toybox
@@ -94,13 +92,10 @@ def flash_shapes() -> Iterator[None]:
         F.scaled_dot_product_attention = original
 
 
-def forecast_memory(base: Base, config: TrainConfig, dtype: torch.dtype) -> MemoryForecast:
-    """Run one training step of `config` on the shapes of `base`'s UNet and say what it held."""
-    with quiet():
-        unet: Any = meta_unet(base).to(dtype)
-    frozen = sum(parameter.nbytes for parameter in unet.parameters())
-    adapter = install(unet, spec_for(config, unet))
+def forecast_memory(unet: Any, adapter: Adapter, config: TrainConfig) -> MemoryForecast:
+    """Run one training step of `config` on a UNet of shapes (meta device) with its adapter; say what it held."""
     trained = sum(parameter.nbytes for parameter in adapter.trainable.values())
+    frozen = sum(parameter.nbytes for parameter in unet.parameters()) - trained
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
     unet.train()
@@ -109,7 +104,7 @@ def forecast_memory(base: Base, config: TrainConfig, dtype: torch.dtype) -> Memo
     pooled = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
 
     def shaped(*shape: int) -> torch.Tensor:
-        return torch.empty(shape, dtype=dtype, device="meta")
+        return torch.empty(shape, dtype=unet.dtype, device="meta")
 
     with LiveBytes(unet.parameters()) as counted, flash_shapes():
         predicted = unet(

@@ -18,7 +18,7 @@ from coeffdream.backbones.sampling import Sampling, initial_latents
 from coeffdream.config import TrainConfig, flag_of
 from coeffdream.data.concept import Concept
 from coeffdream.data.prompts import fill_class
-from coeffdream.errors import CoeffdreamError, ConfigError, RunError, together
+from coeffdream.errors import ConfigError, RunError, together
 from coeffdream.progress import Progress
 from coeffdream.records.base import same_weights
 from coeffdream.records.environment import machine, now, versions
@@ -222,10 +222,8 @@ class _Session:
         except KeyboardInterrupt:
             status = "interrupted"
             raise
-        except (CoeffdreamError, torch.OutOfMemoryError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise ConfigError(_out_of_memory(config)) from error
-            raise
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(_out_of_memory(config)) from error
         finally:
             checkpoints = list_checkpoints(run.checkpoints)
             done = int(checkpoints[-1].name) if checkpoints else 0

@@ -7,7 +7,8 @@ import copy
 import pytest
 import torch
 
-from coeffdream.backbones.fingerprint import SKETCH_LENGTH, architecture_of, same_weights, sketch_of
+from coeffdream.backbones.fingerprint import SKETCH_LENGTH, architecture_of, sketch_of
+from coeffdream.records.base import same_weights
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)

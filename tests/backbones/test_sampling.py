@@ -135,13 +135,6 @@ def test_drawing_needs_no_text_encoders(tiny_base, conditionings, alone):
     assert_same(pixels(draw(loaded, conditionings[:2], SEEDS[:2], SAMPLING)), alone[:2])
 
 
-def test_progress_is_told_each_step(components, conditionings):
-    """Once per scheduler step, whatever the batch."""
-    steps = []
-    draw(components, conditionings[:2], SEEDS[:2], SAMPLING, lambda: steps.append(1))
-    assert len(steps) == SAMPLING.steps
-
-
 def test_latents_are_standard_normal_and_of_the_seed_alone(components):
     """[B, C, h, w]; the same seed at another place in the batch is the same noise."""
     latents = initial_latents(components, [3, 4], 32)

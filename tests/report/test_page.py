@@ -21,8 +21,9 @@ from coeffdream.errors import RunError
 from coeffdream.records.files import read_json, write_json
 from coeffdream.records.images import SetFolder
 from coeffdream.report.commands import train_command
+from coeffdream.report.heatmap import heatmaps
 from coeffdream.report.page import write_report
-from coeffdream.report.plots import heatmaps, loss_curve, nice_ticks, running_mean
+from coeffdream.report.plots import loss_curve, nice_ticks, running_mean
 from coeffdream.report.thumbnails import thumbnails
 
 
@@ -282,7 +283,8 @@ def test_running_mean_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("high", "ticks"), [(1.0, [0, 0.25, 0.5, 0.75, 1]), (0.37, [0, 0.1, 0.2, 0.3, 0.4]), (0.0, [0, 1])]
+    ("high", "ticks"),
+    [(1.0, [0, 0.25, 0.5, 0.75, 1]), (0.37, [0, 0.1, 0.2, 0.3, 0.4]), (0.0, [0, 0.25, 0.5, 0.75, 1])],
 )
 def test_ticks_are_round_and_reach_the_top(high, ticks):
     """Labels a person would have chosen."""

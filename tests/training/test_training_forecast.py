@@ -16,6 +16,11 @@ from coeffdream.training.forecast import LiveBytes, forecast_memory
 CONFIG = TrainConfig(method="coeff-lora", resolution=64)
 
 
+def forecast(base, config, dtype):
+    unet = meta_unet(base).to(dtype)
+    return forecast_memory(unet, install(unet, spec_for(config, unet)), config)
+
+
 @pytest.fixture(scope="module")
 def toybox():
     return find_base("toybox")
@@ -26,18 +31,18 @@ def test_weights_and_adapter_are_counted_exactly(toybox):
     unet = meta_unet(toybox)
     frozen = sum(parameter.numel() for parameter in unet.parameters())
     trained = sum(p.numel() for p in install(unet, spec_for(CONFIG, unet)).trainable.values())
-    half, full = (forecast_memory(toybox, CONFIG, dtype) for dtype in (torch.bfloat16, torch.float32))
+    half, full = (forecast(toybox, CONFIG, dtype) for dtype in (torch.bfloat16, torch.float32))
     assert (half.unet, full.unet) == (2 * frozen, 4 * frozen)
     assert half.adapter == full.adapter == 3 * 4 * trained
 
 
 def test_what_costs_memory(toybox):
     """Checkpointing saves it, a larger batch and the prior cost it."""
-    plain = forecast_memory(toybox, CONFIG, torch.float32).activations
+    plain = forecast(toybox, CONFIG, torch.float32).activations
     saving = dataclasses.replace(CONFIG, gradient_checkpointing=True)
-    assert forecast_memory(toybox, saving, torch.float32).activations < 0.7 * plain
+    assert forecast(toybox, saving, torch.float32).activations < 0.7 * plain
     for larger in (dataclasses.replace(CONFIG, batch_size=2), dataclasses.replace(CONFIG, prior=True)):
-        assert 1.8 * plain < forecast_memory(toybox, larger, torch.float32).activations < 3 * plain
+        assert 1.8 * plain < forecast(toybox, larger, torch.float32).activations < 3 * plain
 
 
 def test_live_bytes_sees_what_lives():

@@ -79,7 +79,7 @@ def scale(values: Iterable[float]) -> Scale:
     if high <= low:
         low, high = -1.0, 1.0
     room = 0.06 * (high - low)
-    step = nice_ticks(0.0, high - low, 4)[1]
+    step = nice_ticks(0.0, high - low)[1]
     low, high = low - room, high + room
     digits = max(0, next(d for d in range(12) if abs(round(step, d) - step) < 1e-9 * step))
     bare = Scale(low, high, [])
