@@ -74,6 +74,10 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     # The libraries' own bars would tear through ours.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # A thread that waits by spinning takes the core that the one it waits for needs: beside other work forty times
+    # slower. OpenMP reads this when torch is imported.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     command = typer.main.get_command(app)
     try:
         # Not command(): Typer's own main would swallow Ctrl-C without a word.

@@ -88,7 +88,7 @@ def pair_runs(runs: Sequence[ScoredRun]) -> Pairing:
 
 
 def pair_by_method(runs: Sequence[ScoredRun]) -> Pairing:
-    """Runs grouped by method, in the order in which they come.
+    """Runs grouped by method: lora, coeff-lora, dora, coeff-dora, then others, in whatever order the runs come.
 
     Kept are the (concept, training seed) that every method has; the notes name the others. Raises
     ScoreError for two runs of one cell, for methods with no cell in common, and for unequal runs.
@@ -103,6 +103,7 @@ def pair_by_method(runs: Sequence[ScoredRun]) -> Pairing:
                 f"training seed {run.seed}; give one of them"
             )
     _at_least_two(list(methods), "methods", "give runs of a baseline method and of another")
+    methods = {method: methods[method] for method in sorted(methods, key=_plain_twin_first)}
     shared = [
         cell for cell in next(iter(methods.values())) if all(cell in cells for cells in methods.values())
     ]
@@ -123,6 +124,12 @@ def pair_by_method(runs: Sequence[ScoredRun]) -> Pairing:
     for group in groups:
         refuse_different(group.all_runs, [("trained parameters (percent)", lambda run: run.percent)])
     return _checked(Pairing(groups, True, notes))
+
+
+def _plain_twin_first(method: str) -> tuple[int, str, bool]:
+    """A shell sorts coeff-lora before lora, whose baseline it would become."""
+    low_rank = method.removeprefix("coeff-")
+    return ("lora", "dora", low_rank).index(low_rank), low_rank, method != low_rank
 
 
 def _at_least_two(given: Sequence[Any], what: str, remedy: str) -> None:

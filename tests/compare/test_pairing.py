@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 
@@ -139,6 +140,21 @@ class TestByMethod:
         for concept in pairing.concepts:
             assert [run.seed for run in one.runs[concept]] == [run.seed for run in two.runs[concept]]
             assert {run.concept for run in one.runs[concept] + two.runs[concept]} == {concept}
+
+    def test_the_plain_twin_is_the_baseline_in_any_order(self, made):
+        """A shell's runs/* names coeff-lora before lora; the difference must not turn round."""
+        runs = [made(method) for method in ("coeff-dora", "dora", "coeff", "coeff-lora", "lora")]
+        for order in permutations(runs):
+            pairing = pair_by_method(order)
+            assert [group.label for group in pairing.groups] == [
+                "lora",
+                "coeff-lora",
+                "dora",
+                "coeff-dora",
+                "coeff",
+            ]
+            baselines = {group.label: pairing.baseline_of(group).label for group in pairing.groups[1:]}
+            assert baselines == {"coeff-lora": "lora", "dora": "lora", "coeff-dora": "dora", "coeff": "lora"}
 
     def test_unmatched_runs_are_left_out_and_named(self, study, made):
         """A method must not gain from an easy concept that the other never saw."""
