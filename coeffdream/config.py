@@ -7,13 +7,13 @@ the preset, a TOML file, the command line. The help of every option lives on its
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from coeffdream.checked import converted, did_you_mean
 from coeffdream.errors import ConfigError, together
 
 Method = Literal["lora", "dora", "coeff", "coeff-lora", "coeff-dora"]
@@ -238,8 +238,7 @@ def _unknown(values: Mapping[str, Any]) -> list[str]:
     problems = []
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+            hint = did_you_mean(name, known) or f"; known: {', '.join(known)}"
             problems.append(f"the config file sets {name!r}, which is no option{hint}")
     return problems
 
@@ -248,21 +247,11 @@ def _ill_typed(values: Mapping[str, Any]) -> list[str]:
     hints = get_type_hints(TrainConfig)
     problems = []
     for name, value in values.items():
-        if name in hints and not _fits(value, hints[name]):
+        try:
+            converted(hints.get(name, Any), value)
+        except ValueError:
             problems.append(f"{flag_of(name)} {value!r} is not {_described(hints[name])}")
     return problems
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if args := get_args(hint):  # X | None
-        return any(_fits(value, arg) for arg in args)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
 
 
 def _described(hint: Any) -> str:

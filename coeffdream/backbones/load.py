@@ -7,7 +7,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from coeffdream.backbones.fingerprint import architecture_of, sketch_of
 from coeffdream.backbones.hub import why_unreachable
 from coeffdream.backbones.threads import settle_threads
 from coeffdream.errors import BaseModelError
+from coeffdream.records.base import BaseRecord
 
 
 @dataclass
@@ -68,15 +69,9 @@ class Components:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> BaseRecord:
         """What run.json and set.json say of the base."""
-        return {
-            "name": self.base.name,
-            "kind": self.base.kind,
-            "source": "embedded" if self.base.is_toybox else self.base.source,
-            "architecture": self.architecture,
-            "sketch": self.sketch,
-        }
+        return replace(self.base.record, architecture=self.architecture, sketch=self.sketch)
 
 
 def load_components(

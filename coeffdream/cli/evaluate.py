@@ -87,12 +87,12 @@ def command(
             )
     for warning in record.warnings:
         warn(warning)
-    if record.drift is None and record.set.get("adapter") and record.set["kind"] == "benchmark":
-        name = record.source["name"]
+    if record.drift is None and record.set.adapter and record.set.kind == "benchmark":
+        name = record.source.name
         say(f"drift is absent; draw for it: coeffdream generate --run {name} --unrelated, then eval again")
     if as_json:
         show_json(record_to_json(record))
         return
     show(scores_table(record))
     if folder is not None:
-        say(f"per image and per prompt: {near(folder.path / 'images' / record.set['name'] / 'scores.json')}")
+        say(f"per image and per prompt: {near(folder.path / 'images' / record.set.name / 'scores.json')}")

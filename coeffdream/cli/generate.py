@@ -56,7 +56,7 @@ def command(
             raise ConfigError("--class goes with --no-adapter --base; a run has its own class noun")
         folder = find_run(run, runs)
         record = folder.read()
-        chosen_base = find_base(base or record.config["base"])
+        chosen_base = find_base(base or record.base.name)
     from coeffdream.generation.run import generate, generate_unrelated
 
     with ProgressDisplay() as progress:

@@ -56,7 +56,7 @@ def command(
     else:
         file = _read_toml(config) if config else {}
         base_name = typed.get("base", file.get("base", TrainConfig.base))
-        resolved = resolve(typed, file, find_base(str(base_name)).recommended_training)
+        resolved = resolve(typed, file, find_base(str(base_name)).settings.training)
     chosen = resolved.config
     if not chosen.concept:
         raise ConfigError("no concept to learn: give --concept FOLDER with a few photos of it")
@@ -93,8 +93,8 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
         "run": str(run.path),
         "method": record.method,
         "steps": record.steps_done,
-        "trained": record.parameters["trained"],
-        "percent": record.parameters["percent"],
+        "trained": record.parameters.trained,
+        "percent": record.parameters.percent,
         "loss": sum(tail) / len(tail),
         "adapter_bytes": sum(file.stat().st_size for file in run.adapter.iterdir()),
     }
@@ -102,7 +102,7 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
         show_json(result)
         return
     say(
-        f"trained {record.name}: {record.parameters['trained']:,} parameters, {record.parameters['percent']:.4f} % of "
+        f"trained {record.name}: {record.parameters.trained:,} parameters, {record.parameters.percent:.4f} % of "
         f"the UNet; adapter {result['adapter_bytes'] / 1e6:.1f} MB in {near(run.adapter)}"
     )
     if run.samples.exists():
@@ -152,7 +152,7 @@ def _dry_run(config: TrainConfig, base: Base, as_json: bool) -> None:
         show_json(
             {
                 "config": dataclasses.asdict(config),
-                "parameters": summary,
+                "parameters": dataclasses.asdict(summary),
                 "memory_bytes": {**dataclasses.asdict(memory), "total": memory.total},
             }
         )
@@ -160,9 +160,9 @@ def _dry_run(config: TrainConfig, base: Base, as_json: bool) -> None:
     for name, value in dataclasses.asdict(config).items():
         say(f"  {name:<24} {value}")
     say(
-        f"would train {summary['trained']:,} parameters ({summary['lora']:,} low-rank on {summary['lora_modules']} "
-        f"projections, {summary['alpha']:,} coefficients in {summary['alpha_layers']} layers), "
-        f"{summary['percent']:.4f} % of {total:,}"
+        f"would train {summary.trained:,} parameters ({summary.lora:,} low-rank on {summary.lora_modules} "
+        f"projections, {summary.alpha:,} coefficients in {summary.alpha_layers} layers), "
+        f"{summary.percent:.4f} % of {total:,}"
     )
     say(
         f"memory of a step, forecast from shapes in {dtype}: frozen UNet {memory.unet / 2**30:.2f} + adapter with Adam "
@@ -174,10 +174,9 @@ def _dry_run(config: TrainConfig, base: Base, as_json: bool) -> None:
 
 def _resumed(record: RunRecord, typed: dict[str, Any]) -> Resolved:
     """The run's own config with what was typed laid over it; `resume` refuses what may not change."""
-    known = {field.name for field in dataclasses.fields(TrainConfig)}
-    kept = {name: value for name, value in record.config.items() if name in known and value is not None}
+    kept = {name: value for name, value in vars(record.config).items() if value is not None}
     if record.concept:
-        kept["concept"] = record.concept["folder"]  # as it was typed it may have been relative to elsewhere
+        kept["concept"] = record.concept.folder  # as it was typed it may have been relative to elsewhere
     return Resolved(resolve({**kept, **typed}).config, dict.fromkeys(kept, "command line"))
 
 

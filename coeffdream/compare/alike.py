@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from coeffdream.compare.scored import ScoredRun
 from coeffdream.errors import ScoreError, together
-from coeffdream.records.base import same_weights
+from coeffdream.records.base import BaseRecord
 from coeffdream.records.files import sha256_of_json
-from coeffdream.records.images import OF_THE_ADAPTER
+from coeffdream.records.images import OF_THE_ADAPTER, SetSettings
+from coeffdream.records.scores import EncoderRecord
 
 # What an encoder says of itself that changes no score: the hashes of weights and config say which it is.
 NOT_THE_ENCODER = {"name", "model", "pretrained", "versions"}
@@ -18,27 +21,27 @@ Field = tuple[str, Callable[[ScoredRun], Any]]
 
 
 def _prompts(run: ScoredRun) -> str:
-    return f"{run.scores.set.get('prompts')} ({_short(run.scores.set.get('prompts_sha256'))})"
+    return f"{run.scores.set.prompts} ({_short(run.scores.set.prompts_sha256)})"
 
 
 def _texts(run: ScoredRun) -> str:
-    return f"of class {run.scores.source.get('class_noun')!r} ({_short(run.scores.set.get('texts_sha256'))})"
+    return f"of class {run.scores.source.class_noun!r} ({_short(run.scores.set.texts_sha256)})"
 
 
 def _image_seeds(run: ScoredRun) -> str:
     seeds = [image.seed for image in run.scores.per_image if image.seed is not None]
     span = f"{min(seeds)} to {max(seeds)}" if seeds else "unknown"
-    return f"{span} ({_short(run.scores.set.get('seeds_sha256'))})"
+    return f"{span} ({_short(run.scores.set.seeds_sha256)})"
 
 
 def _references(run: ScoredRun) -> str:
-    hashes = [reference["sha256"] for reference in run.scores.references]
+    hashes = [reference.sha256 for reference in run.scores.references]
     return f"{len(hashes)} photos ({_short(sha256_of_json(hashes))})"
 
 
 EVERYWHERE: list[Field] = [
     ("score text", lambda run: run.scores.score_text),
-    ("base", lambda run: _Base(run.scores.source.get("base") or {})),
+    ("base", lambda run: _Base(run.scores.source.base or run.record.base)),
 ]
 INSIDE_A_CONCEPT: list[Field] = [
     ("references", _references),
@@ -50,43 +53,33 @@ INSIDE_A_CONCEPT: list[Field] = [
 ]
 
 
-def encoder_fields(runs: Sequence[ScoredRun]) -> list[Field]:
-    """Everything that the encoders of these runs say of themselves and that could change a score."""
-    return [
-        (f"encoder {encoder} {key}", lambda run, e=encoder, k=key: run.scores.encoders[e].get(k))  # type: ignore[misc]
-        for encoder in ("clip", "dino")
-        for key in sorted({key for run in runs for key in run.scores.encoders[encoder]} - NOT_THE_ENCODER)
-    ]
-
-
-def drawing_fields(runs: Sequence[ScoredRun]) -> list[Field]:
-    """Everything that says how these runs' pictures were drawn, but for the adapter."""
-    keys = {key for run in runs for key in run.scores.set.get("settings", {})} - {*OF_THE_ADAPTER, "base"}
-    return [
-        (f"drawing setting {key}", lambda run, k=key: run.scores.set.get("settings", {}).get(k))  # type: ignore[misc]
-        for key in sorted(keys)
-    ]
+# Everything that the encoders say of themselves and that could change a score.
+ENCODERS: list[Field] = [
+    (f"encoder {encoder} {field.name}", attrgetter(f"scores.encoders.{encoder}.{field.name}"))
+    for encoder in ("clip", "dino")
+    for field in dataclasses.fields(EncoderRecord)
+    if field.name not in NOT_THE_ENCODER
+]
+# Everything that says how the pictures were drawn, but for the adapter.
+DRAWING: list[Field] = [
+    (f"drawing setting {field.name}", attrgetter(f"scores.set.settings.{field.name}"))
+    for field in dataclasses.fields(SetSettings)
+    if field.name not in {*OF_THE_ADAPTER, "base"}
+]
 
 
 class _Base:
-    """A base model: equal to another of the same architecture whose sketch of weights is the same."""
+    """A base model as it is compared and shown."""
 
-    def __init__(self, identity: dict[str, Any]) -> None:
-        self._identity = identity
+    def __init__(self, base: BaseRecord) -> None:
+        self._base = base
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Base):
-            return NotImplemented
-        one, two = self._identity, other._identity
-        if "architecture" not in one or "architecture" not in two:
-            return one.get("name") == two.get("name")
-        return one["architecture"] == two["architecture"] and same_weights(
-            one.get("sketch", []), two.get("sketch", [])
-        )
+        return isinstance(other, _Base) and self._base.same_as(other._base)
 
     def __str__(self) -> str:
-        of = self._identity.get("architecture")
-        return str(self._identity.get("name")) + (f" (architecture {_short(of)})" if of else "")
+        of = self._base.architecture
+        return self._base.name + (f" (architecture {_short(of)})" if of else "")
 
 
 def refuse_different(runs: Sequence[ScoredRun], fields: Sequence[Field]) -> None:

@@ -48,7 +48,7 @@ def compare(pairing: Pairing, *, seed: int = 0, resamples: int = RESAMPLES) -> C
         prompts=scores.overall.prompts,
         images_per_prompt=scores.overall.images_per_prompt,
         n=scores.overall.n,
-        encoders={key: str(of.get("name")) for key, of in scores.encoders.items()},
+        encoders={"clip": scores.encoders.clip.name, "dino": scores.encoders.dino.name},
         label=scores.label,
         seed=seed,
         resamples=resamples,

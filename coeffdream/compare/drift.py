@@ -47,7 +47,9 @@ def _drawn(run: ScoredRun) -> dict[str, Any]:
     """How the unrelated pictures were drawn, but for the adapter; that bases are alike is checked elsewhere."""
     drift = run.scores.drift
     assert drift is not None
-    settings = {key: value for key, value in drift.settings.items() if key not in {*OF_THE_ADAPTER, "base"}}
+    settings = {
+        key: value for key, value in vars(drift.settings).items() if key not in {*OF_THE_ADAPTER, "base"}
+    }
     return {"prompts": drift.prompts_sha256, "image seeds": drift.seeds_sha256, "n": drift.n, **settings}
 
 

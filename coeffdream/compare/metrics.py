@@ -53,7 +53,7 @@ def table_of(scores: ScoresRecord, metric: Metric) -> Array | None:
     counts = {len(images) for images in prompts.values()}
     if len(counts) != 1:
         raise ScoreError(
-            f"{scores.source.get('name')}: prompts have from {min(counts, default=0)} to "
+            f"{scores.source.name}: prompts have from {min(counts, default=0)} to "
             f"{max(counts, default=0)} pictures; complete the set and score it again"
         )
     table = np.array([[metric.rows(image) for image in images] for images in prompts.values()], dtype=float)

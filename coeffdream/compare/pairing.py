@@ -8,10 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 from coeffdream.compare.alike import (
+    DRAWING,
+    ENCODERS,
     EVERYWHERE,
     INSIDE_A_CONCEPT,
-    drawing_fields,
-    encoder_fields,
     refuse_different,
 )
 from coeffdream.compare.scored import ScoredRun
@@ -140,12 +140,12 @@ def _at_least_two(given: Sequence[Any], what: str, remedy: str) -> None:
 def _checked(pairing: Pairing) -> Pairing:
     """Refuse unequal runs; note the training settings that differ."""
     everything = [run for group in pairing.groups for run in group.all_runs]
-    refuse_different(everything, [*encoder_fields(everything), *EVERYWHERE])
+    refuse_different(everything, [*ENCODERS, *EVERYWHERE])
     for concept in pairing.concepts:
         of_concept = [run for group in pairing.groups for run in group.runs[concept]]
-        refuse_different(of_concept, [*INSIDE_A_CONCEPT, *drawing_fields(of_concept)])
+        refuse_different(of_concept, [*INSIDE_A_CONCEPT, *DRAWING])
         for run in of_concept:
-            if run.scores.set.get("seeds_sha256") is None:
+            if run.scores.set.seeds_sha256 is None:
                 raise ScoreError(
                     f"the image seeds of {run.name} are not known, so its pictures cannot be paired; "
                     "draw them with coeffdream generate"
@@ -153,8 +153,8 @@ def _checked(pairing: Pairing) -> Pairing:
     configs = [run.record.config for run in everything]
     differ = sorted(
         key
-        for key in {key for config in configs for key in config} - NOT_TRAINING
-        if any(one.get(key) != other.get(key) for one, other in pairwise(configs))
+        for key in vars(configs[0]).keys() - NOT_TRAINING
+        if any(getattr(one, key) != getattr(other, key) for one, other in pairwise(configs))
     )
     notes = list(pairing.notes)
     if differ:

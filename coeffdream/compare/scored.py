@@ -25,17 +25,18 @@ class ScoredRun:
 
     @property
     def concept(self) -> str:
-        return str(self.scores.source.get("concept") or self.record.class_noun)
+        return self.scores.source.concept or self.record.class_noun
 
     @property
     def seed(self) -> int | None:
         """The training seed."""
-        return self.scores.source.get("seed")
+        return self.scores.source.seed
 
     @property
     def percent(self) -> float | None:
         """Trained parameters as a share of the UNet's own, in percent."""
-        return self.scores.source.get("parameters", {}).get("percent")
+        parameters = self.scores.source.parameters
+        return parameters.percent if parameters.trained else None
 
 
 def load_runs(names: Sequence[str], runs: Path) -> list[ScoredRun]:

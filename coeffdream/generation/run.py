@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from coeffdream.backbones.base import Base
+from coeffdream.config import TrainConfig
 from coeffdream.errors import RunError
 from coeffdream.generation.plan import slug
 from coeffdream.generation.request import GenerateRequest
@@ -66,8 +67,8 @@ def base_run(base: Base, class_noun: str, token: str, runs: Path) -> tuple[RunFo
         status="base",
         created=now(),
         method="none",
-        config={"base": base.name},
-        base={"name": base.name, "kind": base.kind, "source": "embedded" if base.is_toybox else base.source},
+        config=TrainConfig(base=base.name),
+        base=base.record,
         class_noun=class_noun,
         token=token,
     )

@@ -16,7 +16,7 @@ from coeffdream.backbones.encode import Conditioning, encode_prompt
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.errors import AdapterError, ConfigError, RunError
-from coeffdream.generation.plan import ImageJob, plan_images
+from coeffdream.generation.plan import plan_images
 from coeffdream.generation.request import GIVEN, GenerateRequest
 from coeffdream.generation.sets import drawn_beside, intact, place_of, take_over
 from coeffdream.generation.sheet import contact_sheet
@@ -24,7 +24,7 @@ from coeffdream.progress import Progress
 from coeffdream.records.base import same_weights
 from coeffdream.records.environment import now
 from coeffdream.records.files import replacing, sha256_of_file
-from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
+from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetKind, SetRecord, SetSettings
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.toybox.vocabulary import unknown_words
 
@@ -53,7 +53,7 @@ class SetSampler:
     sampling: Sampling
     prompts: str
     templates: list[str]
-    jobs: list[ImageJob]
+    jobs: list[ImagePlan]
     progress: Progress
     batch_size: int
     adapted: bool = False
@@ -71,7 +71,7 @@ class SetSampler:
     ) -> SetSampler:
         request.check()
         source, templates = request.templates(
-            record.class_noun, (record.concept or {}).get("live"), toybox=base.is_toybox
+            record.class_noun, record.concept.live if record.concept else None, toybox=base.is_toybox
         )
         if not request.no_adapter:
             _check_trained(run, record)
@@ -86,9 +86,9 @@ class SetSampler:
             _warn_of_unknown_words([job.text for job in jobs], warn)
         components = _load(request, base, progress)
         sampling = Sampling(
-            request.steps or base.sampling_steps,
-            base.guidance_scale if request.guidance is None else request.guidance,
-            request.size or base.resolution,
+            request.steps or base.settings.sampling_steps,
+            base.settings.guidance_scale if request.guidance is None else request.guidance,
+            request.size or base.settings.resolution,
         )
         initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
         return cls(
@@ -101,7 +101,7 @@ class SetSampler:
             templates=list(templates),
             jobs=jobs,
             progress=progress,
-            batch_size=request.batch_size or base.sampling_batch_size,
+            batch_size=request.batch_size or base.settings.sampling_batch_size,
         )
 
     def install(self, warn: Callable[[str], None]) -> None:
@@ -145,7 +145,9 @@ class SetSampler:
 
     def _plan(self, name: str) -> SetRecord:
         request = self.request
-        kind = "prompts" if self.prompts == GIVEN else "unrelated" if request.unrelated else "benchmark"
+        kind: SetKind = (
+            "prompts" if self.prompts == GIVEN else "unrelated" if request.unrelated else "benchmark"
+        )
         return SetRecord(
             name=name,
             kind=kind,
@@ -154,23 +156,23 @@ class SetSampler:
             templates=self.templates,
             class_noun=self.record.class_noun,
             images_per_prompt=request.images_each,
-            settings={
-                "base": self.components.identity(),
-                "adapter": adapter_hashes(self.run.adapter) if self.adapted else None,
-                "lora_scale": request.lora_scale if self.adapted else None,
-                "alpha_scale": request.alpha_scale if self.adapted else None,
-                "token": self.record.token,
-                "seed": request.seed,
-                "steps": self.sampling.steps,
-                "guidance_scale": self.sampling.guidance_scale,
-                "negative": request.negative,
-                "size": self.sampling.size,
-                "scheduler": type(self.components.scheduler).__name__,
-                "precision": str(self.components.unet.dtype).removeprefix("torch."),
-            },
+            settings=SetSettings(
+                base=self.components.identity(),
+                adapter=adapter_hashes(self.run.adapter) if self.adapted else None,
+                lora_scale=request.lora_scale if self.adapted else None,
+                alpha_scale=request.alpha_scale if self.adapted else None,
+                token=self.record.token,
+                seed=request.seed,
+                steps=self.sampling.steps,
+                guidance_scale=self.sampling.guidance_scale,
+                negative=request.negative,
+                size=self.sampling.size,
+                scheduler=type(self.components.scheduler).__name__,
+                precision=str(self.components.unet.dtype).removeprefix("torch."),
+            ),
         )
 
-    def _encode(self, jobs: list[ImageJob]) -> None:
+    def _encode(self, jobs: list[ImagePlan]) -> None:
         """Every distinct prompt once, whatever set it is for; afterwards the text encoders are let go."""
         if not jobs or self.conditionings:
             return
@@ -181,13 +183,13 @@ class SetSampler:
         self.components.release_text_encoders()
 
     def _title(self, plan: SetRecord) -> str:
-        who = f"{self.record.method}, {self.record.config.get('steps', 0)} steps"
+        who = f"{self.record.method}, {self.record.config.steps} steps"
         by = who if self.adapted else "untouched base"
-        return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings['base']['name']}"
+        return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}"
 
 
-def _made(folder: SetFolder, job: ImageJob) -> ImageRecord:
-    return ImageRecord(**dataclasses.asdict(job), sha256=sha256_of_file(folder.path / job.file))
+def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
+    return ImageRecord(**vars(job), sha256=sha256_of_file(folder.path / job.file))
 
 
 def _check_trained(run: RunFolder, record: RunRecord) -> None:
@@ -195,7 +197,7 @@ def _check_trained(run: RunFolder, record: RunRecord) -> None:
         raise RunError(f"{record.name} trained nothing; add --no-adapter, or name a trained --run")
     if record.status != "complete":
         raise RunError(
-            f"{record.name} is {record.status} after {record.steps_done} of {record.config['steps']} steps; finish it "
+            f"{record.name} is {record.status} after {record.steps_done} of {record.config.steps} steps; finish it "
             f"with: coeffdream train --resume {record.name}"
         )
 
@@ -222,9 +224,9 @@ def _install(
     request: GenerateRequest,
     warn: Callable[[str], None],
 ) -> None:
-    if not same_weights(record.base["sketch"], components.sketch):
+    if not same_weights(record.base.sketch, components.sketch):
         warn(
-            f"{record.name} was trained on other weights of this architecture ({record.base['name']}); likeness may suffer"
+            f"{record.name} was trained on other weights of this architecture ({record.base.name}); likeness may suffer"
         )
     adapter = load_adapter(components.unet, run.adapter, components.architecture)
     if adapter.spec.method != record.method:
@@ -237,7 +239,7 @@ def _install(
 
 
 def _draw(
-    components: Components, batch: list[ImageJob], conditionings: dict[str, Conditioning], sampling: Sampling
+    components: Components, batch: list[ImagePlan], conditionings: dict[str, Conditioning], sampling: Sampling
 ) -> Any:
     try:
         return draw(

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from coeffdream.errors import RunError
-from coeffdream.generation.plan import ImageJob
 from coeffdream.records.files import replacing, sha256_of_file
-from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
+from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetRecord
 from coeffdream.records.run import LATEST, RunFolder
 
 
@@ -40,7 +39,7 @@ def _same_pictures(one: SetRecord, other: SetRecord) -> bool:
     return key(one) == key(other)
 
 
-def intact(folder: SetFolder, jobs: Sequence[ImageJob]) -> dict[int, ImageRecord]:
+def intact(folder: SetFolder, jobs: Sequence[ImagePlan]) -> dict[int, ImageRecord]:
     """The images of the manifest that are still there as they were drawn, by index."""
     planned = {job.index: job for job in jobs}
     return {
@@ -50,7 +49,7 @@ def intact(folder: SetFolder, jobs: Sequence[ImageJob]) -> dict[int, ImageRecord
     }
 
 
-def drawn_beside(run: RunFolder, plan: SetRecord, jobs: Sequence[ImageJob]) -> dict[int, Path]:
+def drawn_beside(run: RunFolder, plan: SetRecord, jobs: Sequence[ImagePlan]) -> dict[int, Path]:
     """Pictures of `jobs` that the untouched base drew for a run beside this one, by index.
 
     What the base draws depends on neither method nor training, so a picture is taken over where all

@@ -19,6 +19,7 @@ from coeffdream.errors import ScoreError
 from coeffdream.metrics.encoder import Features, versions
 from coeffdream.metrics.weights import hub_files, local_file
 from coeffdream.records.files import sha256_of_file, sha256_of_json
+from coeffdream.records.scores import EncoderRecord
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,18 +66,18 @@ class ClipEncoder:
         self.width: int = source.config["embed_dim"]
         self.context_length: int = source.config["text_cfg"].get("context_length", 77)
 
-    def describe(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "model": self._source.model,
-            "pretrained": self._source.pretrained,
-            "weights_sha256": self._weights_sha256,
-            "config_sha256": sha256_of_json(self._source.config),
-            "preprocessing": asdict(self._preprocess) | {"antialias": True},
-            "width": self.width,
-            "context_length": self.context_length,
-            "versions": versions("open_clip_torch", "torch", "torchvision", "pillow"),
-        }
+    def describe(self) -> EncoderRecord:
+        return EncoderRecord(
+            name=self.name,
+            model=self._source.model,
+            pretrained=self._source.pretrained,
+            weights_sha256=self._weights_sha256,
+            config_sha256=sha256_of_json(self._source.config),
+            preprocessing=asdict(self._preprocess) | {"antialias": True},
+            width=self.width,
+            context_length=self.context_length,
+            versions=versions("open_clip_torch", "torch", "torchvision", "pillow"),
+        )
 
     def images(self, images: Sequence[Image]) -> Features:
         batch = torch.stack([self._transform(image) for image in images]).to(self._device)

@@ -15,6 +15,7 @@ from coeffdream.errors import ScoreError
 from coeffdream.metrics.encoder import Features, versions
 from coeffdream.metrics.weights import hub_files, local_file
 from coeffdream.records.files import sha256_of_file, sha256_of_json
+from coeffdream.records.scores import EncoderRecord
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,14 +58,14 @@ class DinoEncoder:
             ]
         )
 
-    def describe(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "model": self._model_name,
-            "pretrained": self._weights.name,
-            "weights_sha256": self._weights_sha256,
-            "config_sha256": sha256_of_json(self._config),
-            "preprocessing": {
+    def describe(self) -> EncoderRecord:
+        return EncoderRecord(
+            name=self.name,
+            model=self._model_name,
+            pretrained=self._weights.name,
+            weights_sha256=self._weights_sha256,
+            config_sha256=sha256_of_json(self._config),
+            preprocessing={
                 "shortest_edge": self._resize,
                 "interpolation": "bicubic",
                 "antialias": True,
@@ -72,10 +73,10 @@ class DinoEncoder:
                 "mean": list(IMAGENET_MEAN),
                 "std": list(IMAGENET_STD),
             },
-            "feature": "CLS of the last hidden state",
-            "width": self.width,
-            "versions": versions("transformers", "torch", "torchvision", "pillow"),
-        }
+            feature="CLS of the last hidden state",
+            width=self.width,
+            versions=versions("transformers", "torch", "torchvision", "pillow"),
+        )
 
     def images(self, images: Sequence[Image]) -> Features:
         batch = torch.stack([self._transform(image) for image in images]).to(self._device)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import sha256_of_json
+from coeffdream.records.scores import EncoderRecord
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,8 +25,8 @@ class ImageEncoder(Protocol):
     name: str
     width: int
 
-    def describe(self) -> dict[str, Any]:
-        """Model, pretrained tag, weight sha256, preprocessing, embedding width, library versions."""
+    def describe(self) -> EncoderRecord:
+        """What scores.json says of it."""
 
     def images(self, images: Sequence[Image]) -> Features:
         """One batch of RGB pictures of any size -> [n, width], not normalised."""
@@ -44,7 +46,7 @@ class ImageTextEncoder(ImageEncoder, Protocol):
 
 def fingerprint(encoder: ImageEncoder) -> str:
     """A hash that changes whenever the features could: weights, preprocessing, libraries."""
-    return sha256_of_json(encoder.describe())
+    return sha256_of_json(record_to_json(encoder.describe()))
 
 
 def versions(*packages: str) -> dict[str, str]:

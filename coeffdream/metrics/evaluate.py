@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from coeffdream.backbones.device import pick_device
 from coeffdream.config import TrainConfig
@@ -23,11 +22,23 @@ from coeffdream.metrics.measure import Scored, Scorer
 from coeffdream.metrics.options import ScoringOptions
 from coeffdream.metrics.untouched import find_floor, measure_drift
 from coeffdream.progress import Progress, silent
+from coeffdream.records.base import BaseRecord
 from coeffdream.records.environment import now, versions
+from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import sha256_of_json
 from coeffdream.records.images import SetFolder, SetRecord, find_set
 from coeffdream.records.run import RunFolder
-from coeffdream.records.scores import EMBEDDED_LABEL, Drift, ScoresRecord, Summary, write_scores
+from coeffdream.records.scores import (
+    EMBEDDED_LABEL,
+    Drift,
+    EncoderRecords,
+    PhotoHash,
+    ScoredSet,
+    ScoresRecord,
+    Source,
+    Summary,
+    write_scores,
+)
 
 SCORES = "scores.json"
 
@@ -73,7 +84,7 @@ def evaluate_run(
 
     pictures = pictures_of(folder, set_record)
     photos = references_of_run(run_record, references)
-    base = TOYBOX if run_record.base.get("kind") == TOYBOX else run_record.base.get("name", "")
+    base = TOYBOX if run_record.base.kind == TOYBOX else run_record.base.name
     scorer = _scorer(base, options, encoders, cache, on_progress)
     if not photos:
         scorer.warnings.append("this run learned no concept: scores against photos are absent")
@@ -91,28 +102,28 @@ def evaluate_run(
         drift=drift,
         floor=floor,
         floor_set=None if floor_set is None else floor_set.path.name,
-        source={
-            "kind": "run",
-            "name": run_record.name,
-            "method": run_record.method,
-            "base": run_record.base,
-            "seed": run_record.config.get("seed"),
-            "class_noun": run_record.class_noun,
-            "concept": None if run_record.concept is None else run_record.concept["name"],
-            "parameters": run_record.parameters,
-        },
-        of_set={
-            "name": set_record.name,
-            "kind": set_record.kind,
-            "created": set_record.created,
-            "prompts": set_record.prompts,
-            "class_noun": set_record.class_noun,
-            "images_per_prompt": set_record.images_per_prompt,
-            "adapter": set_record.with_adapter,
-            "settings": set_record.settings,
-            "settings_sha256": sha256_of_json(set_record.settings),
-            **hashes(pictures),
-        },
+        source=Source(
+            kind="run",
+            name=run_record.name,
+            method=run_record.method,
+            base=run_record.base,
+            seed=run_record.config.seed,
+            class_noun=run_record.class_noun,
+            concept=None if run_record.concept is None else run_record.concept.name,
+            parameters=run_record.parameters,
+        ),
+        of_set=ScoredSet(
+            name=set_record.name,
+            kind=set_record.kind,
+            created=set_record.created,
+            prompts=set_record.prompts,
+            class_noun=set_record.class_noun,
+            images_per_prompt=set_record.images_per_prompt,
+            adapter=set_record.with_adapter,
+            settings=set_record.settings,
+            settings_sha256=sha256_of_json(record_to_json(set_record.settings)),
+            **vars(hashes(pictures)),
+        ),
     )
     write_scores(folder.path / SCORES, record)
     if folder.path == find_set(run.images, None).path:
@@ -170,19 +181,16 @@ def evaluate_folder(
         score_text=options.score_text,
         floor=None,
         floor_set=None,
-        source={
-            "kind": "folder",
-            "name": images.resolve().name,
-            "base": {"name": base} if base else None,
-            "class_noun": class_noun,
-            "concept": None if concept is None else concept.name,
-        },
-        of_set={
-            "name": images.resolve().name,
-            "kind": "folder",
-            "class_noun": class_noun,
-            **hashes(pictures),
-        },
+        source=Source(
+            kind="folder",
+            name=images.resolve().name,
+            base=BaseRecord(base) if base else None,
+            class_noun=class_noun,
+            concept=None if concept is None else concept.name,
+        ),
+        of_set=ScoredSet(
+            **vars(hashes(pictures)), name=images.resolve().name, kind="folder", class_noun=class_noun
+        ),
     )
     if output is not None:
         write_scores(output, record)
@@ -216,8 +224,8 @@ def _record(
     floor: Summary | None,
     floor_set: str | None,
     drift: Drift | None = None,
-    source: dict[str, Any],
-    of_set: dict[str, Any],
+    source: Source,
+    of_set: ScoredSet,
 ) -> ScoresRecord:
     encoders = scorer.encoders
     if scorer.cache.problem is not None:
@@ -229,8 +237,8 @@ def _record(
         score_text=score_text,
         embedded=encoders.embedded,
         label=EMBEDDED_LABEL if encoders.embedded else None,
-        encoders={"clip": encoders.clip.describe(), "dino": encoders.dino.describe()},
-        references=[{"file": photo.file, "sha256": photo.sha256} for photo in photos],
+        encoders=EncoderRecords(encoders.clip.describe(), encoders.dino.describe()),
+        references=[PhotoHash(photo.file, photo.sha256) for photo in photos],
         overall=scored.summary,
         floor=floor,
         floor_set=floor_set,

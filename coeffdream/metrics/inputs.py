@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from coeffdream.data.images import EXTENSIONS
 from coeffdream.data.prompts import ScoringMode, fill_class, to_scoring_text
 from coeffdream.errors import ScoreError, together
 from coeffdream.metrics.prompt_table import read_prompt_table
 from coeffdream.records.files import sha256_of_file, sha256_of_json
-from coeffdream.records.images import OF_THE_ADAPTER, ImageRecord, SetFolder, SetRecord
+from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
 from coeffdream.records.run import RunRecord
+from coeffdream.records.scores import PictureHashes
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,7 @@ def _check_set(folder: SetFolder, record: SetRecord, rows: list[ImageRecord]) ->
     problems = []
     for row in rows:
         path = folder.path / row.file
-        if not path.resolve().is_relative_to(folder.path.resolve()):
-            problems.append(f"{row.file} lies outside the set's folder; generate the set again")
-        elif not path.is_file():
+        if not path.is_file():
             problems.append(f"{row.file} is missing; {finish}")
         elif sha256_of_file(path) != row.sha256:
             problems.append(f"{row.file} was altered after it was made; remove it, and {finish}")
@@ -97,19 +95,19 @@ def references_of_run(record: RunRecord, folder: Path | None = None) -> list[Ref
     """
     if record.concept is None:
         return []
-    where = Path(record.concept["folder"]) if folder is None else folder
+    where = Path(record.concept.folder) if folder is None else folder
     remedy = "put the photos back, or say where they are: --references FOLDER"
     if not where.is_dir():
-        raise ScoreError(f"the photos of {record.concept['name']!r} are no longer in {where}; {remedy}")
+        raise ScoreError(f"the photos of {record.concept.name!r} are no longer in {where}; {remedy}")
     found, problems = [], []
-    for image in record.concept["images"]:
-        path = where / image["file"]
+    for photo in record.concept.images:
+        path = where / photo.file
         if not path.is_file():
-            problems.append(f"{image['file']} is missing; {remedy}")
-        elif sha256_of_file(path) != image["sha256"]:
-            problems.append(f"{image['file']} is not the photo that was learned from; {remedy}")
+            problems.append(f"{photo.file} is missing; {remedy}")
+        elif sha256_of_file(path) != photo.sha256:
+            problems.append(f"{photo.file} is not the photo that was learned from; {remedy}")
         else:
-            found.append(Reference(image["file"], path, image["sha256"]))
+            found.append(Reference(photo.file, path, photo.sha256))
     if problems:
         raise ScoreError(together(f"the photos in {where} cannot be compared with", problems))
     return found
@@ -168,20 +166,13 @@ def _named_by_subfolder(folder: Path) -> list[tuple[str, str]]:
     return named
 
 
-def hashes(pictures: Sequence[Picture]) -> dict[str, Any]:
-    """What must be equal for two sets to be paired picture by picture. A folder of files knows no seeds."""
+def hashes(pictures: Sequence[Picture]) -> PictureHashes:
     templates = {picture.prompt_index: picture.template for picture in pictures}
     texts = {picture.prompt_index: picture.text for picture in pictures}
     seeds = sorted([p.prompt_index, p.image_index, p.seed] for p in pictures if p.seed is not None)
-    return {
-        "n": len(pictures),
-        "prompts_sha256": sha256_of_json([templates[index] for index in sorted(templates)]),
-        "texts_sha256": sha256_of_json([texts[index] for index in sorted(texts)]),
-        "seeds_sha256": sha256_of_json(seeds) if seeds else None,
-    }
-
-
-def settings_that_differ(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Names of the settings in which two sets differ, those of the adapter apart."""
-    names = (one.keys() | other.keys()) - set(OF_THE_ADAPTER)
-    return sorted(name for name in names if one.get(name) != other.get(name))
+    return PictureHashes(
+        n=len(pictures),
+        prompts_sha256=sha256_of_json([templates[index] for index in sorted(templates)]),
+        texts_sha256=sha256_of_json([texts[index] for index in sorted(texts)]),
+        seeds_sha256=sha256_of_json(seeds) if seeds else None,
+    )

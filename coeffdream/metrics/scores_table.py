@@ -24,7 +24,7 @@ ROWS: tuple[tuple[str, Measure, str], ...] = (
 
 def scores_table(record: ScoresRecord) -> Group:
     """One row a metric: score, floor (untouched base), ceiling (photos among themselves), meaning."""
-    scores = table(f"{record.source['name']}, set {record.set['name']}")
+    scores = table(f"{record.source.name}, set {record.set.name}")
     scores.add_column("metric", no_wrap=True)
     scores.add_column(_heading("score", record.overall), justify="right", style="bold")
     if record.floor is not None:
@@ -62,5 +62,5 @@ def _notes(record: ScoresRecord) -> list[str]:
     label = [record.label] if record.label else []
     return [
         *label,
-        f"{record.encoders['clip']['name']}, {record.encoders['dino']['name']}; diversity grows with n",
+        f"{record.encoders.clip.name}, {record.encoders.dino.name}; diversity grows with n",
     ]

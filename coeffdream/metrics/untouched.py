@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coeffdream.metrics.inputs import Picture, hashes, settings_that_differ
+from coeffdream.metrics.inputs import Picture, hashes
 from coeffdream.metrics.measure import Scorer
 from coeffdream.records.images import OF_THE_ADAPTER, SetFolder, SetRecord
 from coeffdream.records.scores import Drift
@@ -47,8 +47,8 @@ def measure_drift(scorer: Scorer, images: Path, scored: SetRecord, pictures_of: 
         n=len(pairs),
         images_per_prompt=record.images_per_prompt,
         **means,
-        prompts_sha256=same["prompts_sha256"],
-        seeds_sha256=same["seeds_sha256"],
+        prompts_sha256=same.prompts_sha256,
+        seeds_sha256=same.seeds_sha256,
         settings=record.settings,
         per_image=pairs,
     )
@@ -63,7 +63,7 @@ def _unrelated_set(
         if record.kind != "unrelated" or not record.with_adapter:
             continue
         name = f"the set {record.name!r} is no drift of these pictures"
-        differ = [key for key in OF_THE_ADAPTER if record.settings.get(key) != scored.settings.get(key)]
+        differ = [key for key in record.settings.differing(scored.settings) if key in OF_THE_ADAPTER]
         made = len(folder.read_images())
         if differ:
             warnings.append(f"{name}: its {', '.join(differ)} differ")
@@ -85,7 +85,7 @@ def _counterpart(
             continue
         name = f"the untouched base's set {other.name!r} is not {what}"
         rows = folder.read_images()
-        differ = settings_that_differ(record.settings, other.settings)
+        differ = [key for key in record.settings.differing(other.settings) if key not in OF_THE_ADAPTER]
         if len(rows) < other.expected:
             warnings.append(f"{name}: it holds {len(rows)} of {other.expected} images")
         elif differ:

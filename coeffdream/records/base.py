@@ -1,12 +1,36 @@
-"""Telling whether two records speak of one base model."""
+"""Which base model a record speaks of, and telling whether two speak of the same one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from coeffdream.records.fields import Text
 
 # Rounding to half precision moves a weight less than this (8 bits of bfloat16 are 0.4 %).
 SKETCH_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class BaseRecord:
+    """A base model. `architecture` and `sketch` (see backbones/fingerprint.py) are known once it was loaded.
+
+    Pictures of another tool say no more of theirs than its name.
+    """
+
+    name: Text
+    kind: Literal["toybox", "hub", "folder", "file"] | None = None
+    source: str | None = None
+    architecture: str | None = None
+    sketch: list[float] = field(default_factory=list)
+
+    def same_as(self, other: BaseRecord) -> bool:
+        """Of one architecture with the same weights; by name alone where that is not known of both."""
+        if self.architecture is None or other.architecture is None:
+            return self.name == other.name
+        return self.architecture == other.architecture and same_weights(self.sketch, other.sketch)
 
 
 def same_weights(one: Sequence[float], other: Sequence[float]) -> bool:

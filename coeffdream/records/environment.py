@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,18 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run was trained on; all None for one that trained nothing."""
+
+    system: str | None = None
+    processor: str | None = None
+    cores: int | None = None
+    device: str | None = None
+    gpu: str | None = None
+    precision: str | None = None
 
 
 def machine() -> dict[str, Any]:

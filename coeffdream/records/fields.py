@@ -1,15 +1,25 @@
-"""Dataclass records to JSON and back, checked field by field."""
+"""Dataclass records to JSON and back, nested ones included, every value checked against its type.
+
+A key that no type knows is refused by name, also one that a newer coeffdream wrote: it may change what the others
+mean, and a run's record is written again when the run goes on, which would lose it. A key that came to a type
+later has a default, so that older records load.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import types
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar
 
+from msgspec import Meta
+
+from coeffdream.checked import converted, unknown_keys
 from coeffdream.errors import RunError
 
 Record = TypeVar("Record")
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Text = Annotated[str, Meta(min_length=1)]
 
 
 def record_to_json(record: Any) -> dict[str, Any]:
@@ -17,42 +27,18 @@ def record_to_json(record: Any) -> dict[str, Any]:
 
 
 def record_from_json(kind: type[Record], value: Any, where: Path) -> Record:
-    """Build `kind` from a JSON object. Raises RunError that names the missing or unknown fields."""
-    if not isinstance(value, dict):
+    """Build `kind`, or a list of them, from JSON. Raises RunError that names the file and the path of what is wrong."""
+    reads = getattr(kind, "format", None)
+    if reads is not None and isinstance(value, dict) and value.get("format", reads) != reads:
         raise RunError(
-            f"{where} holds {type(value).__name__} where an object was expected; remove it and run again"
+            f"{where} has format {value['format']!r:.20} and this coeffdream reads format {reads}; "
+            "use the version that wrote it, or run that stage again"
         )
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    required = {
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
-    missing, unknown = required - value.keys(), value.keys() - fields.keys()
-    if missing or unknown:
-        parts = [f"lacks {', '.join(sorted(missing))}"] if missing else []
-        parts += [f"has unknown {', '.join(sorted(unknown))}"] if unknown else []
+    if unknown := list(unknown_keys(kind, value)):
         raise RunError(
-            f"{where} {' and '.join(parts)}; it was written by another version, so run that stage again"
+            f"{where} has unknown {', '.join(unknown[:5])}; restore that file, or use the version that wrote it"
         )
-    hints = get_type_hints(kind)
-    for name, each in value.items():
-        if not _fits(each, hints[name]):
-            raise RunError(
-                f"{where} holds {name} = {each!r:.60}, which is no {hints[name]}; run that stage again"
-            )
-    return kind(**value)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value can stand in a field of this type; what lists and objects hold is not looked at."""
-    if hint is Any:
-        return True
-    if get_origin(hint) in (Union, types.UnionType):
-        return any(_fits(value, each) for each in get_args(hint))
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    kind = get_origin(hint) or hint
-    if dataclasses.is_dataclass(kind):
-        kind = dict | kind
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    try:
+        return converted(kind, value)
+    except ValueError as problem:
+        raise RunError(f"{where}: {problem}; restore that file, or run that stage again") from None

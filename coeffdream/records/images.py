@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Literal
 
 from coeffdream.errors import RunError
-from coeffdream.records.fields import record_from_json, record_to_json
+from coeffdream.records.base import BaseRecord
+from coeffdream.records.fields import Count, Positive, Text, record_from_json, record_to_json
 from coeffdream.records.files import read_json, read_jsonl, write_json, write_jsonl
 
 # The settings of a set that belong to the adapter: the untouched base has none of them, and two sets that are
@@ -16,37 +18,72 @@ OF_THE_ADAPTER = ("adapter", "lora_scale", "alpha_scale")
 
 
 @dataclass(frozen=True)
-class ImageRecord:
-    """One line of images.jsonl.
+class ImagePlan:
+    """One image of a set, drawn or not. Drawing `text` with `seed` alone gives the same image as drawing the set.
 
     `template` keeps the placeholder and the word CLASS ("a <V> CLASS in the snow"), `prompt` has
-    the class noun in its place, `text` is what the text encoders read. `file` is relative to the
-    set's folder. `seed` alone draws the image again.
+    the class noun in its place, `text` is what the text encoders read. `file` lies in the set's folder.
     """
 
-    index: int
-    prompt_index: int
-    image_index: int
+    index: Count
+    prompt_index: Count
+    image_index: Count
     template: str
     prompt: str
     text: str
-    seed: int
+    seed: Count
     file: str
+
+    def __post_init__(self) -> None:
+        if PurePath(self.file).name != self.file or self.file in ("", "..") or {"\0", "\\"} & {*self.file}:
+            raise ValueError(f"file {self.file!r:.60} is no plain file name")
+
+
+@dataclass(frozen=True)
+class ImageRecord(ImagePlan):
+    """One line of images.jsonl: an image as it was drawn."""
+
     sha256: str
+
+
+@dataclass(frozen=True)
+class SetSettings:
+    """How a set was drawn. `adapter`: sha256 of its files by name; None, as the scales, for the untouched base."""
+
+    base: BaseRecord
+    adapter: dict[str, str] | None
+    lora_scale: float | None
+    alpha_scale: float | None
+    token: Text
+    seed: Count
+    steps: Positive
+    guidance_scale: float
+    negative: str
+    size: Positive
+    scheduler: str
+    precision: str
+
+    def differing(self, other: SetSettings) -> list[str]:
+        """Names of the settings in which two sets differ."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+
+SetKind = Literal["benchmark", "prompts", "unrelated"]  # a whole list, given by hand, no concept in them
 
 
 @dataclass(frozen=True)
 class SetRecord:
     """set.json: the plan of the whole set. Two sets with equal `settings` hold the same pictures."""
 
-    name: str
-    kind: str  # "benchmark" (a whole prompt list), "prompts" (given by hand) or "unrelated" (no concept in them)
+    name: Text
+    kind: SetKind
     created: str
     prompts: str  # where the prompts came from: live, object, a file name, or "given"
     templates: list[str]
-    class_noun: str
-    images_per_prompt: int
-    settings: dict[str, Any]  # base, adapter hashes, scales, seed, steps, guidance, size, ...
+    class_noun: Text
+    images_per_prompt: Positive
+    settings: SetSettings
 
     @property
     def expected(self) -> int:
@@ -54,7 +91,7 @@ class SetRecord:
 
     @property
     def with_adapter(self) -> bool:
-        return self.settings.get("adapter") is not None
+        return self.settings.adapter is not None
 
 
 @dataclass(frozen=True)
@@ -85,7 +122,7 @@ class SetFolder:
         """The images made so far, in manifest order; none when the manifest is not there yet."""
         if not self.manifest.exists():
             return []
-        return [record_from_json(ImageRecord, row, self.manifest) for row in read_jsonl(self.manifest)]
+        return record_from_json(list[ImageRecord], read_jsonl(self.manifest), self.manifest)
 
     def write_images(self, images: list[ImageRecord]) -> None:
         write_jsonl(self.manifest, [record_to_json(image) for image in images])

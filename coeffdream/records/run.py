@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from coeffdream.config import TrainConfig
 from coeffdream.errors import RunError
-from coeffdream.records.fields import record_from_json, record_to_json
+from coeffdream.records.base import BaseRecord
+from coeffdream.records.concept import ConceptRecord
+from coeffdream.records.environment import Machine
+from coeffdream.records.fields import Count, Text, record_from_json, record_to_json
 from coeffdream.records.files import read_json, write_json
 
 FORMAT = 1
@@ -19,27 +23,51 @@ LORA_FILE = "pytorch_lora_weights.safetensors"
 COEFF_FILE = "coeff_weights.safetensors"
 
 
+# What every run that trained has always said of itself. An option that is absent came later: its default was in force.
+ALWAYS = {
+    "config": ("base", "concept", "method", "seed", "steps", "lr"),
+    "base": ("kind", "source", "architecture", "sketch"),
+    "parameters": ("trained", "percent"),
+}
+
+
+Status = Literal["training", "interrupted", "failed", "complete", "base"]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Trained parameters, also as a share of the UNet's own (`percent`); all 0 for a run that trained nothing."""
+
+    unet: Count = 0
+    lora: Count = 0
+    alpha: Count = 0
+    trained: Count = 0
+    percent: float = 0.0
+    lora_modules: Count = 0
+    alpha_layers: Count = 0
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """run.json: everything needed to say what this run was and to make it again.
 
-    `status` is "training", "interrupted", "failed", "complete", or "base" for a run that trains
-    nothing and only holds pictures of the untouched base model.
+    `status` is "base" for a run that trains nothing and only holds pictures of the untouched base model; its
+    `config` is that of nothing.
     """
 
-    name: str
-    status: str
+    name: Text
+    status: Status
     created: str
     method: str
-    config: dict[str, Any]
-    base: dict[str, Any]
-    class_noun: str
-    token: str
-    concept: dict[str, Any] | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
+    config: TrainConfig
+    base: BaseRecord
+    class_noun: Text
+    token: Text
+    concept: ConceptRecord | None = None
+    parameters: Parameters = Parameters()
     versions: dict[str, str] = field(default_factory=dict)
-    machine: dict[str, Any] = field(default_factory=dict)
-    steps_done: int = 0
+    machine: Machine = Machine()
+    steps_done: Count = 0
     format: int = FORMAT
 
 
@@ -78,15 +106,27 @@ class RunFolder:
         return self.path / "scores.json"
 
     def read(self) -> RunRecord:
-        record = record_from_json(RunRecord, read_json(self.record_file), self.record_file)
-        if record.format != FORMAT:
-            raise RunError(
-                f"{self.record_file} has format {record.format}; this coeffdream reads format {FORMAT}"
-            )
+        value = read_json(self.record_file)
+        record = record_from_json(RunRecord, value, self.record_file)
+        problems = [f"config {problem}" for problem in record.config.problems()]
+        if record.status != "base":
+            problems += _lacking(value)
+        if problems:
+            raise RunError(f"{self.record_file}: {'; '.join(problems)}; restore that file")
         return record
 
     def write(self, record: RunRecord) -> None:
         write_json(self.record_file, record_to_json(record))
+
+
+def _lacking(value: dict[str, Any]) -> list[str]:
+    """What a run that trained should say of itself and does not."""
+    return [
+        f"{part} lacks {name}"
+        for part, names in ALWAYS.items()
+        for name in names
+        if name not in value.get(part, {})
+    ]
 
 
 def find_run(run: str | None, runs: Path) -> RunFolder:

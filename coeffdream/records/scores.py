@@ -2,26 +2,99 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from coeffdream.errors import RunError
-from coeffdream.records.fields import record_from_json, record_to_json
+from coeffdream.records.base import BaseRecord
+from coeffdream.records.fields import Count, Positive, Text, record_from_json, record_to_json
 from coeffdream.records.files import read_json, write_json
+from coeffdream.records.images import SetKind, SetSettings
+from coeffdream.records.run import Parameters
 
 FORMAT = 1
 EMBEDDED_LABEL = "embedded scorers: not comparable with published numbers"
 
 
 @dataclass(frozen=True)
+class Source:
+    """Whose pictures were scored: a run's, or a folder's, of which less is known. `concept` is its name."""
+
+    kind: Literal["run", "folder"]
+    name: str
+    class_noun: Text
+    base: BaseRecord | None = None
+    concept: str | None = None
+    method: str | None = None
+    seed: Count | None = None
+    parameters: Parameters = Parameters()
+
+
+@dataclass(frozen=True)
+class PictureHashes:
+    """What must be equal for two sets to be paired picture by picture. A folder of files knows no seeds."""
+
+    n: Positive
+    prompts_sha256: str
+    texts_sha256: str
+    seeds_sha256: str | None
+
+
+@dataclass(frozen=True)
+class ScoredSet(PictureHashes):
+    """Which pictures were scored; of a folder's less is known."""
+
+    name: str
+    kind: Literal[SetKind, "folder"]
+    class_noun: Text
+    created: str | None = None
+    prompts: str | None = None
+    images_per_prompt: Positive | None = None
+    adapter: bool = False
+    settings: SetSettings | None = None
+    settings_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class EncoderRecord:
+    """What an encoder says of itself. `preprocessing` is as its library names it; `width` that of the features."""
+
+    name: str
+    model: str
+    pretrained: str
+    weights_sha256: str
+    config_sha256: str
+    preprocessing: dict[str, bool | int | float | str | list[float] | None]
+    width: Positive
+    versions: dict[str, str]
+    context_length: Positive | None = None  # tokens, where it reads texts
+    feature: str | None = None
+
+
+@dataclass(frozen=True)
+class EncoderRecords:
+    """The two encoders of all scores."""
+
+    clip: EncoderRecord
+    dino: EncoderRecord
+
+
+@dataclass(frozen=True)
+class PhotoHash:
+    """One photo that pictures were measured against."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ImageScore:
     """One picture. The lists hold one cosine per reference, in the order of `ScoresRecord.references`."""
 
-    index: int
-    prompt_index: int
-    image_index: int
-    seed: int | None
+    index: Count
+    prompt_index: Count
+    image_index: Count
+    seed: Count | None
     file: str
     sha256: str
     text_alignment: float
@@ -40,10 +113,10 @@ class PromptScore:
     value) when there is no other prompt.
     """
 
-    prompt_index: int
+    prompt_index: Count
     template: str
     text: str
-    n: int
+    n: Positive
     text_alignment: float
     concept_alignment: float | None
     dino_alignment: float | None
@@ -60,10 +133,10 @@ class Summary:
     `nearest_*` describe each picture's cosine with the reference most like it.
     """
 
-    n: int
-    prompts: int
-    images_per_prompt: int
-    references: int
+    n: Positive
+    prompts: Count
+    images_per_prompt: Count
+    references: Count
     text_alignment: float | None
     concept_alignment: float | None
     diversity: float
@@ -82,9 +155,9 @@ class DriftImage:
     `dino`, `clip`: 1 - cosine of the two pictures' features, 0 for equal ones.
     """
 
-    prompt_index: int
-    image_index: int
-    seed: int
+    prompt_index: Count
+    image_index: Count
+    seed: Count
     file: str
     base_file: str
     dino: float
@@ -103,15 +176,15 @@ class Drift:
     set: str
     base_set: str
     prompts: str
-    n: int
-    images_per_prompt: int
+    n: Positive
+    images_per_prompt: Positive
     dino: float
     clip: float
     text_alignment: float
     base_text_alignment: float
     prompts_sha256: str
-    seeds_sha256: str
-    settings: dict[str, Any]
+    seeds_sha256: str | None
+    settings: SetSettings
     per_image: list[DriftImage]
 
     @property
@@ -125,19 +198,17 @@ class ScoresRecord:
     """scores.json.
 
     `floor` is the untouched base on the same prompts and seeds (the set `floor_set` of the same run),
-    `ceiling` the references among themselves, `drift` what became of unrelated prompts. `source` and `set`
-    say whose pictures these are, with hashes of prompts, seeds and settings; `encoders` holds what the two
-    encoders say of themselves.
+    `ceiling` the references among themselves, `drift` what became of unrelated prompts.
     """
 
     created: str
-    source: dict[str, Any]
-    set: dict[str, Any]
+    source: Source
+    set: ScoredSet
     score_text: str
     embedded: bool
     label: str | None
-    encoders: dict[str, dict[str, Any]]
-    references: list[dict[str, str]]
+    encoders: EncoderRecords
+    references: list[PhotoHash]
     overall: Summary
     floor: Summary | None
     floor_set: str | None
@@ -156,27 +227,4 @@ def write_scores(path: Path, record: ScoresRecord) -> None:
 
 def read_scores(path: Path) -> ScoresRecord:
     """scores.json as it was written. Raises RunError when it is missing, damaged, or of another format."""
-    value = read_json(path)
-    if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
-        raise RunError(
-            f"{path} has format {value['format']}, this coeffdream reads {FORMAT}; run coeffdream eval again"
-        )
-    record = record_from_json(ScoresRecord, value, path)
-
-    def summary(part: Any) -> Summary | None:
-        return None if part is None else record_from_json(Summary, part, path)
-
-    drift = None
-    if record.drift is not None:
-        drift = record_from_json(Drift, record.drift, path)
-        rows = [record_from_json(DriftImage, row, path) for row in drift.per_image]
-        drift = replace(drift, per_image=rows)
-    nested = {
-        "drift": drift,
-        "overall": record_from_json(Summary, record.overall, path),
-        "floor": summary(record.floor),
-        "ceiling": summary(record.ceiling),
-        "per_prompt": [record_from_json(PromptScore, row, path) for row in record.per_prompt],
-        "per_image": [record_from_json(ImageScore, row, path) for row in record.per_image],
-    }
-    return ScoresRecord(**{**vars(record), **nested})
+    return record_from_json(ScoresRecord, read_json(path), path)

@@ -93,8 +93,8 @@ class StudyFolder:
     def read(self) -> Study:
         """The plan. Raises RunError when the file is missing, damaged, or no plan."""
         study = record_from_json(Study, read_json(self.record_file), self.record_file)
-        if not (study.methods and all(isinstance(each, str) for each in [*study.concepts, *study.methods])):
-            raise RunError(f"{self.record_file} names no methods and concepts; restore that file")
+        if not study.methods:
+            raise RunError(f"{self.record_file} names no methods; restore that file")
         try:
             study.check()
         except ConfigError as problem:

@@ -31,14 +31,14 @@ _BASE_MAY_SET = (
 
 def train_command(record: RunRecord) -> str:
     """The `coeffdream train` line whose config is this run's, whatever base and preset would add to it."""
-    preset = record.config.get("preset", TrainConfig.preset)
+    preset = record.config.preset
     always = {*_BASE_MAY_SET, *(PRESETS.get(preset, {}) if preset != TrainConfig.preset else ())}
     words = ["coeffdream", "train"]
     for field in dataclasses.fields(TrainConfig):
         name = field.name
-        value = record.config.get(name, field.default)
+        value = getattr(record.config, name)
         if name == "concept" and record.concept:
-            value = record.concept["folder"]
+            value = record.concept.folder
         if name == "class_noun":  # a folder that is moved or renamed would give another
             value = record.class_noun
         if name in _ELSEWHERE or value is None or (value == field.default and name not in always):
@@ -60,31 +60,25 @@ def benchmark_command(record: RunRecord) -> str:
 def generate_command(record: RunRecord, made: SetRecord, *, no_adapter: bool = False) -> str:
     """The `coeffdream generate` line that draws this set; `no_adapter`: the same with the untouched base."""
     settings = made.settings
-    untouched = no_adapter or settings.get("adapter") is None
+    untouched = no_adapter or settings.adapter is None
     words = ["coeffdream", "generate"]
     if made.prompts != "given":
         words += ["--prompts", made.prompts]
     if record.status == "base":
-        words += ["--base", str(record.config["base"]), "--class", record.class_noun]
+        words += ["--base", record.base.name, "--class", record.class_noun]
     else:
         words += ["--run", record.name]
     words += ["--images-per-prompt", str(made.images_per_prompt)]
-    for key, flag in (
-        ("seed", "--seed"),
-        ("steps", "--steps"),
-        ("guidance_scale", "--guidance"),
-        ("size", "--size"),
-    ):
-        if settings.get(key) is not None:
-            words += [flag, f"{settings[key]}"]
-    if settings.get("negative"):
-        words += ["--negative", settings["negative"]]
+    words += ["--seed", f"{settings.seed}", "--steps", f"{settings.steps}"]
+    words += ["--guidance", f"{settings.guidance_scale}", "--size", f"{settings.size}"]
+    if settings.negative:
+        words += ["--negative", settings.negative]
     if untouched:
         words.append("--no-adapter")
     else:
-        for key, flag in (("lora_scale", "--lora-scale"), ("alpha_scale", "--alpha-scale")):
-            if settings.get(key) not in (None, 1, 1.0):
-                words += [flag, f"{settings[key]}"]
+        for flag, scale in (("--lora-scale", settings.lora_scale), ("--alpha-scale", settings.alpha_scale)):
+            if scale not in (None, 1.0):
+                words += [flag, f"{scale}"]
     if not no_adapter:
         words += ["--set", made.name]
     if made.prompts == "given":

@@ -72,6 +72,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["fields"] = vars
     environment.filters["prompt"] = _marked_prompt
     environment.filters["command"] = _unbroken_options
     return environment

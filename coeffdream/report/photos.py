@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from coeffdream.errors import RunError
 from coeffdream.records.files import sha256_of_file
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.report.thumbnails import thumbnails
@@ -22,26 +20,26 @@ def photos(
     """The concept's photos where the run found them, and a word on those that are no longer as they were."""
     if not record.concept:
         return [], ""
-    folder, listed = _concept(record)
-    paths = {image["file"]: folder / Path(image["file"]).name for image in listed}
+    folder, listed = Path(record.concept.folder), record.concept.images
+    paths = {image.file: folder / Path(image.file).name for image in listed}
     gone = [file for file, path in paths.items() if not path.is_file()]
     changed = [
-        image["file"]
+        image.file
         for image in listed
-        if image["file"] not in gone and sha256_of_file(paths[image["file"]]) != image["sha256"]
+        if image.file not in gone and sha256_of_file(paths[image.file]) != image.sha256
     ]
-    there = [image for image in listed if image["file"] not in (*gone, *changed)]
+    there = [image for image in listed if image.file not in (*gone, *changed)]
     shots = [
         Shot(
             small,
             "",
-            f"photo {image['file']} of the {record.class_noun} to learn",
-            image["caption"],
-            f"{image['file']} · {image['width']} × {image['height']} pixels",
+            f"photo {image.file} of the {record.class_noun} to learn",
+            image.caption,
+            f"{image.file} · {image.width} × {image.height} pixels",
         )
         for image, small in zip(
             there[:limit],
-            thumbnails([paths[image["file"]] for image in there[:limit]], side=side, budget=budget),
+            thumbnails([paths[image.file] for image in there[:limit]], side=side, budget=budget),
             strict=True,
         )
     ]
@@ -53,22 +51,6 @@ def photos(
     if len(there) > limit:
         words.append(f"The first {limit} of {len(there)}.")
     return shots, " ".join(words)
-
-
-def _concept(record: RunRecord) -> tuple[Path, list[dict[str, Any]]]:
-    """The concept's folder and what was recorded of each photo."""
-    concept = record.concept or {}
-    listed = concept.get("images")
-    needed = {"file", "sha256", "caption", "width", "height"}
-    if not (
-        isinstance(concept.get("folder"), str)
-        and isinstance(listed, list)
-        and all(isinstance(image, dict) and needed <= image.keys() for image in listed)
-    ):
-        raise RunError(
-            f"the run.json of {record.name} does not say which photos were learned; restore that file"
-        )
-    return Path(concept["folder"]), listed
 
 
 def samples(run: RunFolder) -> list[Shot]:

@@ -15,14 +15,12 @@ from coeffdream.report import commands
 def settings(record: RunRecord) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
     """Options that differ from their default, with it, and those that do not."""
     changed, defaults = [], []
-    known = {each.name: each.default for each in dataclasses.fields(TrainConfig)}
-    for name, value in record.config.items():
-        if name not in known:
-            changed.append((name, _shown(value), "unknown here"))
-        elif value == known[name]:
-            defaults.append((flag_of(name), _shown(value)))
+    for option in dataclasses.fields(TrainConfig) if record.status != "base" else ():
+        flag, value = flag_of(option.name), getattr(record.config, option.name)
+        if value == option.default:
+            defaults.append((flag, _shown(value)))
         else:
-            changed.append((flag_of(name), _shown(value), _shown(known[name])))
+            changed.append((flag, _shown(value), _shown(option.default)))
     return changed, defaults
 
 
@@ -35,7 +33,7 @@ def _shown(value: Any) -> str:
 
 
 def status(record: RunRecord) -> str:
-    steps = record.config.get("steps", 0)
+    steps = record.config.steps
     return {
         "complete": f"complete, {record.steps_done:,} steps",
         "base": "untouched base, nothing trained",
@@ -58,7 +56,7 @@ def missing(
         found.append(("Pictures are missing. Draw them with", commands.generate_command(record, made)))
     elif scores is None:
         found.append(("There are no scores yet. Make them with", commands.eval_command(record, made, scores)))
-    if record.status == "complete" and made.settings.get("adapter") and not (scores and scores.floor):
+    if record.status == "complete" and made.settings.adapter and not (scores and scores.floor):
         floor = commands.generate_command(record, made, no_adapter=True)
         again = commands.eval_command(record, made, scores)
         found.append(
@@ -84,16 +82,15 @@ def reproduction(
 
 
 def hashes(record: RunRecord, made: SetRecord | None, scores: ScoresRecord | None) -> list[tuple[str, str]]:
-    rows = [("base architecture", record.base.get("architecture"))]
-    if made and made.settings.get("adapter"):
-        rows += [(f"adapter: {name}", value) for name, value in sorted(made.settings["adapter"].items())]
+    rows = [("base architecture", record.base.architecture)]
+    if made and made.settings.adapter:
+        rows += [(f"adapter: {name}", value) for name, value in sorted(made.settings.adapter.items())]
     if scores:
         rows += [
-            (f"{encoder.get('name', key)} weights", encoder.get("weights_sha256"))
-            for key, encoder in scores.encoders.items()
+            (f"{encoder.name} weights", encoder.weights_sha256)
+            for encoder in (scores.encoders.clip, scores.encoders.dino)
         ]
-        rows += [("prompts", scores.set.get("prompts_sha256")), ("seeds", scores.set.get("seeds_sha256"))]
-    rows += [
-        (f"photo {image['file']}", image["sha256"]) for image in (record.concept or {}).get("images", [])
-    ]
-    return [(name, str(value)) for name, value in rows if value]
+        rows += [("prompts", scores.set.prompts_sha256), ("seeds", scores.set.seeds_sha256)]
+    photos = record.concept.images if record.concept else []
+    rows += [(f"photo {photo.file}", photo.sha256) for photo in photos]
+    return [(name, value) for name, value in rows if value]

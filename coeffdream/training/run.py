@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,9 +19,9 @@ from coeffdream.data.concept import Concept
 from coeffdream.data.prompts import fill_class
 from coeffdream.errors import ConfigError, RunError, together
 from coeffdream.progress import Progress
-from coeffdream.records.base import same_weights
-from coeffdream.records.environment import machine, now, versions
-from coeffdream.records.run import RunFolder, RunRecord, new_run, point_latest_at
+from coeffdream.records.concept import ConceptRecord, PhotoRecord
+from coeffdream.records.environment import Machine, machine, now, versions
+from coeffdream.records.run import Parameters, RunFolder, RunRecord, Status, new_run, point_latest_at
 from coeffdream.training.checkpoint import (
     TrainingState,
     checkpoint_due,
@@ -54,36 +53,31 @@ def resume(run: RunFolder, config: TrainConfig, concept: Concept, base: Base, pr
     record = run.read()
     check_resumable(record, config, concept)
     session = _Session.prepare(config, concept, base, progress)
-    if record.base["architecture"] != session.components.architecture or not same_weights(
-        record.base["sketch"], session.components.sketch
-    ):
+    if not record.base.same_as(session.components.identity()):
         raise RunError(
-            f"{run.path.name} was trained on other weights of {record.base['name']}; resume with those"
+            f"{run.path.name} was trained on other weights of {record.base.name}; resume with those"
         )
     checkpoints = list_checkpoints(run.checkpoints)
     if checkpoints:
         restore_checkpoint(checkpoints[-1], session.state)
     point_latest_at(run)
-    return session.execute(
-        run, dataclasses.replace(record, status="training", config=dataclasses.asdict(config))
-    )
+    return session.execute(run, dataclasses.replace(record, status="training", config=config))
 
 
 def check_resumable(record: RunRecord, config: TrainConfig, concept: Concept) -> None:
     """Raises ConfigError when going on would not be what the run would have been."""
-    new = dataclasses.asdict(config)
     problems = [
-        f"{flag_of(name)} was {value!r} and is now {new[name]!r}"
-        for name, value in record.config.items()
-        if name not in (*RESUMABLE, "runs", "name", "concept", "class_noun") and new.get(name) != value
+        f"{flag_of(name)} was {value!r} and is now {getattr(config, name)!r}"
+        for name, value in vars(record.config).items()
+        if name not in (*RESUMABLE, "runs", "name", "concept", "class_noun")
+        and getattr(config, name) != value
     ]
     if concept.class_noun != record.class_noun:
         problems.append(f"--class was {record.class_noun!r} and is now {concept.class_noun!r}")
-    before = [
-        (image["file"], image["sha256"], image["caption"])
-        for image in (record.concept or {}).get("images", [])
-    ]
-    if before != [(image.path.name, image.sha256, image.caption) for image in concept.images]:
+    learned = record.concept.images if record.concept else []
+    if [(photo.file, photo.sha256, photo.caption) for photo in learned] != [
+        (image.path.name, image.sha256, image.caption) for image in concept.images
+    ]:
         problems.append(f"the photos or captions in {concept.folder} are not those the run began with")
     if config.steps < record.steps_done:
         problems.append(f"--steps {config.steps} is less than the {record.steps_done} steps already done")
@@ -93,24 +87,18 @@ def check_resumable(record: RunRecord, config: TrainConfig, concept: Concept) ->
         )
 
 
-def concept_record(concept: Concept) -> dict[str, Any]:
-    return {
-        "name": concept.name,
-        "folder": str(concept.folder.resolve()),
-        "class_noun": concept.class_noun,
-        "class_source": concept.class_source,
-        "live": concept.live,
-        "images": [
-            {
-                "file": image.path.name,
-                "sha256": image.sha256,
-                "width": image.width,
-                "height": image.height,
-                "caption": image.caption,
-            }
+def concept_record(concept: Concept) -> ConceptRecord:
+    return ConceptRecord(
+        name=concept.name,
+        folder=str(concept.folder.resolve()),
+        class_noun=concept.class_noun,
+        class_source=concept.class_source,
+        live=concept.live,
+        images=[
+            PhotoRecord(image.path.name, image.sha256, image.width, image.height, image.caption)
             for image in concept.images
         ],
-    }
+    )
 
 
 @dataclasses.dataclass
@@ -135,7 +123,7 @@ class _Session:
         # The UNet joins the others only to draw class images: encoding and training need not fit at once.
         components = load_components(base, device=device, dtype=dtype, unet_device=torch.device("cpu"))
         progress("loading the base", 1, 1, base.name)
-        sampling = Sampling(base.sampling_steps, base.guidance_scale, config.resolution)
+        sampling = Sampling(base.settings.sampling_steps, base.settings.guidance_scale, config.resolution)
         initial_latents(components, [0], config.resolution)  # raises now if the resolution cannot fit
         spec_for(config, components.unet)  # likewise for the choice of layers
         photos = cache_concept(components, concept, config.token, config.resolution, progress)
@@ -165,7 +153,7 @@ class _Session:
             config, concept, components, TrainingData(photos, class_samples), sampler, state, total, progress
         )
 
-    def record(self, name: str, status: str) -> RunRecord:
+    def record(self, name: str, status: Status) -> RunRecord:
         device = self.components.device
         gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
         return RunRecord(
@@ -173,19 +161,16 @@ class _Session:
             status=status,
             created=now(),
             method=self.config.method,
-            config=dataclasses.asdict(self.config),
+            config=self.config,
             base=self.components.identity(),
             class_noun=self.concept.class_noun,
             token=self.config.token,
             concept=concept_record(self.concept),
             parameters=parameter_summary(self.state.adapter, self.total_parameters),
             versions=versions(),
-            machine={
-                **machine(),
-                "device": str(device),
-                "gpu": gpu,
-                "precision": str(self.components.unet.dtype),
-            },
+            machine=Machine(
+                **machine(), device=str(device), gpu=gpu, precision=str(self.components.unet.dtype)
+            ),
         )
 
     def execute(self, run: RunFolder, record: RunRecord) -> bool:
@@ -200,7 +185,7 @@ class _Session:
                 save_checkpoint(run.checkpoints, state, architecture)
                 run.write(dataclasses.replace(record, steps_done=done))
 
-        status = "failed"
+        status: Status = "failed"
         try:
             if self.sampler and state.step == 0:
                 self.sampler.draw(run.samples / "step_000000.png")
@@ -231,19 +216,18 @@ class _Session:
         return finished
 
 
-def parameter_summary(adapter: Adapter, total: int) -> dict[str, Any]:
-    """Trained parameters of the run, as counts and as a share of the UNet's own."""
+def parameter_summary(adapter: Adapter, total: int) -> Parameters:
     lora = sum(parameter.numel() for parameter in adapter.lora.values())
     alpha = sum(parameter.numel() for parameter in adapter.alpha.values())
-    return {
-        "unet": total,
-        "lora": lora,
-        "alpha": alpha,
-        "trained": lora + alpha,
-        "percent": 100 * (lora + alpha) / total,
-        "lora_modules": len(adapter.spec.lora),
-        "alpha_layers": len(adapter.spec.alpha),
-    }
+    return Parameters(
+        unet=total,
+        lora=lora,
+        alpha=alpha,
+        trained=lora + alpha,
+        percent=100 * (lora + alpha) / total,
+        lora_modules=len(adapter.spec.lora),
+        alpha_layers=len(adapter.spec.alpha),
+    )
 
 
 def _out_of_memory(config: TrainConfig) -> str:

@@ -32,7 +32,7 @@ class Sampler:
         components.vae.to(components.device)
         try:
             # Few at a time, as the base recommends: a training run leaves little memory.
-            at_once = components.base.sampling_batch_size
+            at_once = components.base.settings.sampling_batch_size
             images: list[Image.Image] = []
             for first in range(0, len(self._conditionings), at_once):
                 batch = self._conditionings[first : first + at_once]

@@ -25,8 +25,8 @@ def test_sdxl_is_the_hubs():
     """The default base, with the settings that SDXL asks for."""
     base = find_base("sdxl")
     assert (base.kind, base.source) == ("hub", SDXL_ID)
-    assert (base.resolution, base.sampling_steps, base.guidance_scale) == (1024, 30, 5.0)
-    assert base.recommended_training == {"resolution": 1024, "gradient_checkpointing": True}
+    assert (base.settings.resolution, base.settings.sampling_steps, base.settings.guidance_scale) == (1024, 30, 5.0)
+    assert base.settings.training == {"resolution": 1024, "gradient_checkpointing": True}
     assert not base.is_toybox
 
 
@@ -40,7 +40,7 @@ def test_a_folder_in_diffusers_layout(tiny_base):
     """Its own settings lie over SDXL's."""
     base = find_base(str(tiny_base))
     assert (base.kind, base.source) == ("folder", str(tiny_base))
-    assert (base.resolution, base.sampling_steps, base.guidance_scale) == (32, 2, 3.0)
+    assert (base.settings.resolution, base.settings.sampling_steps, base.settings.guidance_scale) == (32, 2, 3.0)
 
 
 def test_the_embedded_base_is_a_folder_like_any_other(tiny_base, monkeypatch):
@@ -48,7 +48,7 @@ def test_the_embedded_base_is_a_folder_like_any_other(tiny_base, monkeypatch):
     monkeypatch.setattr(base_module, "TOYBOX", tiny_base)
     base = find_base("toybox")
     assert base.is_toybox
-    assert (base.source, base.resolution) == (str(tiny_base), 32)
+    assert (base.source, base.settings.resolution) == (str(tiny_base), 32)
 
 
 def test_an_installation_without_the_embedded_base_says_so(tmp_path, monkeypatch):
@@ -101,12 +101,12 @@ def test_settings_become_the_defaults_of_training(tmp_path):
     (tmp_path / "model_index.json").write_text("{}")
     (tmp_path / "coeffdream.json").write_text(json.dumps(values | {"comment": "mine"}))
     base = find_base(str(tmp_path))
-    result = resolve({"rank": 8}, recommended=base.recommended_training)
+    result = resolve({"rank": 8}, recommended=base.settings.training)
     config = result.config
     assert (config.resolution, config.lr, config.coeff_lr, config.steps) == (64, 1e-3, 1e-2, 50)
     assert (config.batch_size, config.rank, config.precision) == (2, 8, "fp32")
     assert result.origins["lr"] == "base"
-    assert (base.sampling_steps, base.sampling_batch_size, base.guidance_scale) == (8, 4, 2)
+    assert (base.settings.sampling_steps, base.settings.sampling_batch_size, base.settings.guidance_scale) == (8, 4, 2)
 
 
 def test_a_base_without_settings_has_none(tmp_path):

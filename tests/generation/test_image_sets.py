@@ -70,7 +70,7 @@ def test_training_and_generating_draw_the_same(tiny_base, photos, tmp_path, draw
     session.execute(run, session.record("fresh", "training"))
     untrained = load_components(base, device=torch.device("cpu"), dtype=torch.float32)
     conditioning = encode_prompt(untrained, "sks cat in snow")
-    sampling = Sampling(base.sampling_steps, base.guidance_scale, 32)
+    sampling = Sampling(base.settings.sampling_steps, base.settings.guidance_scale, 32)
     [in_memory] = draw(session.components, [conditioning], [5], sampling)
     [of_the_base] = draw(untrained, [conditioning], [5], sampling)
     reloaded = pixels(draw_set(run, SNOW, images_per_prompt=1, seed=5))

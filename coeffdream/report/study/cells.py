@@ -41,7 +41,7 @@ def read_cells(folder: StudyFolder, study: Study) -> tuple[list[Finished], list[
         run = folder.run(cell)
         if run.scores.is_file():
             scored = ScoredRun(run.path, run.read(), read_scores(run.scores))
-            pictures = find_set(run.images, str(scored.scores.set.get("name")))
+            pictures = find_set(run.images, scored.scores.set.name)
             finished.append(Finished(cell, run, scored, pictures))
         else:
             log = folder.log(cell)

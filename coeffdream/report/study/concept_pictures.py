@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from coeffdream.records.images import ImageRecord, SetFolder
 from coeffdream.report.photos import photos
-from coeffdream.report.pictures import figures, link
+from coeffdream.report.pictures import figures
 from coeffdream.report.study.cells import Finished
 from coeffdream.report.thumbnails import thumbnails
 from coeffdream.report.view import Shot
@@ -129,7 +129,6 @@ def _floor(cell: Finished) -> SetFolder | None:
 
 
 def _shot(folder: SetFolder, image: ImageRecord, name: str, said: list[str]) -> Shot:
-    link(folder, image)  # refuses a file outside the set
     alt = f"{image.prompt}: {name}, seed {image.seed}"
     return Shot(None, "", alt, image.prompt, " · ".join(said), name=name)
 

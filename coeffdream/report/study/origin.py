@@ -50,27 +50,20 @@ def origin(folder: StudyFolder, study: Study, finished: Sequence[Finished]) -> O
             ("images per prompt", str(study.images_per_prompt)),
             (
                 "sampling steps",
-                _all(made.settings.get("steps") for made in pictures) or _given(study.sampling_steps),
+                _all(made.settings.steps for made in pictures) or _given(study.sampling_steps),
             ),
-            ("guidance scale", _all(made.settings.get("guidance_scale") for made in pictures)),
-            ("size", _all(made.settings.get("size") for made in pictures)),
+            ("guidance scale", _all(made.settings.guidance_scale for made in pictures)),
+            ("size", _all(made.settings.size for made in pictures)),
             ("scored text", _all(cell.scored.scores.score_text for cell in finished)),
         ],
         parameters=[
-            (
-                method,
-                _all(
-                    f"{r.parameters['trained']:,}"
-                    for r in records
-                    if r.method == method and "trained" in r.parameters
-                ),
-            )
+            (method, _all(f"{r.parameters.trained:,}" for r in records if r.method == method))
             for method in study.methods
         ],
         changed=[row for row in changed if row[0] not in OF_THE_CELL],
         defaults=[row for row in defaults if row[0] not in OF_THE_CELL],
         versions=_merged(record.versions for record in records),
-        machine=_merged(record.machine for record in records),
+        machine=_merged(vars(record.machine) for record in records),
         hashes=_hashes(folder, finished),
     )
 
@@ -79,13 +72,14 @@ def _hashes(folder: StudyFolder, finished: Sequence[Finished]) -> list[tuple[str
     rows: dict[tuple[str, str], None] = {("study.json", sha256_of_file(folder.record_file)): None}
     for cell in finished:
         record, scores = cell.scored.record, cell.scored.scores
-        rows[("base architecture", str(record.base.get("architecture")))] = None
-        for key, encoder in scores.encoders.items():
-            rows[(f"{encoder.get('name', key)} weights", str(encoder.get("weights_sha256")))] = None
-        rows[(f"prompts {scores.set.get('prompts')}", str(scores.set.get("prompts_sha256")))] = None
+        rows[("base architecture", str(record.base.architecture))] = None
+        for encoder in (scores.encoders.clip, scores.encoders.dino):
+            rows[(f"{encoder.name} weights", encoder.weights_sha256)] = None
+        rows[(f"prompts {scores.set.prompts}", scores.set.prompts_sha256)] = None
     for cell in finished:
-        for image in (cell.scored.record.concept or {}).get("images", []):
-            rows[(f"{cell.cell.concept_name}: photo {image['file']}", str(image["sha256"]))] = None
+        concept = cell.scored.record.concept
+        for photo in concept.images if concept else ():
+            rows[(f"{cell.cell.concept_name}: photo {photo.file}", photo.sha256)] = None
     return [row for row in rows if row[1] != "None"]
 
 

@@ -19,7 +19,6 @@ _MACHINE = ("_name_or_path", "is_local", "local_files_only")
 PARTS = ("vae", "text", "unet", "decoder")
 # What a person should train and draw with on this base; the values were measured, docs/toybox.md says how.
 RECOMMENDED = {
-    "name": "toybox",
     "resolution": 64,
     "sampling_steps": 20,
     "sampling_batch_size": 25,
@@ -30,9 +29,6 @@ RECOMMENDED = {
     "learning_rate": 2e-3,
     "precision": "fp32",
     "gradient_checkpointing": False,
-    "max_tokens": 32,
-    "vocabulary_note": "Only the words of the toybox's captions are known; `python -m coeffdream.toybox.vocabulary` "
-    "lists them. Other words fall to untrained byte tokens.",
 }
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from coeffdream.backbones.base import read_settings
 from coeffdream.toybox.world.grammar import describe
 from coeffdream.toybox.world.names import ACCESSORIES, BACKGROUNDS, COLOURS, PATTERNS, SUBJECTS
 from coeffdream.toybox.world.scene import sample_scene
@@ -38,7 +37,7 @@ def painted(
     """One picture per caption by the plain diffusers pipeline at the base's recommended settings."""
     from diffusers import StableDiffusionXLPipeline
 
-    settings: dict[str, Any] = json.loads((weights / "coeffdream.json").read_text())
+    settings = read_settings(weights)
     pipeline = StableDiffusionXLPipeline.from_pretrained(weights).to(device)
     pipeline.set_progress_bar_config(disable=True)
     pages = []
@@ -46,10 +45,10 @@ def painted(
         part = captions[start : start + batch]
         images = pipeline(
             part,
-            num_inference_steps=settings["sampling_steps"],
-            guidance_scale=settings["guidance_scale"],
-            height=settings["resolution"],
-            width=settings["resolution"],
+            num_inference_steps=settings.sampling_steps,
+            guidance_scale=settings.guidance_scale,
+            height=settings.resolution,
+            width=settings.resolution,
             generator=[torch.Generator().manual_seed(seed + start + index) for index in range(len(part))],
             output_type="pt",
         ).images

@@ -122,8 +122,8 @@ def find_runs(runs: Path) -> list[Judged]:
     for file in sorted(runs.glob("*/run.json")):
         folder = RunFolder(file.parent)
         record = folder.read()
-        name = record.concept["name"] if record.concept else ""
-        if file.parent.is_symlink() or record.base.get("kind") != TOYBOX or name not in individuals:
+        name = record.concept.name if record.concept else ""
+        if file.parent.is_symlink() or record.base.kind != TOYBOX or name not in individuals:
             continue
         own, floor = _sets(folder)
         found.append(Judged(record, own, floor, name, individuals[name]))
@@ -155,7 +155,7 @@ def _sets(folder: RunFolder) -> tuple[SetFolder, SetFolder]:
             f"{folder.path} has no pictures of the untouched base; draw and score them with: "
             f"coeffdream generate --run {folder.path} --no-adapter, then coeffdream eval --run {folder.path}"
         )
-    return find_set(folder.images, str(scores.set["name"])), SetFolder(folder.images / scores.floor_set)
+    return find_set(folder.images, scores.set.name), SetFolder(folder.images / scores.floor_set)
 
 
 def _tables(

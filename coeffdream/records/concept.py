@@ -1,0 +1,30 @@
+"""What a run learned from: the photos of its concept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coeffdream.records.fields import Positive, Text
+
+
+@dataclass(frozen=True)
+class PhotoRecord:
+    """One photo; `width` and `height` in pixels, `caption` still holds <V>."""
+
+    file: Text
+    sha256: str
+    width: Positive
+    height: Positive
+    caption: str
+
+
+@dataclass(frozen=True)
+class ConceptRecord:
+    """`class_source` says what the class noun was taken from."""
+
+    name: Text
+    folder: Text
+    class_noun: Text
+    class_source: str
+    live: bool
+    images: list[PhotoRecord]
