@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "coeffdream"
 # A room imports only rooms of a lower level; within a room anything goes, between rooms of one level nothing.
 LEVELS = {
     "errors": 0,
+    "checked": 0,
     "config": 0,
     "tables": 0,
     "progress": 0,
@@ -35,11 +36,12 @@ LEVELS = {
     # Programs that build and judge the toybox: they may use anything, and nothing may use them.
     "workshop": 8,
 }
-# Level 0 is one floor of single files: errors lies under the others.
-WITHIN_THE_GROUND_FLOOR = {("config", "errors")}
+# Level 0 is one floor of single files: errors and checked lie under the others.
+WITHIN_THE_GROUND_FLOOR = {("config", "errors"), ("config", "checked")}
 # The report is made from files, on a machine that may have no torch.
 NO_TORCH = {
     "errors",
+    "checked",
     "config",
     "records",
     "progress",
@@ -152,7 +154,7 @@ def test_these_rooms_load_without_torch(file):
     assert not heavy
 
 
-@pytest.mark.parametrize("room", ["records", "report", "errors", "config"])
+@pytest.mark.parametrize("room", ["records", "report", "errors", "checked", "config"])
 def test_these_rooms_never_use_torch(room):
     """Not even inside a function: a report is made where no torch is."""
     files = [file for file in FILES if room_of(module_name(file)) == room]

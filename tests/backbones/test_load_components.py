@@ -131,9 +131,8 @@ def test_shapes_of_a_broken_folder(broken, content):
 def test_identity_says_where_the_base_came_from(components, tiny_base):
     """Without a path of this machine for the embedded one."""
     identity = components.identity()
-    assert identity["source"] == str(tiny_base)
-    assert identity["architecture"] == components.architecture
-    assert json.loads(json.dumps(identity)) == identity
+    assert (identity.kind, identity.source) == ("folder", str(tiny_base))
+    assert (identity.architecture, identity.sketch) == (components.architecture, components.sketch)
 
 
 def test_the_text_encoders_can_be_let_go(tiny_base):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,29 @@ import numpy as np
 import pytest
 
 from coeffdream.compare.scored import ScoredRun
+from coeffdream.config import TrainConfig
+from coeffdream.records.base import BaseRecord
 from coeffdream.records.files import sha256_of_json
-from coeffdream.records.run import RunRecord
-from coeffdream.records.scores import ImageScore, PromptScore, ScoresRecord, Summary
+from coeffdream.records.images import SetSettings
+from coeffdream.records.run import Parameters, RunRecord
+from coeffdream.records.scores import (
+    EncoderRecord,
+    EncoderRecords,
+    ImageScore,
+    PhotoHash,
+    PromptScore,
+    ScoredSet,
+    ScoresRecord,
+    Source,
+    Summary,
+)
 
-ENCODERS = {
-    "clip": {"name": "CLIP B", "weights_sha256": "c" * 64, "preprocessing": {"size": 224, "mean": [0.5]}},
-    "dino": {"name": "DINOv2 base", "weights_sha256": "d" * 64, "preprocessing": {"centre_crop": 224}},
-}
+BASE = BaseRecord("sdxl", "hub", "owner/sdxl", "a" * 64, [0.5, -0.25])
+SETTINGS = SetSettings(BASE, {"lora": ""}, 1.0, 1.0, "sks", 100, 30, 5.0, "", 1024, "Euler", "float32")
+ENCODERS = EncoderRecords(
+    EncoderRecord("CLIP B", "B", "", "c" * 64, "", {"size": 224, "mean": [0.5]}, 512, {}),
+    EncoderRecord("DINOv2 base", "base", "", "d" * 64, "", {"centre_crop": 224}, 768, {}),
+)
 PERCENT = {"lora": 0.0306, "dora": 0.0371, "coeff-lora": 0.0325, "coeff": 0.0019, "coeff-dora": 0.0390}
 
 
@@ -80,34 +95,35 @@ def scored_run(
         nearest_max=None,
     )
     name = name or f"{concept}-{method}-{seed}"
-    base = {"name": "sdxl", "kind": "hub", "architecture": "a" * 64, "sketch": [0.5, -0.25]}
     scores = ScoresRecord(
         created="2026-01-01T00:00:00+00:00",
-        source={
-            "kind": "run",
-            "name": name,
-            "method": method,
-            "base": base,
-            "seed": seed,
-            "class_noun": concept,
-            "concept": concept,
-            "parameters": {"percent": PERCENT.get(method)},
-        },
-        set={
-            "name": "benchmark",
-            "prompts": "live",
-            "n": prompts * images,
-            "images_per_prompt": images,
-            "settings": {"base": base, "adapter": {"lora": name}, "lora_scale": 1.0, "steps": 30},
-            "prompts_sha256": sha256_of_json(["prompts", prompts]),
-            "texts_sha256": sha256_of_json(["texts", prompts, concept]),
-            "seeds_sha256": sha256_of_json([image.seed for image in per_image]),
-        },
+        source=Source(
+            kind="run",
+            name=name,
+            method=method,
+            base=BASE,
+            seed=seed,
+            class_noun=concept,
+            concept=concept,
+            parameters=Parameters(trained=7, percent=PERCENT[method]),
+        ),
+        set=ScoredSet(
+            name="benchmark",
+            kind="benchmark",
+            class_noun=concept,
+            prompts="live",
+            n=prompts * images,
+            images_per_prompt=images,
+            settings=dataclasses.replace(SETTINGS, adapter={"lora": name}),
+            prompts_sha256=sha256_of_json(["prompts", prompts]),
+            texts_sha256=sha256_of_json(["texts", prompts, concept]),
+            seeds_sha256=sha256_of_json([image.seed for image in per_image]),
+        ),
         score_text="class",
         embedded=False,
         label=None,
-        encoders=copy.deepcopy(ENCODERS),
-        references=[{"file": f"{r}.png", "sha256": sha256_of_json([concept, r])} for r in range(references)],
+        encoders=ENCODERS,
+        references=[PhotoHash(f"{r}.png", sha256_of_json([concept, r])) for r in range(references)],
         overall=overall,
         floor=None,
         floor_set=None,
@@ -120,8 +136,8 @@ def scored_run(
         status="complete",
         created="2026-01-01T00:00:00+00:00",
         method=method,
-        config={"concept": concept, "method": method, "seed": seed, "steps": 200, "lr": 3e-4},
-        base=base,
+        config=TrainConfig(concept=concept, method=method, seed=seed),  # type: ignore[arg-type]
+        base=BASE,
         class_noun=concept,
         token="sks",
     )

@@ -36,9 +36,11 @@ def with_drift(run, more: float = 0.0, **changes):
         base_text_alignment=0.3,
         prompts_sha256=sha256_of_json(run.concept),
         seeds_sha256=sha256_of_json(list(range(PROMPTS))),
-        settings={"steps": 30, "adapter": {"lora": run.name}, "lora_scale": 1.0, "base": {"name": "sdxl"}},
+        settings=run.scores.set.settings,
         per_image=images,
     )
+    if "steps" in changes:
+        changes = {"settings": replace(drift.settings, **changes)}
     return replace(run, scores=replace(run.scores, drift=replace(drift, **changes)))
 
 
@@ -103,7 +105,7 @@ def test_left_out_unless_every_run_has_it(drifting):
     [
         ({"prompts_sha256": "0"}, "prompts"),
         ({"seeds_sha256": "0"}, "image seeds"),
-        ({"settings": {"steps": 20}}, "steps"),
+        ({"steps": 20}, "steps"),
     ],
 )
 def test_left_out_when_drawn_otherwise(made, changes, named):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from itertools import permutations
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from coeffdream.compare.pairing import pair_by_method, pair_runs
 from coeffdream.compare.scored import load_runs
 from coeffdream.errors import ConfigError, ScoreError
+from coeffdream.records.scores import PhotoHash
 
 
 @pytest.fixture
@@ -20,19 +20,24 @@ def two(made):
 
 
 def spoiled(run, **parts):
-    """The run with parts of its scores replaced; a dict is laid over what is there."""
-    scores = copy.deepcopy(run.scores)
-    for part, value in parts.items():
-        if isinstance(value, dict):
-            value = getattr(scores, part) | value
-        scores = replace(scores, **{part: value})
-    return replace(run, scores=scores)
+    """The run with parts of its scores replaced; a dict is laid over a part that has fields of its own."""
+    return replace(run, scores=laid_over(run.scores, parts))
 
 
-CLIP = {"name": "CLIP B", "weights_sha256": "e" * 64, "preprocessing": {"size": 224, "mean": [0.5]}}
-DINO = {"name": "DINOv2 base", "weights_sha256": "d" * 64, "preprocessing": {"centre_crop": 256}}
-OTHER_BASE = {"name": "other", "architecture": "b" * 64, "sketch": [0.5, -0.25]}
-RETRAINED = {"name": "sdxl", "architecture": "a" * 64, "sketch": [0.5, -0.35]}
+def laid_over(record, changes):
+    return replace(
+        record,
+        **{
+            name: laid_over(getattr(record, name), value) if is_dataclass(getattr(record, name)) else value
+            for name, value in changes.items()
+        },
+    )
+
+
+CLIP = {"weights_sha256": "e" * 64}
+DINO = {"preprocessing": {"centre_crop": 256}}
+OTHER_BASE = {"name": "other", "architecture": "b" * 64}
+RETRAINED = {"sketch": [0.5, -0.35]}
 
 
 class TestRefusals:
@@ -59,7 +64,7 @@ class TestRefusals:
             ({"set": {"texts_sha256": "t" * 64}}, "scored texts is of class 'cat'"),
             ({"set": {"seeds_sha256": "s" * 64}}, "image seeds is 100 to 109 ("),
             ({"set": {"settings": {"steps": 50}}}, "drawing setting steps is 30 in cat-lora-0, 50 in"),
-            ({"references": [{"file": "0.png", "sha256": "0" * 64}]}, "references is 3 photos"),
+            ({"references": [PhotoHash("0.png", "0" * 64)]}, "references is 3 photos"),
         ],
     )
     def test_unequal(self, two, parts, says):
@@ -104,8 +109,7 @@ class TestAccepted:
 
     def test_adapter_name_and_versions(self, two):
         """The adapter is the point; a library's version or a moved model is no other encoder."""
-        clip = {"name": "CLIP moved", "weights_sha256": "c" * 64, "versions": {"torch": "9"}}
-        clip["preprocessing"] = {"size": 224, "mean": [0.5]}
+        clip = {"name": "CLIP moved", "model": "moved", "versions": {"torch": "9"}}
         other = spoiled(two[1], encoders={"clip": clip})
         assert [group.label for group in pair_runs([two[0], other]).groups] == [
             "cat-lora-0",
@@ -114,12 +118,12 @@ class TestAccepted:
 
     def test_one_base_in_two_precisions(self, two):
         """bfloat16 rounds the sketch of the weights."""
-        rounded = {"name": "elsewhere", "architecture": "a" * 64, "sketch": [0.501, -0.2505]}
+        rounded = {"name": "elsewhere", "sketch": [0.501, -0.2505]}
         assert pair_runs([two[0], spoiled(two[1], source={"base": rounded})])
 
     def test_training_that_differs_is_noted(self, two):
         """Steps may be what is compared, but a reader has to know."""
-        record = replace(two[1].record, config=two[1].record.config | {"steps": 400})
+        record = replace(two[1].record, config=replace(two[1].record.config, steps=400))
         notes = pair_runs([two[0], replace(two[1], record=record)]).notes
         assert notes == ["trained with different steps: the difference may be due to that"]
 

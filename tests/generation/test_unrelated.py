@@ -103,8 +103,7 @@ def test_both_sets_are_pairs(short_list, run_of, draw_unrelated, draw_set, pixel
     assert (one.name, two.name, one.kind, two.kind) == ("unrelated", "unrelated-base", *["unrelated"] * 2)
     assert one.templates == two.templates == ["a dog in the snow", "a car at night"]
     assert [image.seed for image in adapted.images] == [image.seed for image in untouched.images] == [0, 1]
-    differ = {key for key in one.settings if one.settings[key] != two.settings[key]}
-    assert differ == {"adapter", "lora_scale", "alpha_scale"}
+    assert one.settings.differing(two.settings) == ["adapter", "lora_scale", "alpha_scale"]
     assert np.abs(pixels(adapted) - pixels(untouched)).max() > 0
     shutil.rmtree(untouched.folder.path)
     plain = draw_set(run, *one.templates, images_per_prompt=1, no_adapter=True, plain=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from coeffdream.config import TrainConfig
 from coeffdream.metrics.encoder_choice import Encoders
 from coeffdream.metrics.feature_cache import FeatureCache
-from coeffdream.records.files import sha256_of_file
-from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
+from coeffdream.records.base import BaseRecord
+from coeffdream.records.concept import ConceptRecord, PhotoRecord
+from coeffdream.records.files import sha256_of_file, sha256_of_json
+from coeffdream.records.images import ImageRecord, SetFolder, SetRecord, SetSettings
 from coeffdream.records.run import RunFolder, RunRecord
+from coeffdream.records.scores import EncoderRecord
 
+BASE = BaseRecord("tiny", "folder", "/tiny", "a" * 64, [0.5])
+SETTINGS = SetSettings(BASE, {"coeff": "ab12"}, 1.0, 1.0, "sks", 0, 20, 5.0, "", 48, "Euler", "float32")
 TEMPLATES = ["a <V> CLASS in the snow", "a <V> CLASS on the beach", "a red <V> CLASS"]
 
 
@@ -75,8 +82,9 @@ class StubEncoder:
         self.width = len(next(iter(by_colour.values())))
         self.asked: list[object] = []
 
-    def describe(self) -> dict:
-        return {"name": self.name, "table": [[list(key), list(row)] for key, row in self._by_colour.items()]}
+    def describe(self) -> EncoderRecord:
+        table = sha256_of_json([[list(key), list(row)] for key, row in self._by_colour.items()])
+        return EncoderRecord(self.name, "stub", "", table, "", {}, self.width, {})
 
     def images(self, images):
         colours = [image.getpixel((0, 0)) for image in images]
@@ -114,7 +122,7 @@ class RunMaker:
     def __init__(self, root: Path):
         self.root = root
 
-    def run(self, name: str = "one", *, photos: int = 3, base: dict | None = None) -> RunFolder:
+    def run(self, name: str = "one", *, photos: int = 3, base: BaseRecord = BASE) -> RunFolder:
         folder = RunFolder(self.root / "runs" / name)
         concept = None
         if photos:
@@ -124,16 +132,16 @@ class RunMaker:
             for index in range(photos):
                 path = where / f"{index:02d}.png"
                 picture((200, 40 * index, 30), seed=index).save(path)
-                images.append({"file": path.name, "sha256": sha256_of_file(path), "width": 48, "height": 48})
-            concept = {"name": "photos", "folder": str(where), "class_noun": "cat", "images": images}
+                images.append(PhotoRecord(path.name, sha256_of_file(path), 48, 48, "a photo of <V> cat"))
+            concept = ConceptRecord("photos", str(where), "cat", "--class", True, images)
         folder.write(
             RunRecord(
                 name=name,
                 status="complete" if photos else "base",
                 created="2026-01-01T00:00:00+00:00",
                 method="coeff-lora",
-                config={"seed": 0},
-                base=base or {"name": "tiny", "kind": "folder"},
+                config=TrainConfig(concept="photos", base=base.name),
+                base=base,
                 class_noun="cat",
                 token="sks",
                 concept=concept,
@@ -190,12 +198,11 @@ class RunMaker:
                 templates=list(templates),
                 class_noun="cat",
                 images_per_prompt=per_prompt,
-                settings={
-                    "adapter": None if untouched else adapter or {"coeff": "ab12"},
-                    "steps": 20,
-                    "seed": 0,
+                settings=dataclasses.replace(
+                    SETTINGS,
+                    **({"adapter": None} if untouched else {"adapter": adapter} if adapter else {}),
                     **(settings or {}),
-                },
+                ),
             )
         )
         return folder

@@ -118,7 +118,7 @@ def test_a_local_file_serves_a_named_model(tiny_clip, monkeypatch, draw):
     np.testing.assert_array_equal(
         named.images([image]), ClipEncoder(f"local-dir:{tiny_clip}").images([image])
     )
-    assert named.describe()["pretrained"] == "open_clip_model.safetensors"
+    assert named.describe().pretrained == "open_clip_model.safetensors"
 
 
 def test_the_default_is_b32_quickgelu_openai():
@@ -227,4 +227,4 @@ def test_the_fingerprint_follows_weights_and_preprocessing(copied, build_clip):
 
 def test_description_holds_no_path_of_this_machine(encoder, tiny_clip):
     """scores.json of two machines must be comparable, so a model's place is not part of its name."""
-    assert str(tiny_clip.parent) not in json.dumps(encoder.describe())
+    assert str(tiny_clip.parent) not in str(encoder.describe())

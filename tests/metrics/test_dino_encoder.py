@@ -68,10 +68,10 @@ def test_a_published_model_looks_at_224_of_256(copied, draw):
     """facebook/dinov2-base has a grid of 518 px in its file and is used at 224; a miniature at its own size."""
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps(config | {"image_size": 518}))
-    published = DinoEncoder(str(copied)).describe()["preprocessing"]
+    published = DinoEncoder(str(copied)).describe().preprocessing
     assert (published["shortest_edge"], published["centre_crop"]) == (256, 224)
     (copied / "config.json").write_text(json.dumps(config | {"image_size": 64}))
-    small = DinoEncoder(str(copied)).describe()["preprocessing"]
+    small = DinoEncoder(str(copied)).describe().preprocessing
     assert (small["shortest_edge"], small["centre_crop"]) == (73, 64)
 
 
@@ -88,8 +88,8 @@ def test_describing_needs_no_model(encoder, monkeypatch):
         Dinov2Model, "from_pretrained", lambda *args, **kwargs: pytest.fail("the model was loaded")
     )
     description = encoder.describe()
-    assert description["width"] == 24
-    assert len(description["weights_sha256"]) == 64
+    assert description.width == 24
+    assert len(description.weights_sha256) == 64
 
 
 def test_the_fingerprint_follows_the_weights(copied):

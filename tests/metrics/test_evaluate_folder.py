@@ -82,8 +82,8 @@ def test_the_ruler_is_the_one_that_runs_get(make, tiny_encoders, cache, tmp_path
     ours = evaluate_run(run, encoders=tiny_encoders, cache=cache)
     assert peers.overall == ours.overall
     assert peers.ceiling == ours.ceiling
-    assert peers.set["texts_sha256"] == ours.set["texts_sha256"]
-    assert peers.set["seeds_sha256"] is None  # another tool's seeds are not known, so nothing can be paired
+    assert peers.set.texts_sha256 == ours.set.texts_sha256
+    assert peers.set.seeds_sha256 is None  # another tool's seeds are not known, so nothing can be paired
 
 
 def test_unequal_counts_are_said(peer, tiny_encoders, cache):

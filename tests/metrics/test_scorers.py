@@ -12,6 +12,7 @@ from transformers import Dinov2Model
 from coeffdream.errors import ScoreError
 from coeffdream.metrics.encoder_choice import encoders_for
 from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
+from coeffdream.records.base import BaseRecord
 from coeffdream.records.scores import EMBEDDED_LABEL
 from coeffdream.toybox.paths import CLIP_SCORER, DINO_SCORER
 
@@ -25,11 +26,11 @@ def embedded(monkeypatch, tiny_clip, tiny_dino):
 
 def test_the_toybox_is_scored_by_the_embedded_ones(embedded, tiny_clip, make, cache):
     """A toybox run works offline, and its scores are labelled in the record."""
-    run = make.run(base={"name": "toybox", "kind": "toybox"})
+    run = make.run(base=BaseRecord("toybox", "toybox", "embedded"))
     make.set(run)
     record = evaluate_run(run, cache=cache)
     assert (record.embedded, record.label) == (True, EMBEDDED_LABEL)
-    assert record.encoders["clip"]["model"] == f"local-dir:{tiny_clip.name}"
+    assert record.encoders.clip.model == f"local-dir:{tiny_clip.name}"
 
 
 def test_a_folder_can_be_scored_by_the_embedded_ones(embedded, make, cache):

@@ -10,8 +10,17 @@ import pytest
 from rich.console import Console
 
 from coeffdream.metrics.scores_table import ROWS, scores_table
-from coeffdream.records.scores import EMBEDDED_LABEL, ScoresRecord, Summary
+from coeffdream.records.scores import (
+    EMBEDDED_LABEL,
+    EncoderRecord,
+    EncoderRecords,
+    ScoredSet,
+    ScoresRecord,
+    Source,
+    Summary,
+)
 
+NAMES = ("CLIP ViT-B-32-quickgelu", "DINOv2 facebook/dinov2-base")
 SCORES = (
     "text_alignment",
     "concept_alignment",
@@ -32,15 +41,12 @@ def summary(n: int, **values) -> Summary:
 def record() -> ScoresRecord:
     return ScoresRecord(
         created="2026-01-01T00:00:00+00:00",
-        source={"name": "cat2-coeff-lora"},
-        set={"name": "benchmark"},
+        source=Source("run", "cat2-coeff-lora", "cat"),
+        set=ScoredSet(100, "", "", None, name="benchmark", kind="benchmark", class_noun="cat"),
         score_text="class",
         embedded=False,
         label=None,
-        encoders={
-            "clip": {"name": "CLIP ViT-B-32-quickgelu"},
-            "dino": {"name": "DINOv2 facebook/dinov2-base"},
-        },
+        encoders=EncoderRecords(*(EncoderRecord(name, "", "", "", "", {}, 512, {}) for name in NAMES)),
         references=[],
         overall=summary(100, text_alignment=0.3314, concept_alignment=0.7421, nearest_mean=0.61),
         floor=summary(99, text_alignment=0.3512, concept_alignment=0.6109, nearest_mean=0.42),

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from coeffdream.errors import RunError
-from coeffdream.records.images import ImageRecord, SetFolder, SetRecord, find_set
+from coeffdream.records.base import BaseRecord
+from coeffdream.records.files import write_jsonl
+from coeffdream.records.images import ImageRecord, SetFolder, SetRecord, SetSettings, find_set
+
+SETTINGS = SetSettings(
+    BaseRecord("toybox", "toybox"), None, None, None, "sks", 0, 20, 3.0, "", 64, "Euler", "float32"
+)
 
 
 def make_set(images, name: str, *, kind: str = "benchmark", created: str = "2026-01-01") -> SetFolder:
     folder = SetFolder(images / name)
-    folder.write_set(SetRecord(name, kind, created, "live", ["a <V> CLASS", "one <V> CLASS"], "cat", 4, {}))
+    templates = ["a <V> CLASS", "one <V> CLASS"]
+    folder.write_set(SetRecord(name, kind, created, "live", templates, "cat", 4, SETTINGS))
     return folder
 
 
@@ -61,11 +70,23 @@ def test_the_manifest_comes_back_in_its_order(tmp_path):
     assert folder.read_set().expected == 8
 
 
-def test_a_manifest_line_with_an_unknown_field_is_refused(tmp_path):
-    """It was written by another version; a silent guess would mix them."""
+@pytest.mark.parametrize("file", ["../../run.json", "/etc/hostname", ".", "..", "", "a\0.png", "a\\b.png"])
+def test_a_manifest_names_files_of_its_own_folder_only(tmp_path, file):
+    """A record that came from elsewhere must not make any stage read other files."""
     folder = make_set(tmp_path, "live")
-    folder.manifest.write_text('{"index": 0}\n')
-    with pytest.raises(RunError, match=r"images\.jsonl lacks file, image_index, prompt"):
+    row = {
+        "index": 0,
+        "prompt_index": 0,
+        "image_index": 0,
+        "template": "",
+        "prompt": "",
+        "text": "",
+        "seed": 0,
+    }
+    write_jsonl(
+        folder.manifest, [{**row, "file": "a.png", "sha256": ""}, {**row, "file": file, "sha256": ""}]
+    )
+    with pytest.raises(RunError, match=r"images\.jsonl: \[1\]: file .* is no plain file name"):
         folder.read_images()
 
 
@@ -76,7 +97,7 @@ def test_the_untouched_base_is_not_taken_for_the_run(tmp_path):
         ("benchmark-base", "2026-01-02", None),
     ):
         record = SetRecord(
-            name, "benchmark", created, "live", ["a <V> CLASS"], "cat", 4, {"adapter": adapter}
+            name, "benchmark", created, "live", ["a <V> CLASS"], "cat", 4, replace(SETTINGS, adapter=adapter)
         )
         SetFolder(tmp_path / name).write_set(record)
     assert find_set(tmp_path, None).path.name == "benchmark"

@@ -6,11 +6,14 @@ import dataclasses
 
 import pytest
 
+from coeffdream.config import TrainConfig
 from coeffdream.errors import RunError
+from coeffdream.records.base import BaseRecord
 from coeffdream.records.files import read_json, write_json
 from coeffdream.records.run import FORMAT, RunFolder, RunRecord, find_run, new_run, point_latest_at
 
-RECORD = RunRecord("cat", "complete", "2026-01-01", "lora", {"steps": 2}, {"name": "toybox"}, "cat", "sks")
+BASE = BaseRecord("toybox", "toybox", "embedded", "a" * 64, [0.5])
+RECORD = RunRecord("cat", "complete", "2026-01-01", "lora", TrainConfig(steps=2), BASE, "cat", "sks")
 
 
 def made(runs, name: str) -> RunFolder:
@@ -79,7 +82,7 @@ def test_a_run_of_another_format_is_refused(tmp_path):
     """Reading it as if it were ours could mean anything."""
     run = made(tmp_path, "cat")
     write_json(run.record_file, read_json(run.record_file) | {"format": FORMAT + 1})
-    with pytest.raises(RunError, match=f"has format {FORMAT + 1}; this coeffdream reads format {FORMAT}"):
+    with pytest.raises(RunError, match=f"has format {FORMAT + 1} and this coeffdream reads format {FORMAT}"):
         run.read()
 
 

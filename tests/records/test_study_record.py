@@ -35,11 +35,11 @@ def test_where_a_cell_lies(tmp_path):
     ("text", "says"),
     [
         ("{", "is damaged"),
-        ("[]", "holds list where an object was expected"),
+        ("[]", "expected object, got array"),
         ('{"base": "toybox", "concepts": ["a"], "methods": [], "seeds": 1}', "names no methods"),
         (
             '{"base": "toybox", "concepts": [1], "methods": ["lora"], "seeds": 1}',
-            "names no methods and concepts",
+            r"concepts\[0\] is 1: expected str, got int",
         ),
         (
             '{"base": "toybox", "concepts": ["a/x", "b/x"], "methods": ["lora"], "seeds": 1}',

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -21,16 +20,24 @@ import pytest
 from PIL import Image
 
 from coeffdream.config import TrainConfig
+from coeffdream.records.base import BaseRecord
+from coeffdream.records.concept import ConceptRecord, PhotoRecord
+from coeffdream.records.environment import Machine
 from coeffdream.records.files import sha256_of_file, write_jsonl
-from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
-from coeffdream.records.run import COEFF_FILE, RunFolder, RunRecord
+from coeffdream.records.images import ImageRecord, SetFolder, SetRecord, SetSettings
+from coeffdream.records.run import COEFF_FILE, Parameters, RunFolder, RunRecord
 from coeffdream.records.scores import (
     EMBEDDED_LABEL,
     Drift,
     DriftImage,
+    EncoderRecord,
+    EncoderRecords,
     ImageScore,
+    PhotoHash,
     PromptScore,
+    ScoredSet,
     ScoresRecord,
+    Source,
     Summary,
     write_scores,
 )
@@ -44,6 +51,16 @@ TEMPLATES = (
     "a <V> CLASS on the beach",
     "a red <V> CLASS",
     "a <V> CLASS in a forest",
+)
+
+
+BASE = BaseRecord("toybox", "toybox", "embedded", "ab" * 32, [0.5])
+ADAPTER = {"pytorch_lora_weights.safetensors": "cd" * 32}
+SETTINGS = SetSettings(BASE, ADAPTER, 1.0, 1.0, "sks", 0, 20, 3.0, "", 64, "Euler", "float32")
+UNTOUCHED = dataclasses.replace(SETTINGS, adapter=None, lora_scale=None, alpha_scale=None)
+ENCODERS = EncoderRecords(
+    EncoderRecord("toybox CLIP", "clip", "", "c" * 64, "", {}, 96, {}),
+    EncoderRecord("toybox DINO", "dino", "", "d" * 64, "", {}, 96, {}),
 )
 
 
@@ -75,22 +92,25 @@ class RunBuilder:
         for index in range(photos):
             file = concept / f"{index:02d}.png"
             draw_picture(file, 900 + index, 64)
-            row = {"file": file.name, "sha256": sha256_of_file(file), "width": 64, "height": 64}
-            images.append({**row, "caption": f"a photo of <V> {self.class_noun}"})
+            images.append(
+                PhotoRecord(file.name, sha256_of_file(file), 64, 64, f"a photo of <V> {self.class_noun}")
+            )
         config = TrainConfig(concept=str(concept), base="toybox", steps=steps, lr=1e-3, resolution=64)
         record = RunRecord(
             name=self.name,
             status="complete",
             created="2026-11-21T05:00:00.000000+00:00",
             method="coeff-lora",
-            config=dataclasses.asdict(config),
-            base={"name": "toybox", "kind": "toybox", "architecture": "ab" * 32},
+            config=config,
+            base=BASE,
             class_noun=self.class_noun,
             token="sks",
-            concept={"name": self.class_noun, "folder": str(concept), "images": images},
-            parameters={"trained": 1152, "percent": 0.44},
+            concept=ConceptRecord(
+                self.class_noun, str(concept), self.class_noun, "folder name", True, images
+            ),
+            parameters=Parameters(trained=1152, percent=0.44),
             versions={"python": "3.11.7", "torch": "2.15.0"},
-            machine={"system": "Linux", "cores": 2, "gpu": None, "device": "cpu"},
+            machine=Machine(system="Linux", cores=2, device="cpu"),
             steps_done=steps,
         )
         self.folder.write(dataclasses.replace(record, **changes))
@@ -130,8 +150,6 @@ class RunBuilder:
         self, name: str = "benchmark", *, adapter: bool = True, missing: int = 0, **changes: Any
     ) -> RunBuilder:
         folder = SetFolder(self.folder.images / name)
-        settings = {"seed": 0, "steps": 20, "guidance_scale": 3.0, "size": 64, "negative": ""}
-        settings |= {"adapter": {"pytorch_lora_weights.safetensors": "cd" * 32} if adapter else None}
         record = SetRecord(
             name=name,
             kind="benchmark",
@@ -140,7 +158,7 @@ class RunBuilder:
             templates=list(self.templates),
             class_noun=self.class_noun,
             images_per_prompt=self.per_prompt,
-            settings=settings,
+            settings=SETTINGS if adapter else UNTOUCHED,
         )
         folder.write_set(dataclasses.replace(record, **changes))
         rows = []
@@ -189,15 +207,12 @@ class RunBuilder:
             folder.path / "scores.json",
             ScoresRecord(
                 created="2026-11-21T05:10:00.000000+00:00",
-                source={"name": self.name},
-                set={"name": name, "prompts_sha256": "ef" * 32, "seeds_sha256": "01" * 32},
+                source=Source("run", self.name, self.class_noun),
+                set=scored_set(n, name, self.class_noun),
                 score_text="class",
                 embedded=True,
                 label=EMBEDDED_LABEL,
-                encoders={
-                    "clip": {"name": "toybox CLIP", "weights_sha256": hashlib.sha256(b"clip").hexdigest()},
-                    "dino": {"name": "toybox DINO", "weights_sha256": hashlib.sha256(b"dino").hexdigest()},
-                },
+                encoders=ENCODERS,
                 references=[],
                 overall=overall,
                 floor=summary(n, text=0.322, concept=0.61, diversity=11.2) if floor else None,
@@ -209,6 +224,12 @@ class RunBuilder:
             ),
         )
         return self
+
+
+def scored_set(n: int, name: str, class_noun: str) -> ScoredSet:
+    return ScoredSet(
+        n, "ef" * 32, "23" * 32, "01" * 32, name, "benchmark", class_noun, prompts="live", settings=SETTINGS
+    )
 
 
 def summary(n: int, *, text: float | None, concept: float, diversity: float) -> Summary:
@@ -436,16 +457,14 @@ class StudyBuilder:
         overall = dataclasses.replace(summary(n, text=0, concept=0, diversity=vendi), **means)
         record = ScoresRecord(
             created="2026-11-21T05:10:00.000000+00:00",
-            source={"name": cell.name, "method": cell.method, "base": BASE, "seed": cell.seed,
-                    "class_noun": cell.concept_name, "concept": cell.concept_name, "parameters": {"percent": 0.11}},
-            set={"name": "benchmark", "prompts": "live", "prompts_sha256": "ef" * 32, "seeds_sha256": "01" * 32,
-                 "texts_sha256": "23" * 32, "settings": {"steps": 20}},
+            source=Source("run", cell.name, cell.concept_name, BASE, cell.concept_name, cell.method, cell.seed,
+                          Parameters(trained=9, percent=0.11)),
+            set=scored_set(n, "benchmark", cell.concept_name),
             score_text="class",
             embedded=True,
             label=EMBEDDED_LABEL,
-            encoders={"clip": {"name": "toybox CLIP", "weights_sha256": "c" * 64},
-                      "dino": {"name": "toybox DINO", "weights_sha256": "d" * 64}},
-            references=[{"file": f"{index:02d}.png", "sha256": str(index) * 64} for index in range(2)],
+            encoders=ENCODERS,
+            references=[PhotoHash(f"{index:02d}.png", str(index) * 64) for index in range(2)],
             overall=overall,
             floor=summary(n, text=0.322, concept=0.41, diversity=3.9) if floor else None,
             floor_set="benchmark-base" if floor else None,
@@ -480,13 +499,12 @@ def drift(mean: float, rng: np.random.Generator) -> Drift:
         0.3,
         0.31,
         **hashes,
-        settings={},
+        settings=SETTINGS,
         per_image=rows,
     )
 
 
 NAMES = ("text_alignment", "concept_alignment", "dino_alignment")
-BASE = {"name": "toybox", "kind": "toybox", "architecture": "ab" * 32, "sketch": [0.5]}
 
 
 @pytest.fixture

@@ -18,8 +18,10 @@ from coeffdream.compare.pairing import pair_runs
 from coeffdream.compare.scored import load_runs
 from coeffdream.config import TrainConfig, flag_of, resolve
 from coeffdream.errors import RunError
+from coeffdream.records.environment import Machine
 from coeffdream.records.files import read_json, write_json
 from coeffdream.records.images import SetFolder
+from coeffdream.records.run import Parameters
 from coeffdream.report.commands import train_command
 from coeffdream.report.heatmap import heatmaps
 from coeffdream.report.page import write_report
@@ -99,7 +101,9 @@ def test_names_and_prompts_are_text(page, builder):
     """Whatever the records hold is escaped, in text and in attributes."""
     evil = "</script><script>alert(1)</script>\"' onload=x <V> CLASS"
     builder.templates = (evil, *builder.templates)
-    builder.trained(method="<b>m</b>", machine={"<u>gpu</u>": "<s>x</s>"}).drawn().scored(floor=None)
+    builder.trained(method="<b>m</b>", machine=Machine(gpu="<s>x</s>", system="<u>y</u>")).drawn().scored(
+        floor=None
+    )
     seen = page(builder.folder)
     assert len(seen.all("script")) == 1
     assert not seen.all("s")
@@ -156,7 +160,7 @@ def test_interrupted_run(page, builder):
 
 def test_base_only_run(page, builder):
     """A run of the untouched base has pictures and neither training nor photos."""
-    builder.trained(status="base", method="none", concept=None, config={"base": "toybox"}, parameters={})
+    builder.trained(status="base", method="none", concept=None, parameters=Parameters())
     seen = page(builder.drawn(adapter=False).folder)
     assert "untouched base, nothing trained" in seen.text
     assert seen.sections == {"pictures", "settings", "again"}
@@ -198,29 +202,12 @@ def test_another_set(page, whole_run):
         page(whole_run, set_name="nope")
 
 
-def test_manifest_that_points_elsewhere(page, builder):
-    """A file name that leads out of the set's folder is refused by name."""
-    builder.trained().drawn()
-    folder = SetFolder(builder.folder.images / "benchmark")
-    images = folder.read_images()
-    folder.write_images([dataclasses.replace(images[0], file="../../run.json")])
-    with pytest.raises(RunError, match="outside its folder"):
-        page(builder.folder)
-
-
 def test_a_time_that_is_none(page, builder):
     """A run.json changed by hand is named."""
     builder.trained()
     record = read_json(builder.folder.record_file)
     write_json(builder.folder.record_file, {**record, "created": "yesterday"})
     with pytest.raises(RunError, match="created is 'yesterday'"):
-        page(builder.folder)
-
-
-def test_photos_that_were_not_recorded(page, builder):
-    """A run.json without its photos' fields is named, too."""
-    builder.trained(concept={"name": "cat", "folder": "cat", "images": [{"file": "00.png"}]})
-    with pytest.raises(RunError, match=r"run\.json of cat-coeff-lora does not say which photos"):
         page(builder.folder)
 
 
@@ -245,7 +232,7 @@ def test_the_train_command_makes_the_same_config(chosen, builder):
     first = resolve(
         {"concept": "photos", "base": "toybox", **chosen}, {}, {"lr": 1e-3, "batch_size": 4}
     ).config
-    builder.trained(config=dataclasses.asdict(first))
+    builder.trained(config=first)
     line = shlex.split(train_command(builder.folder.read()))
     assert line[:2] == ["coeffdream", "train"]
     named = {flag_of(field.name): field for field in dataclasses.fields(TrainConfig)}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import open_clip
 import pytest
 import torch
@@ -12,6 +10,7 @@ from open_clip.transformer import QuickGELU
 from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, Dinov2Model
 
+from coeffdream.backbones.base import read_settings
 from coeffdream.toybox.paths import CLIP_SCORER, DINO_SCORER, WEIGHTS
 from coeffdream.workshop.build.shards import draw_shard, normalised
 
@@ -89,10 +88,9 @@ def test_tensors_ship_in_half(folder):
 
 def test_recommended_settings_are_readable():
     """What coeffdream reads beside the weights is plain JSON with the sizes this base was taught at."""
-    settings = json.loads((WEIGHTS / "coeffdream.json").read_text())
-    assert settings["resolution"] == 64
-    assert settings["max_tokens"] == 32
-    assert settings["guidance_scale"] > 1
+    settings = read_settings(WEIGHTS)
+    assert settings.resolution == 64
+    assert settings.guidance_scale > 1
 
 
 def test_configs_name_no_machine():

@@ -50,7 +50,7 @@ def test_extended_equals_longer(options, learn, go_on, outcome):
     assert extended.read().status == "complete"
     assert go_on(extended, config)
     assert outcome(extended) == outcome(longer)
-    assert (extended.read().steps_done, extended.read().config["steps"]) == (6, 6)
+    assert (extended.read().steps_done, extended.read().config.steps) == (6, 6)
 
 
 def test_dropout_is_part_of_what_is_compared(options, learn, outcome):
