@@ -198,7 +198,7 @@ def test_a_plan_that_is_none(study_page, tmp_path):
     with pytest.raises(RunError, match=r"study\.json: this makes no study: no concept"):
         study_page(StudyFolder(tmp_path))
     file.write_text('{"base": "toybox"}')
-    with pytest.raises(RunError, match="lacks concepts, methods, seeds"):
+    with pytest.raises(RunError, match="lacks concepts"):
         study_page(StudyFolder(tmp_path))
 
 
