@@ -78,7 +78,7 @@ def test_a_study_that_was_stopped_goes_on(study, in_process, tmp_path, monkeypat
     assert all(each.floor and each.drift for each in scores.values())
     for concept in study.concepts:
         one, two = (scores[Cell(concept, method, 0)] for method in study.methods)
-        assert one.set["seeds_sha256"] == two.set["seeds_sha256"]
+        assert one.set.seeds_sha256 == two.set.seeds_sha256
         assert one.drift.seeds_sha256 == two.drift.seeds_sha256
         assert one.floor == two.floor
         assert one.drift.base_text_alignment == two.drift.base_text_alignment
