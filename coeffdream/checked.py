@@ -7,7 +7,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 
 def converted(kind: Any, value: Any) -> Any:
@@ -34,16 +34,25 @@ def _told(error: str, value: Any) -> str:
     return f"{path}{found}: {what[0].lower()}{what[1:]}".lstrip(": ")
 
 
-def ill_typed(kind: Any, values: Mapping[str, Any]) -> list[str]:
-    """A line for each value that cannot stand in the field of its name, where `converted` stops at the first."""
-    problems = []
+def ill_typed(kind: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The name of each value that cannot stand in the field of that name, and why."""
     for name, hint in get_type_hints(kind, include_extras=True).items():
-        if name in values:
-            try:
+        try:
+            if name in values:
                 converted(hint, values[name])
-            except ValueError as problem:
-                problems.append(f"{name} {problem}")
-    return problems
+        except ValueError:
+            yield name, f"{values[name]!r:.60} is not {_described(hint)}"
+
+
+def _described(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(get_args(hint))
+    if get_origin(hint) is Annotated:
+        return "a positive " + _described(get_args(hint)[0]).removeprefix("a ")
+    kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return kinds.get(hint) or " or ".join(
+        _described(part) for part in get_args(hint) if part is not type(None)
+    )
 
 
 def unknown_keys(kind: Any, value: Any, path: str = "") -> Iterator[str]:

@@ -11,9 +11,9 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
-from coeffdream.checked import converted, did_you_mean
+from coeffdream.checked import did_you_mean, ill_typed
 from coeffdream.errors import ConfigError, together
 
 Method = Literal["lora", "dora", "coeff", "coeff-lora", "coeff-dora"]
@@ -212,7 +212,8 @@ def resolve(
     file = {key.replace("-", "_"): value for key, value in (file or {}).items()}
     if "class" in file:
         file["class_noun"] = file.pop("class")
-    problems = [*_unknown(file), *_ill_typed({**(recommended or {}), **file, **command_line})]
+    given = {**(recommended or {}), **file, **command_line}
+    problems = [*_unknown(file), *(f"{flag_of(name)} {why}" for name, why in ill_typed(TrainConfig, given))]
     preset = command_line.get("preset", file.get("preset"))
     layers = {
         "base": recommended or {},
@@ -241,21 +242,3 @@ def _unknown(values: Mapping[str, Any]) -> list[str]:
             hint = did_you_mean(name, known) or f"; known: {', '.join(known)}"
             problems.append(f"the config file sets {name!r}, which is no option{hint}")
     return problems
-
-
-def _ill_typed(values: Mapping[str, Any]) -> list[str]:
-    hints = get_type_hints(TrainConfig)
-    problems = []
-    for name, value in values.items():
-        try:
-            converted(hints.get(name, Any), value)
-        except ValueError:
-            problems.append(f"{flag_of(name)} {value!r} is not {_described(hints[name])}")
-    return problems
-
-
-def _described(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(get_args(hint))
-    kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
-    return " or ".join(kinds[arg] for arg in (get_args(hint) or (hint,)) if arg is not type(None))

@@ -122,7 +122,7 @@ def read_settings(folder: Path) -> BaseSettings:
     if not isinstance(values, dict):
         raise BaseModelError(f"{file} must hold one JSON object of settings; repair or remove it")
     problems = [f"{key} is no setting" for key in unknown_keys(BaseSettings, values)]
-    problems += ill_typed(BaseSettings, values)
+    problems += [f"{name} {why}" for name, why in ill_typed(BaseSettings, values)]
     if problems:
         raise BaseModelError(together(f"{file} holds settings that cannot be used", problems))
     return converted(BaseSettings, values)

@@ -8,7 +8,6 @@ method nor training seed: `generate` takes it over from a cell that has it alrea
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,7 +15,6 @@ from pathlib import Path
 
 from coeffdream.errors import ConfigError, RunError, together
 from coeffdream.progress import Progress
-from coeffdream.records.files import read_json
 from coeffdream.records.study import Cell, Study, StudyFolder
 
 # Runs `coeffdream ARGUMENTS`, prints into a log, uses so many threads; returns the exit status.
@@ -30,12 +28,12 @@ def open_study(folder: Path, study: Study) -> list[Cell]:
     """
     study.check()
     kept = StudyFolder(folder)
-    plan = dataclasses.asdict(study)
     if kept.record_file.exists():
-        before = read_json(kept.record_file)
-        changed = [key for key in plan if before.get(key) != plan[key]]
-        if changed:
-            described = [f"{key} was {before.get(key)!r} and is now {plan[key]!r}" for key in changed]
+        before, plan = vars(kept.read()), vars(study)
+        described = [
+            f"{key} was {before[key]!r} and is now {plan[key]!r}" for key in plan if before[key] != plan[key]
+        ]
+        if described:
             raise ConfigError(together(f"{folder} holds another study (name another --study)", described))
     else:
         kept.write(study)

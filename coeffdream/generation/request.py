@@ -12,7 +12,6 @@ from coeffdream.config import Precision, flag_of, option
 from coeffdream.data.living import is_live
 from coeffdream.data.prompts import check_prompt, load_prompts, names_class
 from coeffdream.errors import ConfigError, PromptError, together
-from coeffdream.generation.plan import slug
 
 GIVEN = "given"
 UNRELATED = "unrelated"
@@ -116,6 +115,8 @@ class GenerateRequest:
 
     @property
     def default_set_name(self) -> str:
+        from coeffdream.generation.plan import slug  # not above: --help reads this file, and needs no records
+
         if self.prompts:
             return slug(self.prompts[0], 32)
         if self.unrelated:

@@ -26,6 +26,7 @@ HEAVY += (
     "safetensors",
     "huggingface_hub",
     "timm",
+    "msgspec",
     "pandas",
     "sklearn",
 )

@@ -153,9 +153,7 @@ def test_settings_of_the_wrong_kind(tmp_path, wrong):
     """They would surface much later, as something else."""
     (tmp_path / "coeffdream.json").write_text(f'{{{wrong}, "rank": 2}}')
     name = wrong.split('"')[1]
-    with pytest.raises(
-        BaseModelError, match=f"settings that cannot be used: {name} is .*: (expected|invalid)"
-    ):
+    with pytest.raises(BaseModelError, match=f"settings that cannot be used: {name} .* is not "):
         read_settings(tmp_path)
 
 
@@ -164,5 +162,10 @@ def test_all_wrong_settings_are_reported_together(tmp_path):
     (tmp_path / "coeffdream.json").write_text('{"rank": 0, "batch_size": "2", "train_step": 9}')
     with pytest.raises(BaseModelError) as caught:
         read_settings(tmp_path)
-    for part in ("3 problems", "rank is 0", "batch_size is '2'", "train_step (did you mean train_steps?)"):
+    for part in (
+        "3 problems",
+        "rank 0 is not a positive whole number",
+        "batch_size '2' is not",
+        "train_step (did you mean train_steps?)",
+    ):
         assert part in str(caught.value)

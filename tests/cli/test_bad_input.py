@@ -297,8 +297,8 @@ class TestGenerate:
     ("damage", "says"),
     [
         (lambda text: text[: len(text) // 2], "is damaged"),
-        (lambda text: "[]", "where an object was expected"),
-        (lambda text: "{}", "lacks base, class_noun"),
+        (lambda text: "[]", "expected object, got array"),
+        (lambda text: "{}", "lacks name"),
         (lambda text: json.dumps({**json.loads(text), "format": 99}), "has format 99"),
         (lambda text: json.dumps({**json.loads(text), "extra": 1}), "has unknown extra"),
     ],
