@@ -181,7 +181,9 @@ def _pairs(one: ScoresRecord, two: ScoresRecord, metric: Metric | None) -> Array
 def _estimate(concepts: Sequence[_Concept], resamples: int, rng: np.random.Generator) -> Estimate:
     means = np.array([concept.value for concept in concepts])
     interval: statistics.Interval | None
-    if len(concepts) > 1:
+    if 1 < len(concepts) < statistics.FEWEST_FOR_AN_INTERVAL:
+        interval = None
+    elif len(concepts) > 1:
         inside = [_resampled(concept, resamples, rng) for concept in concepts]
         interval = statistics.interval_over_concepts(means, inside, rng)
     elif concepts[0].table is not None:
@@ -210,6 +212,8 @@ def _limits(pairing: Pairing, contrasts: Sequence[Contrast]) -> list[str]:
     notes = []
     if concepts == 1:
         notes.append(f"one concept: the intervals speak of {pairing.concepts[0]!r} only, not of others")
+    elif concepts < statistics.FEWEST_FOR_AN_INTERVAL:
+        notes.append(f"{concepts} concepts: too few for an interval over concepts")
     least = statistics.least_p(concepts)
     if least > SIGNIFICANT:
         notes.append(

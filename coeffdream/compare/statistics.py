@@ -24,6 +24,8 @@ Interval = tuple[float, float]
 LEVEL = 0.95
 # Below this, resamples that hold one cluster only are no rare exception: Student's t takes over.
 FEWEST_TO_RESAMPLE = 4
+# Student's t of two concepts is 12.7 standard errors wide: an interval that says nothing, and passes every bound.
+FEWEST_FOR_AN_INTERVAL = 3
 MOST_TO_ENUMERATE = 14  # 2^14 sign patterns
 RANDOM_FLIPS = 19_999
 

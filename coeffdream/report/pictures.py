@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from coeffdream.records.images import ImageRecord, SetFolder
-from coeffdream.records.measures import OF_A_PICTURE, WITHIN_PROMPT
+from coeffdream.records.measures import OF_A_PICTURE
 from coeffdream.records.scores import ImageScore, ScoresRecord
 from coeffdream.report.thumbnails import thumbnails
 from coeffdream.report.view import Cases, PromptRow, Shot
@@ -72,8 +72,8 @@ def rows_of(
     return [rows[index] for index in sorted(rows)]
 
 
-def cases_of(rows: list[PromptRow], shots: dict[str, Shot], scores: ScoresRecord | None) -> list[Cases]:
-    """By each metric; none for a set so small that best and worst would be the same pictures."""
+def cases_of(shots: dict[str, Shot], scores: ScoresRecord | None) -> list[Cases]:
+    """By each score that a picture has by itself; none for a set so small that best and worst would be the same pictures."""
     if scores is None:
         return []
     found = []
@@ -91,14 +91,4 @@ def cases_of(rows: list[PromptRow], shots: dict[str, Shot], scores: ScoresRecord
                     *([(measure.show(value), shots[file]) for value, file in end] for end in ends),
                 )
             )
-    diverse = sorted(
-        ((row.score.diversity, row) for row in rows if row.score and row.score.diversity is not None),
-        key=lambda pair: pair[0],
-    )
-    if len(diverse) >= 2:
-        extremes = (
-            [(WITHIN_PROMPT.show(value), shot) for shot in row.shots[:CASES]]
-            for value, row in (diverse[-1], diverse[0])
-        )
-        found.append(Cases(WITHIN_PROMPT.heading, *extremes))
     return found
