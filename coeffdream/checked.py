@@ -28,7 +28,7 @@ def _told(error: str, value: Any) -> str:
     path = path.lstrip(".")
     if what.startswith("Object missing required field "):
         return f"{path} lacks {what.split()[-1]}".lstrip()
-    for step in re.findall(r"[^.\[\]]+", path):
+    for step in re.findall(r"[^.\[\]]+", path.partition("[...]")[0]):
         value = value[int(step)] if isinstance(value, list) else value[step]
     found = "" if isinstance(value, (dict, list)) else f" is {value!r:.60}"
     return f"{path}{found}: {what[0].lower()}{what[1:]}".lstrip(": ")

@@ -22,14 +22,12 @@ LATEST = "latest"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 COEFF_FILE = "coeff_weights.safetensors"
 
-
 # What every run that trained has always said of itself. An option that is absent came later: its default was in force.
 ALWAYS = {
     "config": ("base", "concept", "method", "seed", "steps", "lr"),
     "base": ("kind", "source", "architecture", "sketch"),
     "parameters": ("trained", "percent"),
 }
-
 
 Status = Literal["training", "interrupted", "failed", "complete", "base"]
 
