@@ -51,8 +51,16 @@ def in_process(monkeypatch):
             main()
         return ended.value.code
 
+    perform.stop = lambda number: None
     monkeypatch.setattr(workers, "Workers", lambda device: perform)
     return SimpleNamespace(ran=ran, fail=fail, perform=perform)
+
+
+def go_through(folder, study, in_process) -> list[str]:
+    """Run what is to do of a study; the names of those cells."""
+    with open_study(folder, study) as todo:
+        run_cells(folder, study, todo, 1, in_process.perform, silent)
+        return [cell.name for cell in todo]
 
 
 def test_a_study_that_was_stopped_goes_on(study, in_process, tmp_path, monkeypatch, capsys):
@@ -62,16 +70,14 @@ def test_a_study_that_was_stopped_goes_on(study, in_process, tmp_path, monkeypat
     with pytest.raises(
         RunError, match=f"{broken}: coeffdream generate ended with 2: error: the disk is full"
     ):
-        run_cells(tmp_path, study, open_study(tmp_path, study), 1, in_process.perform, silent)
+        go_through(tmp_path, study, in_process)
     before = list(in_process.ran)
     assert len(before) == 3 * 5 + 1
     in_process.fail.clear()
-    todo = open_study(tmp_path, study)
-    assert [cell.name for cell in todo] == [broken]
-    run_cells(tmp_path, study, todo, 1, in_process.perform, silent)
+    assert go_through(tmp_path, study, in_process) == [broken]
     left = ["generate", "generate --no-adapter", "generate --unrelated", "eval"]
     assert in_process.ran[len(before) :] == [(broken, stage) for stage in left]
-    assert open_study(tmp_path, study) == []
+    assert go_through(tmp_path, study, in_process) == []
 
     # Floor and drift in every cell, and the untouched base's pictures drawn by one of them alone.
     scores = {cell: read_scores(StudyFolder(tmp_path).run(cell).scores) for cell in study.cells}
@@ -136,9 +142,7 @@ def test_a_study_that_was_killed_goes_on(study, in_process, tmp_path):
     assert not second.scores.is_file()
     done = {path: path.stat().st_mtime_ns for path in first.path.rglob("*") if path.is_file()}
     adapter = (second.adapter / "pytorch_lora_weights.safetensors").stat().st_mtime_ns
-    todo = open_study(tmp_path, study)
-    assert [cell.name for cell in todo] == [second.path.name]
-    run_cells(tmp_path, study, todo, 1, in_process.perform, silent)
+    assert go_through(tmp_path, study, in_process) == [second.path.name]
     assert read_scores(second.scores).overall.n == 25
     assert {path: path.stat().st_mtime_ns for path in first.path.rglob("*") if path.is_file()} == done
     assert (second.adapter / "pytorch_lora_weights.safetensors").stat().st_mtime_ns == adapter
@@ -147,9 +151,11 @@ def test_a_study_that_was_killed_goes_on(study, in_process, tmp_path):
 
 def test_another_plan_is_refused(study, tmp_path):
     """Cells of two plans in one folder would be compared as if they were one."""
-    open_study(tmp_path, study)
-    with pytest.raises(ConfigError, match="steps was 2 and is now 3"):
-        open_study(tmp_path, dataclasses.replace(study, steps=3))
+    with open_study(tmp_path, study):
+        pass
+    other = open_study(tmp_path, dataclasses.replace(study, steps=3))
+    with pytest.raises(ConfigError, match="steps was 2 and is now 3"), other:
+        pass
 
 
 def test_what_makes_no_study(study):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from coeffdream.records.run import RunFolder, point_latest_at
+from coeffdream.records.latest import point_latest_at
+from coeffdream.records.run import RunFolder
 from coeffdream.records.scores import write_scores
 
 SPEC = importlib.util.spec_from_file_location(
@@ -30,7 +31,7 @@ def runs(tmp_path):
             folder.path.mkdir(parents=True)
             folder.write(run.record)
             write_scores(folder.scores, run.scores)
-            point_latest_at(folder)
+            point_latest_at(folder.path)
             names.append(run.name)
     return names
 
