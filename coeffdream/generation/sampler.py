@@ -100,7 +100,7 @@ class SetSampler:
             request.size or base.settings.resolution,
         )
         initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
-        for text in dict.fromkeys(_texts(jobs)):
+        for text in dict.fromkeys([request.negative, *_texts(jobs)]):
             check_length(components, text)
         return cls(
             request=request,
