@@ -67,7 +67,7 @@ def heard() -> Iterator[None]:
         nonlocal asked
         if isinstance(lost.exc_value, Stopped):
             asked = False
-            threading.Timer(0.05, signal.raise_signal, [lost.exc_value.number]).start()
+            threading.Timer(0.05, _ask_again, [lost.exc_value.number]).start()
         else:
             before(lost)
 
@@ -106,6 +106,13 @@ def _handled_by(handler: Any) -> Iterator[None]:
     finally:
         for number, each in previous.items():
             signal.signal(number, each)
+
+
+def _ask_again(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):  # only the main thread's own sleep ends on it
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
 
 
 def _end(number: int) -> None:

@@ -37,6 +37,41 @@ def test_a_file_in_the_way_is_left_alone(tmp_path):
     assert (tmp_path / "cat").read_text() == "mine"
 
 
+@pytest.mark.parametrize("left", [[], [".lock", ".holder.json", ".run.0123.json"]])
+def test_a_husk_is_taken_over(tmp_path, left):
+    """A folder that a killed process left without run.json is no run, and its name is still free."""
+    (tmp_path / "cat").mkdir()
+    for name in left:
+        (tmp_path / "cat" / name).write_text("{")
+    run = made(tmp_path, "cat")
+    assert run.path.name == "cat"
+    assert find_run("cat", tmp_path).read().name == "cat"
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path):
+    """What fails while the base is loading makes neither a run nor a folder for runs."""
+    runs = tmp_path / "runs"
+    with pytest.raises(FileNotFoundError), new_run("cat", runs) as run:
+        run.record_file.read_text()
+    assert not runs.exists()
+
+
+def test_a_name_is_taken_from_the_first_moment(tmp_path):
+    """Two that begin at once under one name get two runs, although neither has written anything yet."""
+    with new_run("cat", tmp_path) as one, new_run("cat", tmp_path) as two:
+        assert (one.path.name, two.path.name) == ("cat", "cat-2")
+        assert one.create(RECORD)
+    assert [path.name for path in tmp_path.iterdir()] == ["cat"]
+
+
+def test_run_json_is_written_once(tmp_path):
+    """Of two that would begin the same run, the second sees that it is there."""
+    run = RunFolder(tmp_path)
+    assert run.create(RECORD)
+    assert not run.create(dataclasses.replace(RECORD, name="other"))
+    assert run.read().name == "cat"
+
+
 def test_latest_leads_to_the_run_pointed_at_last(tmp_path):
     """`generate` and `eval` without a run use it; so does a person in a shell."""
     runs = tmp_path / "runs"
