@@ -102,7 +102,7 @@ def test_while_everything_is_still_being_imported(number):
     """From the first moment on: of the real program, stopped at times spread over its start."""
     start = "import sys; from coeffdream.__main__ import main; print('go', flush=True); main()"
     command = [sys.executable, "-c", start, "params", "--base", "toybox", "--json"]
-    for delay in (0.0, 0.2, 0.9):
+    for delay in (0.05, 0.2, 0.9):
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
             assert program.stdout is not None
             assert program.stdout.readline() == "go\n"
