@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -18,10 +20,12 @@ from coeffdream.bench.concepts import open_study, run_cells, stages
 from coeffdream.cli import workers
 from coeffdream.cli.app import main
 from coeffdream.data.shipped import shipped
-from coeffdream.errors import ConfigError, RunError
+from coeffdream.errors import ConfigError, InUseError, RunError
 from coeffdream.progress import silent
+from coeffdream.records.run import new_run
 from coeffdream.records.scores import read_scores
 from coeffdream.records.study import Cell, Study, StudyFolder
+from coeffdream.stopping import Stopped, heard
 
 
 @pytest.fixture
@@ -147,6 +151,89 @@ def test_a_study_that_was_killed_goes_on(study, in_process, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in first.path.rglob("*") if path.is_file()} == done
     assert (second.adapter / "pytorch_lora_weights.safetensors").stat().st_mtime_ns == adapter
     assert in_process.ran[0] == (second.path.name, "generate")
+
+
+class TestWhatAKillLeaves:
+    """A cell whose folder is half made is made; one that is damaged fails alone."""
+
+    @pytest.fixture
+    def performed(self, study, tmp_path):
+        """Go through the study with commands that only note what they were asked; the training of each cell."""
+
+        def went():
+            ran = []
+
+            def perform(arguments, log, threads):
+                ran.append(arguments)
+                return 0
+
+            with open_study(tmp_path, study) as todo:
+                run_cells(tmp_path, study, todo, 1, perform, silent)
+            return [arguments for arguments in ran if arguments[0] == "train"]
+
+        return went
+
+    @pytest.mark.parametrize("left", [[], [".lock", ".holder.json"]])
+    def test_a_husk(self, left, study, performed, tmp_path):
+        """The training is asked to take the folder over, under the cell's own name."""
+        run = StudyFolder(tmp_path).run(study.cells[0])
+        run.path.mkdir(parents=True)
+        for name in left:
+            (run.path / name).touch()
+        assert "--name" in performed()[0]
+        with new_run(run.path.name, run.path.parent) as taken:
+            assert taken.path == run.path
+
+    def test_a_folder_without_its_record(self, study, performed, tmp_path):
+        """What is in it is kept beside, out of the way of the cell's name."""
+        run = StudyFolder(tmp_path).run(study.cells[0])
+        run.samples.mkdir(parents=True)
+        (run.samples / "step_000000.png").write_text("mine")
+        assert "--name" in performed()[0]
+        assert not run.path.exists()
+        aside = run.path.with_name(f"{run.path.name}.left-over-1")
+        assert (aside / "samples" / "step_000000.png").read_text() == "mine"
+
+    def test_a_damaged_record(self, study, performed, tmp_path):
+        """The others are finished before it is named."""
+        run = StudyFolder(tmp_path).run(study.cells[0])
+        run.path.mkdir(parents=True)
+        run.record_file.write_text("{")
+        with pytest.raises(RunError, match=rf"1 of 4 cells failed.*{run.path.name}: .*run.json is damaged"):
+            performed()
+
+
+def test_a_second_study_in_the_folder_is_refused(study, tmp_path):
+    """Before a cell is touched; after the first has ended it may."""
+    with (
+        open_study(tmp_path, study) as todo,
+        pytest.raises(InUseError, match=r"is in use by process \d+ since .*\(bench concepts\); wait until"),
+        open_study(tmp_path, study),
+    ):
+        pass
+    with open_study(tmp_path, study) as again:
+        assert again == todo
+
+
+def test_a_stop_is_handed_on(study, tmp_path):
+    """SIGTERM reaches the study alone: the running stage is told, and no further one begins."""
+    told, ran, running = [], [], threading.Event()
+
+    def perform(arguments, log, threads):
+        ran.append(arguments)
+        if len(ran) == 1:
+            running.set()
+            while not told:
+                time.sleep(0.01)
+        return 143
+
+    def asked(stage, done, total, note):
+        threading.Thread(target=lambda: (running.wait(), os.kill(os.getpid(), signal.SIGTERM))).start()
+
+    with heard(), open_study(tmp_path, study) as todo, pytest.raises(Stopped):
+        run_cells(tmp_path, study, todo, 1, perform, asked, stop=told.append)
+    assert told == [signal.SIGTERM]
+    assert len(ran) == 1
 
 
 def test_another_plan_is_refused(study, tmp_path):

@@ -45,12 +45,12 @@ def score_of(file) -> dict[str, Any]:
     return scores
 
 
-@times(3, 100)
+@times(2, 100)
 def test_training(kills, run, killed, trained, tiny_base, cat_folder, tmp_path):
     """Killed while it loads, claims its folder, trains, or writes a checkpoint: the run is the run, bit for bit."""
     runs = tmp_path / "runs"
-    options = ["--concept", cat_folder, "--base", tiny_base, "--steps", 40, "--sample-every", 20]
-    options += ["--checkpoint-every", 5, "--coeff-dropout", 0.5, "--device", "cpu", "--runs", runs]
+    options = ["--concept", cat_folder, "--base", tiny_base, "--steps", 16, "--sample-every", 16]
+    options += ["--checkpoint-every", 2, "--coeff-dropout", 0.5, "--device", "cpu", "--runs", runs]
     seconds = run("train", *options, "--name", "straight")
     expected = trained(runs / "straight")
     stages = {"begin": 0, "resume": 0, "done": 0}
@@ -70,7 +70,7 @@ def test_training(kills, run, killed, trained, tiny_base, cat_folder, tmp_path):
     print(f"{kills} kills of training, after which it had to: {stages}")
 
 
-@times(3, 50)
+@times(2, 50)
 def test_generation(kills, run, killed, drawn, tiny_base, cat_folder, tmp_path):
     """Killed while it loads, claims the set, draws, or appends to the manifest: every picture to the byte."""
     runs = tmp_path / "runs"
