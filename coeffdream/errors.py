@@ -49,6 +49,10 @@ class RunError(UserError):
     """A run folder that does not exist or does not hold what was asked of it."""
 
 
+class InUseError(UserError):
+    """A run, a set of images or a study that another process is working in."""
+
+
 class ScoreError(UserError):
     """A set of images that cannot be scored as it stands."""
 

@@ -62,6 +62,14 @@ class Components:
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
+    def text_encoders_to(self, device: torch.device) -> None:
+        """Where the text encoders wait: `self.device` to encode, the CPU to leave its memory to the UNet."""
+        for encoder in (self.text_encoder, self.text_encoder_2):
+            if encoder is not None:
+                encoder.to(device)
+        if self.device.type == "cuda" and device.type == "cpu":
+            torch.cuda.empty_cache()
+
     def release_text_encoders(self) -> None:
         """Give the text encoders' memory back; prompts must have been encoded by now."""
         self.pipeline.text_encoder = self.pipeline.text_encoder_2 = None

@@ -8,48 +8,73 @@ method nor training seed: `generate` takes it over from a cell that has it alrea
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from coeffdream.errors import ConfigError, RunError, together
 from coeffdream.progress import Progress
+from coeffdream.records.claim import claimed, create_json, is_husk, wait_until_free
+from coeffdream.records.fields import record_to_json
 from coeffdream.records.study import Cell, Study, StudyFolder
+from coeffdream.stopping import status_of
 
 # Runs `coeffdream ARGUMENTS`, prints into a log, uses so many threads; returns the exit status.
 Perform = Callable[[list[str], Path, "int | None"], int]
 
 
-def open_study(folder: Path, study: Study) -> list[Cell]:
-    """Write the plan, or check that it is the one begun there; the cells still to do.
+STRAGGLERS = 60.0  # seconds that the stage of a study that was killed may take to save its state
 
-    Raises ConfigError when another study lives in `folder`.
+
+@contextlib.contextmanager
+def open_study(folder: Path, study: Study) -> Iterator[list[Cell]]:
+    """Hold the study's folder: write the plan, or check that it is the one begun there; the cells still to do.
+
+    Raises ConfigError when another study lives in `folder`, InUseError when another process is at work in it.
     """
     study.check()
     kept = StudyFolder(folder)
-    if kept.record_file.exists():
-        before, plan = vars(kept.read()), vars(study)
-        described = [
-            f"{key} was {before[key]!r} and is now {plan[key]!r}" for key in plan if before[key] != plan[key]
-        ]
-        if described:
-            raise ConfigError(together(f"{folder} holds another study (name another --study)", described))
-    else:
-        kept.write(study)
-    return [cell for cell in study.cells if not kept.run(cell).scores.is_file()]
+    with claimed(
+        folder, "bench concepts", f"study {folder}", "wait until that has ended, or give another --study"
+    ):
+        if not create_json(kept.record_file, record_to_json(study)):
+            before, plan = vars(kept.read()), vars(study)
+            described = [
+                f"{key} was {before[key]!r} and is now {plan[key]!r}"
+                for key in plan
+                if before[key] != plan[key]
+            ]
+            if described:
+                raise ConfigError(together(f"{folder} holds another study (name another --study)", described))
+        yield [cell for cell in study.cells if not kept.run(cell).scores.is_file()]
 
 
 def run_cells(
-    folder: Path, study: Study, cells: Sequence[Cell], jobs: int, perform: Perform, progress: Progress
+    folder: Path,
+    study: Study,
+    cells: Sequence[Cell],
+    jobs: int,
+    perform: Perform,
+    progress: Progress,
+    *,
+    stop: Callable[[int], None] = lambda number: None,
 ) -> None:
-    """Run `cells`, `jobs` at a time. Raises RunError at the end that names every cell that failed."""
+    """Run `cells`, `jobs` at a time. Raises RunError at the end that names every cell that failed.
+
+    stop: hands a signal that asks this study to stop to the commands that are running.
+    """
     total = len(study.cells)
     done = total - len(cells)
     progress("study", done, total, "")
     failures: list[str] = []
+    stopping = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
-        running = {pool.submit(_run_cell, folder, study, cell, jobs, perform): cell for cell in cells}
+        running = {
+            pool.submit(_run_cell, folder, study, cell, jobs, perform, stopping): cell for cell in cells
+        }
         try:
             for finished in as_completed(running):
                 done += 1
@@ -57,8 +82,10 @@ def run_cells(
                 if problem:
                     failures.append(f"{running[finished].name}: {problem}")
                 progress("study", done, total, running[finished].name)
-        except KeyboardInterrupt:
-            # The stages got the Ctrl-C themselves and save their state; no further cell is begun.
+        except KeyboardInterrupt as asked:
+            # The stages save their state; no further one is begun.
+            stopping.set()
+            stop(status_of(asked) - 128)
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     if failures:
@@ -100,13 +127,22 @@ def stages(folder: Path, study: Study, cell: Cell) -> list[list[str]]:
     return [*([] if trained else [train]), benchmark, floor, unrelated, evaluate]
 
 
-def _run_cell(folder: Path, study: Study, cell: Cell, jobs: int, perform: Perform) -> str | None:
+def _run_cell(
+    folder: Path, study: Study, cell: Cell, jobs: int, perform: Perform, stopping: threading.Event
+) -> str | None:
     """What went wrong, or None. Everything the stages print goes to the cell's log."""
     log = StudyFolder(folder).log(cell)
     log.parent.mkdir(parents=True, exist_ok=True)
     # Each with its share of the cores: more threads than cores wait for one another.
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
-    for arguments in stages(folder, study, cell):
+    try:
+        _make_room(StudyFolder(folder).run(cell).path)
+        needed = stages(folder, study, cell)
+    except RunError as error:
+        return str(error)
+    for arguments in needed:
+        if stopping.is_set():
+            return "stopped"
         with log.open("a", encoding="utf-8") as stream:
             stream.write(f"$ coeffdream {' '.join(arguments)}\n")
         status = perform(arguments, log, threads)
@@ -114,3 +150,12 @@ def _run_cell(folder: Path, study: Study, cell: Cell, jobs: int, perform: Perfor
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
             return f"coeffdream {arguments[0]} ended with {status}: {lines[-1]} (see {log})"
     return None
+
+
+def _make_room(run: Path) -> None:
+    """Let the stage of a killed study come to its end, and move what is left of a run without run.json away."""
+    wait_until_free(run, STRAGGLERS)
+    if not run.exists() or (run / "run.json").exists() or (run.is_dir() and is_husk(run)):
+        return
+    aside = (run.with_name(f"{run.name}.left-over-{number}") for number in range(1, 10_000))
+    run.rename(next(path for path in aside if not path.exists()))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coeffdream import __version__
+from coeffdream import __version__, stopping
 from coeffdream.cli import (
     bench,
     bench_attention,
@@ -69,7 +69,7 @@ app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:
-    """Run the command line. Exit status 0 done, 2 a request that cannot be served, 130 interrupted, 1 else."""
+    """Run the command line. Exit status 0 done, 2 a request that cannot be served, 130 or 143 stopped, 1 else."""
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     debug = len(arguments) < len(sys.argv) - 1
     # The libraries' own bars would tear through ours.
@@ -81,15 +81,16 @@ def main() -> None:
     command = typer.main.get_command(app)
     try:
         # Not command(): Typer's own main would swallow Ctrl-C without a word.
-        with command.make_context("coeffdream", arguments or ["--help"]) as context:
+        with stopping.heard(), command.make_context("coeffdream", arguments or ["--help"]) as context:
             command.invoke(context)
         sys.exit(0)
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
     except USAGE_ERROR as error:
         _fail(_one_line(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; what was finished is kept", 130)
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        status = stopping.status_of(stop)
+        _fail(stopping.line_of(status), status)
     except CoeffdreamError as error:
         if debug:
             traceback.print_exc()

@@ -84,16 +84,15 @@ def concepts(
         sampling_steps=sampling_steps,
         device=device,
     )
-    todo = open_study(study, plan)
-    say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((study / 'logs').resolve())}")
-    if todo:
-        with ProgressDisplay() as progress:
-            run_cells(study, plan, todo, jobs, Workers(device), progress)
-
-    comparison = compare(
-        pair_by_method(load_runs([str(StudyFolder(study).run(cell).path) for cell in plan.cells], study))
-    )
-    write_json(study / "comparison.json", dataclasses.asdict(comparison))
+    workers = Workers(device)
+    with open_study(study, plan) as todo:
+        say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((study / 'logs').resolve())}")
+        if todo:
+            with ProgressDisplay() as progress:
+                run_cells(study, plan, todo, jobs, workers, progress, stop=workers.stop)
+        cells = load_runs([str(StudyFolder(study).run(cell).path) for cell in plan.cells], study)
+        comparison = compare(pair_by_method(cells))
+        write_json(study / "comparison.json", dataclasses.asdict(comparison))
     if as_json:
         show_json(dataclasses.asdict(comparison))
     else:

@@ -47,7 +47,7 @@ def command(
             raise ConfigError(
                 "--no-adapter with --base and no --run needs --class, the noun that CLASS stands for"
             )
-        from coeffdream.generation.run import base_run
+        from coeffdream.generation.base_run import base_run
 
         chosen_base = find_base(base)
         folder, record = base_run(chosen_base, class_noun, "sks", runs)
@@ -69,9 +69,9 @@ def command(
     if as_json:
         shown = [
             {
-                "run": str(folder.path),
+                "run": str(made.folder.path.parents[1]),
                 "set": str(made.folder.path),
-                "images": len(made.images),
+                "images": made.count,
                 "already_there": made.already_there,
                 "shared": made.shared,
                 "sheet": str(made.folder.contact_sheet) if grid else None,
@@ -83,7 +83,7 @@ def command(
     for made in sets:
         counts = {"already there": made.already_there, "drawn for a run beside this one": made.shared}
         kept = "; ".join(f"{count} were {how}" for how, count in counts.items() if count)
-        say(f"{len(made.images)} images{f' ({kept})' if kept else ''} in {near(made.folder.path)}")
+        say(f"{made.count} images{f' ({kept})' if kept else ''} in {near(made.folder.path)}")
         if grid:
             say(f"contact sheet: {near(made.folder.contact_sheet)}")
     if left_out:

@@ -13,6 +13,7 @@ from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
 from coeffdream.config import Resolved, TrainConfig, flag_of, resolve
 from coeffdream.errors import ConfigError
+from coeffdream.stopping import status_of
 
 if TYPE_CHECKING:
     from coeffdream.backbones.base import Base
@@ -45,6 +46,7 @@ def command(
     from coeffdream.backbones.base import find_base
     from coeffdream.data.concept import load_concept
     from coeffdream.data.shipped import concept_folder
+    from coeffdream.records.latest import in_the_way
     from coeffdream.records.run import find_run
 
     run = None
@@ -65,6 +67,8 @@ def command(
         concept_folder(chosen.concept), class_noun=chosen.class_noun, caption_template=chosen.caption
     )
     _describe(resolved, concept)
+    if obstacle := in_the_way(run.path.parent if run else Path(chosen.runs)):
+        warn(obstacle)
     if dry_run:
         _dry_run(chosen, base, as_json)
         return
@@ -73,6 +77,7 @@ def command(
 
 def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | None, as_json: bool) -> None:
     from coeffdream.records.files import read_jsonl
+    from coeffdream.records.latest import LATEST, in_the_way, resolve_latest
     from coeffdream.training.run import resume, train
 
     with ProgressDisplay() as progress:
@@ -81,12 +86,15 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
         else:
             finished = resume(run, config, concept, base, progress)
     record = run.read()
+    runs = run.path.parent
+    if not in_the_way(runs) and resolve_latest(runs / LATEST) is None:
+        warn(f"{runs / LATEST} could not be written; name this run with --run {record.name}")
     if not finished:
         say(
             f"stopped after {record.steps_done} of {config.steps} steps; go on with: "
             f"coeffdream train --resume {record.name}"
         )
-        raise typer.Exit(130)
+        raise typer.Exit(status_of())
     losses = [row["loss"] for row in read_jsonl(run.log)]
     tail = losses[-min(50, len(losses)) :]
     result = {

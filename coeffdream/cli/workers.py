@@ -7,6 +7,7 @@ process that was started anew, a fraction of a second later.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import runpy
@@ -47,6 +48,7 @@ class Workers:
         )
         if self._context.get_start_method() == "forkserver":
             self._context.set_forkserver_preload(list(PRELOADED))
+        self._running: set[Any] = set()
 
     def __call__(self, arguments: list[str], log: Path, threads: int | None) -> int:
         """Run `coeffdream ARGUMENTS` with what it prints added to `log`; its exit status.
@@ -56,11 +58,23 @@ class Workers:
         given = (arguments, str(log), threads, dict(os.environ))
         process = self._context.Process(target=_command, args=given)
         process.start()
-        process.join()
+        self._running.add(process)
+        try:
+            process.join()
+        finally:
+            self._running.discard(process)
         return int(process.exitcode)
+
+    def stop(self, number: int) -> None:
+        """Hand a signal on to the commands that are running."""
+        for process in list(self._running):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
 
 
 def _command(arguments: list[str], log: str, threads: int | None, environment: dict[str, str]) -> None:
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # the terminal's Ctrl-C comes through the study, once
     os.environ.update(environment)  # the process that waits has that of its own start
     with Path(log).open("ab") as stream:
         for descriptor in (1, 2):

@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
 
 from coeffdream.data.prompts import fill_class, to_model_text
 from coeffdream.records.images import ImagePlan
 
 
-def plan_images(
-    templates: Sequence[str], *, class_noun: str, token: str, images_per_prompt: int, seed: int
-) -> list[ImagePlan]:
-    """Images in the order of the prompts; image number i of the set has seed `seed + i`."""
-    planned: list[ImagePlan] = []
-    for prompt_index, template in enumerate(templates):
-        prompt = fill_class(template, class_noun)
-        for image_index in range(images_per_prompt):
-            index = len(planned)
-            file = f"{prompt_index:02d}-{image_index}-{slug(prompt)}.png"
-            text = to_model_text(prompt, token)
-            planned.append(
-                ImagePlan(index, prompt_index, image_index, template, prompt, text, seed + index, file)
-            )
-    return planned
+@dataclass(frozen=True)
+class SetPlan(Sequence[ImagePlan]):
+    """Images in the order of the prompts; number i of the set has seed `seed + i`. Each is made when it is asked for."""
+
+    templates: Sequence[str]
+    class_noun: str
+    token: str
+    images_per_prompt: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.templates) * self.images_per_prompt
+
+    def prompt_of(self, index: int) -> int:
+        """The place of an image's prompt in `templates`."""
+        return index // self.images_per_prompt
+
+    @overload
+    def __getitem__(self, index: int) -> ImagePlan: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ImagePlan]: ...
+    def __getitem__(self, index: int | slice) -> ImagePlan | Sequence[ImagePlan]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(len(self))[index]]
+        index = range(len(self))[index]
+        prompt_index, image_index = divmod(index, self.images_per_prompt)
+        template = self.templates[prompt_index]
+        prompt = fill_class(template, self.class_noun)
+        file = f"{prompt_index:02d}-{image_index}-{slug(prompt)}.png"
+        text = to_model_text(prompt, self.token)
+        return ImagePlan(index, prompt_index, image_index, template, prompt, text, self.seed + index, file)
 
 
 def slug(prompt: str, longest: int = 48) -> str:

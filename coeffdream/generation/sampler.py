@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,34 +12,44 @@ import torch
 from coeffdream.adapters.files import adapter_hashes, load_adapter
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import pick_device, pick_dtype
-from coeffdream.backbones.encode import Conditioning, encode_prompt
+from coeffdream.backbones.encode import Conditioning, check_length, encode_prompt
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.errors import AdapterError, ConfigError, RunError
-from coeffdream.generation.plan import plan_images
+from coeffdream.generation.base_run import begin_base_run
+from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GIVEN, GenerateRequest
-from coeffdream.generation.sets import drawn_beside, intact, place_of, take_over
+from coeffdream.generation.sets import claimed_set, drawn_beside, intact, take_over
 from coeffdream.generation.sheet import contact_sheet
 from coeffdream.progress import Progress
 from coeffdream.records.base import same_weights
+from coeffdream.records.claim import confirm, in_use, is_held
 from coeffdream.records.environment import now
 from coeffdream.records.files import replacing, sha256_of_file
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetKind, SetRecord, SetSettings
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.toybox.vocabulary import unknown_words
 
+# So many prompts are encoded at a time: what they become is half a megabyte each for SDXL.
+ENCODED_AT_ONCE = 64
+SHEET_PICTURES = 400  # more are too small to see, and too much for one picture
+
 
 @dataclass(frozen=True)
 class Generated:
-    """What came of it: the set's folder, its images, and how many of them needed no drawing.
+    """What came of it: the set's folder, how many images it holds, and how many of them needed no drawing.
 
     already_there: found in this very set. shared: the untouched base's, taken from a run beside this one.
     """
 
     folder: SetFolder
-    images: list[ImageRecord]
+    count: int
     already_there: int
     shared: int = 0
+
+    @property
+    def images(self) -> list[ImageRecord]:
+        return self.folder.read_images()
 
 
 @dataclass
@@ -52,11 +62,10 @@ class SetSampler:
     components: Components
     sampling: Sampling
     prompts: str
-    templates: list[str]
-    jobs: list[ImagePlan]
+    jobs: SetPlan
     progress: Progress
     batch_size: int
-    adapted: bool = False
+    adapter: dict[str, str] | None = None  # hashes of the files, once it is installed
     conditionings: dict[str, Conditioning] = field(default_factory=dict)
 
     @classmethod
@@ -75,15 +84,15 @@ class SetSampler:
         )
         if not request.no_adapter:
             _check_trained(run, record)
-        jobs = plan_images(
-            templates,
+        jobs = SetPlan(
+            list(templates),
             class_noun=record.class_noun,
             token=record.token,
             images_per_prompt=request.images_each,
             seed=request.seed,
         )
         if base.is_toybox:
-            _warn_of_unknown_words([job.text for job in jobs], warn)
+            _warn_of_unknown_words(_texts(jobs), warn)
         components = _load(request, base, progress)
         sampling = Sampling(
             request.steps or base.settings.sampling_steps,
@@ -91,6 +100,8 @@ class SetSampler:
             request.size or base.settings.resolution,
         )
         initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
+        for text in dict.fromkeys([request.negative, *_texts(jobs)]):
+            check_length(components, text)
         return cls(
             request=request,
             run=run,
@@ -98,50 +109,88 @@ class SetSampler:
             components=components,
             sampling=sampling,
             prompts=source,
-            templates=list(templates),
             jobs=jobs,
             progress=progress,
             batch_size=request.batch_size or base.settings.sampling_batch_size,
         )
 
-    def install(self, warn: Callable[[str], None]) -> None:
-        _install(self.components, self.run, self.record, self.request, warn)
-        self.adapted = True
+    @property
+    def adapted(self) -> bool:
+        return self.adapter is not None
 
-    def draw_set(self, name: str, *, with_grid: bool) -> Generated:
-        """Complete one set. The manifest is true after every batch."""
-        plan = self._plan(name)
-        folder = place_of(self.run, plan)
-        there = intact(folder, self.jobs)
-        already = len(there)
-        missing = [job for job in self.jobs if job.index not in there]
-        beside = {} if self.adapted or not missing else drawn_beside(self.run, plan, missing)
-        taken = [job for job in missing if job.index in beside]
-        missing = [job for job in missing if job.index not in beside]
-        self._encode(missing)  # raises for a prompt that cannot be drawn, before anything is written
+    def install(self, warn: Callable[[str], None]) -> None:
+        """Put the run's adapter in. Training may go on in the run afterwards: the set keeps to what was read."""
+        before = adapter_hashes(self.run.adapter)
+        _install(self.components, self.run, self.record, self.request, warn)
+        _check_trained(self.run, self.run.read())
+        if adapter_hashes(self.run.adapter) != before:
+            raise in_use(self.run.path, f"run {self.record.name}", "draw again when that has ended")
+        self.adapter = before
+
+    def draw_set(self, name: str, *, with_grid: bool, last: bool = True) -> Generated:
+        """Complete one set. The manifest is true after every batch.
+
+        last: no other set follows, so that the text encoders may go once all is encoded.
+        """
         if not self.run.record_file.exists():
-            self.run.write(self.record)
-        if not folder.set_file.exists():
-            folder.write_set(dataclasses.replace(plan, name=folder.path.name))
-        for job in taken:
-            take_over(beside[job.index], folder.path / job.file)
-            there[job.index] = _made(folder, job)
-        if taken:
-            folder.write_images([there[index] for index in sorted(there)])
-        self.progress("drawing", len(there), len(self.jobs), "")
-        for first in range(0, len(missing), self.batch_size):
-            batch = missing[first : first + self.batch_size]
-            drawn = _draw(self.components, batch, self.conditionings, self.sampling)
-            for job, image in zip(batch, drawn, strict=True):
-                with replacing(folder.path / job.file) as temporary:
-                    image.save(temporary, "PNG")
-                there[job.index] = _made(folder, job)
-            folder.write_images([there[index] for index in sorted(there)])
-            self.progress("drawing", len(there), len(self.jobs), batch[-1].prompt)
-        images = [there[index] for index in sorted(there)]
-        if with_grid and (already < len(images) or not folder.contact_sheet.exists()):
-            contact_sheet(folder.path, images, folder.contact_sheet, self._title(plan))
-        return Generated(folder, images, already, len(taken))
+            self.run, self.record = begin_base_run(self.record, self.run.path.parent)
+        plan = self._plan(name)
+        with claimed_set(self.run, plan) as folder:
+            there = intact(folder, self.jobs)
+            already, total = len(there), len(self.jobs)
+            if already < total:
+                folder.keep_images(there)
+            shared = 0 if self.adapted or already == total else self._take_over(folder, plan, there)
+            done = already + shared
+            self.progress("drawing", done, total, "")
+            for batch in self._encoded_batches(there, last):
+                drawn = _draw(self.components, batch, self.conditionings, self.sampling)
+                confirm(folder.path)
+                for job, image in zip(batch, drawn, strict=True):
+                    with replacing(folder.path / job.file) as temporary:
+                        image.save(temporary, "PNG")
+                folder.append_images(_made(folder, job) for job in batch)
+                done += len(batch)
+                self.progress("drawing", done, total, batch[-1].prompt)
+            if already < total:  # what was drawn again goes to its place among the others
+                folder.keep_images({image.index: offset for offset, image in folder.rows()})
+            if with_grid and (already < total or not folder.contact_sheet.exists()):
+                shown = [image for _, image in itertools.islice(folder.rows(), SHEET_PICTURES)]
+                contact_sheet(folder.path, shown, folder.contact_sheet, self._title(plan, len(shown)))
+        return Generated(folder, total, already, shared)
+
+    def _take_over(self, folder: SetFolder, plan: SetRecord, there: dict[int, int]) -> int:
+        """Use what the untouched base drew for a run beside this one; how many pictures that were."""
+        beside = drawn_beside(self.run, plan, self.jobs, there)
+        for index in sorted(beside):
+            take_over(beside[index], folder.path / self.jobs[index].file)
+        folder.append_images(_made(folder, self.jobs[index]) for index in sorted(beside))
+        there |= dict.fromkeys(beside, 0)
+        return len(beside)
+
+    def _encoded_batches(self, there: Container[int], last: bool) -> Iterator[list[ImagePlan]]:
+        """The jobs not `there`, in batches whose prompts are encoded; few are at a time."""
+        missing = sum(index not in there for index in range(len(self.jobs)))
+        prompts = len({self.jobs.prompt_of(index) for index in range(len(self.jobs)) if index not in there})
+        encoded: set[int] = set()
+        for window in _windows(self.jobs, there):
+            missing -= len(window)
+            texts = {job.text: job.prompt_index for job in window}
+            self.conditionings = {
+                text: self.conditionings[text] for text in texts if text in self.conditionings
+            }
+            self.components.text_encoders_to(self.components.device)
+            for text, prompt_index in texts.items():
+                if text not in self.conditionings:
+                    self.conditionings[text] = encode_prompt(self.components, text, self.request.negative)
+                encoded.add(prompt_index)
+                self.progress("encoding prompts", len(encoded), prompts, "")
+            if last and not missing:
+                self.components.release_text_encoders()
+            else:
+                self.components.text_encoders_to(torch.device("cpu"))
+            for first in range(0, len(window), self.batch_size):
+                yield window[first : first + self.batch_size]
 
     def _plan(self, name: str) -> SetRecord:
         request = self.request
@@ -153,12 +202,12 @@ class SetSampler:
             kind=kind,
             created=now(),
             prompts=self.prompts,
-            templates=self.templates,
+            templates=list(self.jobs.templates),
             class_noun=self.record.class_noun,
             images_per_prompt=request.images_each,
             settings=SetSettings(
                 base=self.components.identity(),
-                adapter=adapter_hashes(self.run.adapter) if self.adapted else None,
+                adapter=self.adapter,
                 lora_scale=request.lora_scale if self.adapted else None,
                 alpha_scale=request.alpha_scale if self.adapted else None,
                 token=self.record.token,
@@ -172,20 +221,32 @@ class SetSampler:
             ),
         )
 
-    def _encode(self, jobs: list[ImagePlan]) -> None:
-        """Every distinct prompt once, whatever set it is for; afterwards the text encoders are let go."""
-        if not jobs or self.conditionings:
-            return
-        texts = list(dict.fromkeys(job.text for job in self.jobs))
-        for text in texts:
-            self.conditionings[text] = encode_prompt(self.components, text, self.request.negative)
-            self.progress("encoding prompts", len(self.conditionings), len(texts), "")
-        self.components.release_text_encoders()
-
-    def _title(self, plan: SetRecord) -> str:
+    def _title(self, plan: SetRecord, shown: int) -> str:
         who = f"{self.record.method}, {self.record.config.steps} steps"
         by = who if self.adapted else "untouched base"
-        return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}"
+        part = f" · the first {shown} of {len(self.jobs)} pictures" if shown < len(self.jobs) else ""
+        return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}{part}"
+
+
+def _texts(jobs: SetPlan) -> Iterator[str]:
+    """What the text encoders read, prompt by prompt."""
+    return (jobs[index].text for index in range(0, len(jobs), jobs.images_per_prompt))
+
+
+def _windows(jobs: SetPlan, there: Container[int]) -> Iterator[list[ImagePlan]]:
+    """The jobs not `there`, cut where the prompts of a part would be more than `ENCODED_AT_ONCE`."""
+    window: list[ImagePlan] = []
+    prompts: set[int] = set()
+    for index in range(len(jobs)):
+        if index in there:
+            continue
+        if len(prompts | {jobs.prompt_of(index)}) > ENCODED_AT_ONCE:
+            yield window
+            window, prompts = [], set()
+        window.append(jobs[index])
+        prompts.add(jobs.prompt_of(index))
+    if window:
+        yield window
 
 
 def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
@@ -193,6 +254,8 @@ def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
 
 
 def _check_trained(run: RunFolder, record: RunRecord) -> None:
+    if record.status == "training" and is_held(run.path):
+        raise in_use(run.path, f"run {record.name}", "draw when that has ended")
     if record.status == "base":
         raise RunError(f"{record.name} trained nothing; add --no-adapter, or name a trained --run")
     if record.status != "complete":
@@ -202,7 +265,7 @@ def _check_trained(run: RunFolder, record: RunRecord) -> None:
         )
 
 
-def _warn_of_unknown_words(texts: list[str], warn: Callable[[str], None]) -> None:
+def _warn_of_unknown_words(texts: Iterable[str], warn: Callable[[str], None]) -> None:
     words = list(dict.fromkeys(word for text in texts for word in unknown_words(text)))
     if words:
         shown = ", ".join(words[:12]) + (f" and {len(words) - 12} more" if len(words) > 12 else "")

@@ -3,33 +3,65 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from coeffdream.errors import RunError
+from coeffdream.records.claim import Claim, attempt, in_use, is_husk
 from coeffdream.records.files import replacing, sha256_of_file
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetRecord
-from coeffdream.records.run import LATEST, RunFolder
+from coeffdream.records.latest import LATEST
+from coeffdream.records.run import RunFolder
 
 
-def place_of(run: RunFolder, plan: SetRecord) -> SetFolder:
-    """The folder of this very set if it was begun before, else a free one, without set.json yet.
+@contextlib.contextmanager
+def claimed_set(run: RunFolder, plan: SetRecord) -> Iterator[SetFolder]:
+    """Hold the folder of this very set if it was begun before, else a new one with its set.json.
 
-    Nothing is written, and no other set's folder is ever given.
+    No other set's folder is ever given. Raises InUseError when another process draws this set.
     """
     for number in range(1, 1000):
         name = plan.name if number == 1 else f"{plan.name}-{number}"
         folder = SetFolder(run.images / name)
-        if not folder.set_file.exists():
-            if folder.path.exists() and any(folder.path.iterdir()):
-                continue
-            return folder
-        if _same_pictures(folder.read_set(), plan):
-            return folder
+        claim = _claim(folder, dataclasses.replace(plan, name=name), run)
+        if claim is None:
+            continue
+        try:
+            yield folder
+            return
+        finally:
+            claim.release()
     raise RunError(f"{run.images} holds 1,000 sets called {plan.name}; remove some")
+
+
+def _claim(folder: SetFolder, plan: SetRecord, run: RunFolder) -> Claim | None:
+    """The claim of a folder that holds the set `plan`, or holds it from now on; None when it is another's."""
+    for _ in range(20):  # a neighbour that claimed the folder says in a moment what set it is
+        if folder.set_file.exists():
+            if not _same_pictures(folder.read_set(), plan):
+                return None
+        elif folder.path.exists() and not (folder.path.is_dir() and is_husk(folder.path)):
+            return None
+        claim = attempt(folder.path, "generate")
+        if claim is None:
+            if folder.set_file.exists():
+                break
+            continue
+        kept = False
+        try:
+            kept = folder.create(plan) or _same_pictures(folder.read_set(), plan)
+        finally:
+            if not kept:
+                claim.release()
+        return claim if kept else None
+    if folder.set_file.exists() and not _same_pictures(folder.read_set(), plan):
+        return None
+    what = f"the set {folder.path.name} of {run.path.name}"
+    raise in_use(folder.path, what, "wait until that has ended, or give --set")
 
 
 def _same_pictures(one: SetRecord, other: SetRecord) -> bool:
@@ -39,36 +71,38 @@ def _same_pictures(one: SetRecord, other: SetRecord) -> bool:
     return key(one) == key(other)
 
 
-def intact(folder: SetFolder, jobs: Sequence[ImagePlan]) -> dict[int, ImageRecord]:
-    """The images of the manifest that are still there as they were drawn, by index."""
-    planned = {job.index: job for job in jobs}
+def intact(folder: SetFolder, jobs: Sequence[ImagePlan]) -> dict[int, int]:
+    """Where in the manifest the images are that are still there as they were drawn, by index."""
     return {
-        image.index: image
-        for image in folder.read_images()
-        if image.index in planned and image.seed == planned[image.index].seed and _unaltered(folder, image)
+        image.index: offset
+        for offset, image in folder.rows()
+        if 0 <= image.index < len(jobs) and image.seed == jobs[image.index].seed and _unaltered(folder, image)
     }
 
 
-def drawn_beside(run: RunFolder, plan: SetRecord, jobs: Sequence[ImagePlan]) -> dict[int, Path]:
-    """Pictures of `jobs` that the untouched base drew for a run beside this one, by index.
+def drawn_beside(
+    run: RunFolder, plan: SetRecord, jobs: Sequence[ImagePlan], there: Container[int]
+) -> dict[int, Path]:
+    """Pictures of the jobs not `there` that the untouched base drew for a run beside this one, by index.
 
     What the base draws depends on neither method nor training, so a picture is taken over where all
     settings of its set (base, steps, guidance, size, ...), the text that the encoders read and the seed
     are those of the job, and the file is as its manifest says.
     """
-    wanted = {(job.text, job.seed): job for job in jobs}
     found: dict[int, Path] = {}
     for file in sorted(run.path.parent.glob("*/images/*/set.json")):
         other = SetFolder(file.parent)
-        if file.parents[2].name in (run.path.name, LATEST) or len(found) == len(jobs):
+        if file.parents[2].name in (run.path.name, LATEST):
             continue
         with contextlib.suppress(RunError):  # a damaged neighbour has nothing to give
             if other.read_set().settings != plan.settings:
                 continue
-            for image in other.read_images():
-                job = wanted.get((image.text, image.seed))
-                if job is not None and job.index not in found and _unaltered(other, image):
-                    found[job.index] = other.path / image.file
+            for _, image in other.rows():
+                index = image.seed - jobs[0].seed
+                if not 0 <= index < len(jobs) or index in there or index in found:
+                    continue
+                if jobs[index].text == image.text and _unaltered(other, image):
+                    found[index] = other.path / image.file
     return found
 
 

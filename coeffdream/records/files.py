@@ -7,13 +7,11 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from coeffdream.errors import RunError
-
-Parsed = TypeVar("Parsed")
 
 
 @contextlib.contextmanager
@@ -44,24 +42,51 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    write_text(path, "".join(lines))
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        stream.writelines(map(json_line, rows))
+
+
+def json_line(row: Any) -> bytes:
+    """One line of a JSONL file."""
+    return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises RunError when it is missing or damaged."""
-    return _parsed(path, json.loads)
+    with _explained(path):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_jsonl(path: Path) -> list[Any]:
     """One value per line of a JSONL file. Raises RunError when it is missing or damaged."""
-    # Not splitlines(): it would also cut at U+2028 and U+0085, which JSON leaves unescaped in a prompt.
-    return _parsed(path, lambda text: [json.loads(line) for line in text.split("\n") if line.strip()])
+    return [value for _, value in iter_jsonl(path)]
 
 
-def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed:
+def iter_jsonl(path: Path, *, growing: bool = False) -> Iterator[tuple[int, Any]]:
+    """The values of a JSONL file one by one, each with the byte at which its line begins.
+
+    growing: the file is one that lines are appended to, so its last line may be half there; it is left out.
+    Raises RunError when the file is missing or damaged.
+    """
+    offset = 0
+    with _explained(path), path.open("rb") as stream:
+        # Bytes: text would also be cut at U+2028 and U+0085, which JSON leaves unescaped in a prompt.
+        for line in stream:
+            if line.strip():
+                try:
+                    value = json.loads(line.decode("utf-8"))
+                except ValueError:
+                    if growing and not line.endswith(b"\n"):
+                        return
+                    raise
+                yield offset, value
+            offset += len(line)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        yield
     except FileNotFoundError:
         raise RunError(f"{path} is missing; the command that writes it has not finished") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

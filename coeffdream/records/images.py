@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
 from coeffdream.errors import RunError
 from coeffdream.records.base import BaseRecord
+from coeffdream.records.claim import create_json
 from coeffdream.records.fields import Count, Positive, Text, record_from_json, record_to_json
-from coeffdream.records.files import read_json, read_jsonl, write_json, write_jsonl
+from coeffdream.records.files import iter_jsonl, json_line, read_json, replacing, write_json, write_jsonl
 
 # The settings of a set that belong to the adapter: the untouched base has none of them, and two sets that are
 # compared may differ in them, which is the point.
@@ -115,17 +117,43 @@ class SetFolder:
     def read_set(self) -> SetRecord:
         return record_from_json(SetRecord, read_json(self.set_file), self.set_file)
 
+    def create(self, record: SetRecord) -> bool:
+        """Write set.json unless there is one; whether it was written."""
+        return create_json(self.set_file, record_to_json(record))
+
     def write_set(self, record: SetRecord) -> None:
         write_json(self.set_file, record_to_json(record))
 
     def read_images(self) -> list[ImageRecord]:
         """The images made so far, in manifest order; none when the manifest is not there yet."""
-        if not self.manifest.exists():
-            return []
-        return record_from_json(list[ImageRecord], read_jsonl(self.manifest), self.manifest)
+        return [image for _, image in self.rows()]
 
-    def write_images(self, images: list[ImageRecord]) -> None:
-        write_jsonl(self.manifest, [record_to_json(image) for image in images])
+    def rows(self) -> Iterator[tuple[int, ImageRecord]]:
+        """As `read_images`, one at a time (a set may be larger than memory), each with the byte its row begins at."""
+        if self.manifest.exists():
+            for offset, row in iter_jsonl(self.manifest, growing=True):
+                yield offset, record_from_json(ImageRecord, row, self.manifest)
+
+    def write_images(self, images: Iterable[ImageRecord]) -> None:
+        write_jsonl(self.manifest, map(record_to_json, images))
+
+    def append_images(self, images: Iterable[ImageRecord]) -> None:
+        """Add rows to a manifest that ends with a whole one, as `keep_images` leaves it."""
+        with self.manifest.open("ab") as stream:
+            stream.write(b"".join(json_line(record_to_json(image)) for image in images))
+
+    def keep_images(self, offsets: Mapping[int, int]) -> None:
+        """Leave these rows alone in the manifest, in the order of their index; `offsets` has the byte of each."""
+        if not self.manifest.exists():
+            return
+        with (
+            self.manifest.open("rb") as old,
+            replacing(self.manifest) as temporary,
+            temporary.open("wb") as new,
+        ):
+            for index in sorted(offsets):
+                old.seek(offsets[index])
+                new.write(old.readline().rstrip(b"\n") + b"\n")
 
 
 def find_set(images: Path, name: str | None) -> SetFolder:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,13 +11,14 @@ from typing import Any, Literal
 from coeffdream.config import TrainConfig
 from coeffdream.errors import RunError
 from coeffdream.records.base import BaseRecord
+from coeffdream.records.claim import Claim, attempt, claimed, create_json, is_husk
 from coeffdream.records.concept import ConceptRecord
 from coeffdream.records.environment import Machine
 from coeffdream.records.fields import Count, Text, record_from_json, record_to_json
 from coeffdream.records.files import read_json, write_json
+from coeffdream.records.latest import LATEST, newest_run, resolve_latest
 
 FORMAT = 1
-LATEST = "latest"
 
 # The files of `adapter/` (see adapters/files.py).
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -113,6 +115,10 @@ class RunFolder:
             raise RunError(f"{self.record_file}: {'; '.join(problems)}; restore that file")
         return record
 
+    def create(self, record: RunRecord) -> bool:
+        """Write run.json unless there is one; whether it was written."""
+        return create_json(self.record_file, record_to_json(record))
+
     def write(self, record: RunRecord) -> None:
         write_json(self.record_file, record_to_json(record))
 
@@ -130,34 +136,50 @@ def _lacking(value: dict[str, Any]) -> list[str]:
 def find_run(run: str | None, runs: Path) -> RunFolder:
     """The run named (a path, or a name inside `runs`), or the latest one when none is named."""
     if run is None:
-        folder = runs / LATEST
-        if not (folder / "run.json").is_file():
-            raise RunError(f"no run in {runs} yet; start with: coeffdream train --concept FOLDER")
-        return RunFolder(folder.resolve())
+        found = newest_run(runs)
+        if found is not None:
+            return RunFolder(found)
+        if any(runs.glob("*/run.json")):
+            raise RunError(f"{runs / LATEST} leads to no run; name one with --run ({_known(runs)})")
+        raise RunError(f"no run in {runs} yet; start with: coeffdream train --concept FOLDER")
     for folder in (Path(run), runs / run):
-        if (folder / "run.json").is_file():
+        if folder.name == LATEST:
+            found = resolve_latest(folder)
+            if found is not None:
+                return RunFolder(found)
+        elif (folder / "run.json").is_file():
             return RunFolder(folder.resolve())
-    known = sorted(p.parent.name for p in runs.glob("*/run.json") if p.parent.name != LATEST)
-    hint = f"runs there: {', '.join(known[-8:])}" if known else f"{runs} holds no run"
-    raise RunError(f"no run called {run!r} ({hint})")
+    raise RunError(f"no run called {run!r} ({_known(runs)})")
 
 
-def new_run(name: str, runs: Path) -> RunFolder:
-    """A folder for a new run; a name already taken gets -2, -3, ... so that nothing is overwritten."""
+def _known(runs: Path) -> str:
+    known = sorted(path.parent.name for path in runs.glob("*/run.json") if path.parent.name != LATEST)
+    return f"runs there: {', '.join(known[-8:])}" if known else f"{runs} holds no run"
+
+
+@contextlib.contextmanager
+def new_run(name: str, runs: Path) -> Iterator[RunFolder]:
+    """Hold the folder of a new run, empty until its run.json is created; it goes again if that never happens.
+
+    A name already taken gets -2, -3, ... so that nothing is overwritten. A folder that a killed process left
+    without a run.json is taken over.
+    """
     for number in range(1, 10_000):
         folder = runs / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
+        if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and is_husk(folder))):
             continue
-        return RunFolder(folder.resolve())
+        claim = attempt(folder, "train")
+        if claim is None:
+            continue
+        try:
+            if is_husk(claim.folder):  # else a neighbour made its run of it just now
+                yield RunFolder(claim.folder)
+                return
+        finally:
+            claim.release()
     raise RunError(f"{runs} holds 10,000 runs called {name!r}; choose another --name")
 
 
-def point_latest_at(folder: RunFolder) -> None:
-    """Make `runs/latest` lead to this run."""
-    link = folder.path.parent / LATEST
-    temporary = link.with_name(f".{LATEST}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(folder.path.name, target_is_directory=True)
-    temporary.replace(link)
+def held_run(run: RunFolder, doing: str) -> contextlib.AbstractContextManager[Claim]:
+    """Hold a run that is there. Raises InUseError when another process does."""
+    return claimed(run.path, doing, f"run {run.path.name}", "wait until that has ended")

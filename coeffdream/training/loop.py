@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,9 @@ import torch
 from coeffdream.config import TrainConfig
 from coeffdream.errors import NonFiniteLossError
 from coeffdream.progress import Progress
+from coeffdream.records.claim import confirm
 from coeffdream.records.files import read_jsonl, write_jsonl
+from coeffdream.stopping import stop_requested
 from coeffdream.training.checkpoint import TrainingState, checkpoint_due
 from coeffdream.training.latent_cache import TrainingSample
 from coeffdream.training.optimizer import gradient_norm
@@ -42,13 +42,18 @@ def run_steps(
     after_step: Callable[[int], None],
     progress: Progress,
 ) -> bool:
-    """Train from `state.step` to `config.steps`. True when done, False when asked to stop (Ctrl-C).
+    """Train from `state.step` to `config.steps`. True when done, False when asked to stop (Ctrl-C, SIGTERM).
 
     `after_step(steps_done)` draws samples and writes checkpoints. Raises NonFiniteLossError before a
     bad loss can touch the weights.
     """
     adapter, optimizer, scaler = state.adapter, state.optimizer, state.scaler
     rows = _rows_until(log, state.step)
+
+    def keep_log() -> None:
+        confirm(log.parent)
+        write_jsonl(log, rows)
+
     with stop_requested() as stopping:
         while state.step < config.steps and not stopping():
             step, started = state.step, time.perf_counter()
@@ -79,7 +84,7 @@ def run_steps(
                 loss, prior_loss = each[: len(draws)].mean(), each[len(draws) :].sum() / max(len(priors), 1)
                 total = (loss + config.prior_weight * prior_loss) / config.grad_accum
                 if not math.isfinite(total.item()):
-                    write_jsonl(log, rows)
+                    keep_log()
                     raise NonFiniteLossError(
                         _explanation("loss", step, _not_finite(each, draws + priors), config)
                     )
@@ -95,7 +100,7 @@ def run_steps(
             row["alpha_grad"] = gradient_norm(list(adapter.alpha.values()))
             # Under loss scaling an overflow is usual, and the scaler leaves that step out.
             if not (scaler.is_enabled() or math.isfinite(row["lora_grad"] + row["alpha_grad"])):
-                write_jsonl(log, rows)
+                keep_log()
                 raise NonFiniteLossError(_explanation("gradient", step, seen, config))
             scaler.step(optimizer)
             scaler.update()
@@ -110,32 +115,10 @@ def run_steps(
             progress("training", state.step, config.steps, f"loss {row['loss']:.4f}")
             # Before the checkpoint, so that a run resumed after a power cut lacks no row.
             if state.step % 25 == 0 or checkpoint_due(state.step, config):
-                write_jsonl(log, rows)
+                keep_log()
             after_step(state.step)
-    write_jsonl(log, rows)
+    keep_log()
     return state.step >= config.steps
-
-
-@contextlib.contextmanager
-def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or SIGTERM asks for a stop after the step in progress; a second one stops at once."""
-    asked = False
-
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    try:
-        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, where signals do not arrive
-        previous = {}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _rows_until(log: Path, step: int) -> list[dict[str, Any]]:

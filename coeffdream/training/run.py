@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from coeffdream.data.concept import Concept
 from coeffdream.data.prompts import fill_class
 from coeffdream.errors import ConfigError, RunError, together
 from coeffdream.progress import Progress
+from coeffdream.records.claim import confirm
 from coeffdream.records.concept import ConceptRecord, PhotoRecord
 from coeffdream.records.environment import Machine, machine, now, versions
-from coeffdream.records.run import Parameters, RunFolder, RunRecord, Status, new_run, point_latest_at
+from coeffdream.records.latest import point_latest_at
+from coeffdream.records.run import Parameters, RunFolder, RunRecord, Status, held_run, new_run
 from coeffdream.training.checkpoint import (
     TrainingState,
     checkpoint_due,
@@ -42,30 +45,48 @@ RESUMABLE = ("steps", "sample_every", "checkpoint_every", "device")
 
 def train(config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> tuple[RunFolder, bool]:
     """Train a new run. Returns its folder, and False when it was stopped before the last step."""
-    session = _Session.prepare(config, concept, base, progress)
-    run = new_run(config.name or f"{concept.name}-{config.method}", Path(config.runs))
-    point_latest_at(run)
-    return run, session.execute(run, session.record(run.path.name, "training"))
+    with new_run(config.name or f"{concept.name}-{config.method}", Path(config.runs)) as run:
+        session = _Session.prepare(config, concept, base, progress)
+        record = session.record(run.path.name, "training")
+        confirm(run.path)
+        run.create(record)
+        _mark_as_latest(run)
+        return run, session.execute(run, record)
 
 
 def resume(run: RunFolder, config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> bool:
-    """Go on from a run's newest checkpoint (or its start), exactly. False when stopped again."""
-    record = run.read()
-    check_resumable(record, config, concept)
-    session = _Session.prepare(config, concept, base, progress)
-    if not record.base.same_as(session.components.identity()):
-        raise RunError(
-            f"{run.path.name} was trained on other weights of {record.base.name}; resume with those"
-        )
-    checkpoints = list_checkpoints(run.checkpoints)
-    if checkpoints:
-        restore_checkpoint(checkpoints[-1], session.state)
-    point_latest_at(run)
-    return session.execute(run, dataclasses.replace(record, status="training", config=config))
+    """Go on from a run's newest checkpoint (or its start), exactly. False when stopped again.
+
+    Raises InUseError when another process is at work in the run.
+    """
+    with held_run(run, "train --resume"):
+        record = run.read()
+        checkpoints = list_checkpoints(run.checkpoints)
+        check_resumable(record, config, concept, int(checkpoints[-1].name) if checkpoints else 0)
+        session = _Session.prepare(config, concept, base, progress)
+        if not record.base.same_as(session.components.identity()):
+            raise RunError(
+                f"{run.path.name} was trained on other weights of {record.base.name}; resume with those"
+            )
+        if checkpoints:
+            restore_checkpoint(checkpoints[-1], session.state)
+        record = dataclasses.replace(record, status="training", config=config)
+        run.write(dataclasses.replace(record, steps_done=session.state.step))
+        _mark_as_latest(run)
+        return session.execute(run, record)
 
 
-def check_resumable(record: RunRecord, config: TrainConfig, concept: Concept) -> None:
-    """Raises ConfigError when going on would not be what the run would have been."""
+def _mark_as_latest(run: RunFolder) -> None:
+    """A convenience, and no reason to lose the work over; the command line tells."""
+    with contextlib.suppress(OSError):
+        point_latest_at(run.path)
+
+
+def check_resumable(record: RunRecord, config: TrainConfig, concept: Concept, reached: int) -> None:
+    """Raises ConfigError when going on would not be what the run would have been.
+
+    reached: the step of the newest checkpoint, which run.json may not know of yet.
+    """
     problems = [
         f"{flag_of(name)} was {value!r} and is now {getattr(config, name)!r}"
         for name, value in vars(record.config).items()
@@ -79,8 +100,8 @@ def check_resumable(record: RunRecord, config: TrainConfig, concept: Concept) ->
         (image.path.name, image.sha256, image.caption) for image in concept.images
     ]:
         problems.append(f"the photos or captions in {concept.folder} are not those the run began with")
-    if config.steps < record.steps_done:
-        problems.append(f"--steps {config.steps} is less than the {record.steps_done} steps already done")
+    if config.steps < reached:
+        problems.append(f"--steps {config.steps} is less than the {reached} steps already done")
     if problems:
         raise ConfigError(
             together(f"{record.name} cannot be resumed exactly (start a new run instead)", problems)
@@ -176,9 +197,9 @@ class _Session:
     def execute(self, run: RunFolder, record: RunRecord) -> bool:
         """Run the loop; whatever happens, run.json says how far it came."""
         config, state, architecture = self.config, self.state, self.components.architecture
-        run.write(dataclasses.replace(record, steps_done=state.step))
 
         def after_step(done: int) -> None:
+            confirm(run.path)
             if self.sampler and (done % config.sample_every == 0 or done == config.steps):
                 self.sampler.draw(run.samples / f"step_{done:06d}.png")
             if checkpoint_due(done, config):
@@ -200,6 +221,7 @@ class _Session:
                 progress=self.progress,
             )
             status = "complete" if finished else "interrupted"
+            confirm(run.path)
             if finished:
                 save_adapter(state.adapter, run.adapter, architecture)
             else:
@@ -210,6 +232,7 @@ class _Session:
         except torch.OutOfMemoryError as error:
             raise ConfigError(_out_of_memory(config)) from error
         finally:
+            confirm(run.path)
             checkpoints = list_checkpoints(run.checkpoints)
             done = int(checkpoints[-1].name) if checkpoints else 0
             run.write(dataclasses.replace(record, status=status, steps_done=done))

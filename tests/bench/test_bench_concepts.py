@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -18,10 +20,12 @@ from coeffdream.bench.concepts import open_study, run_cells, stages
 from coeffdream.cli import workers
 from coeffdream.cli.app import main
 from coeffdream.data.shipped import shipped
-from coeffdream.errors import ConfigError, RunError
+from coeffdream.errors import ConfigError, InUseError, RunError
 from coeffdream.progress import silent
+from coeffdream.records.run import new_run
 from coeffdream.records.scores import read_scores
 from coeffdream.records.study import Cell, Study, StudyFolder
+from coeffdream.stopping import Stopped, heard
 
 
 @pytest.fixture
@@ -51,8 +55,16 @@ def in_process(monkeypatch):
             main()
         return ended.value.code
 
+    perform.stop = lambda number: None
     monkeypatch.setattr(workers, "Workers", lambda device: perform)
     return SimpleNamespace(ran=ran, fail=fail, perform=perform)
+
+
+def go_through(folder, study, in_process) -> list[str]:
+    """Run what is to do of a study; the names of those cells."""
+    with open_study(folder, study) as todo:
+        run_cells(folder, study, todo, 1, in_process.perform, silent)
+        return [cell.name for cell in todo]
 
 
 def test_a_study_that_was_stopped_goes_on(study, in_process, tmp_path, monkeypatch, capsys):
@@ -62,16 +74,14 @@ def test_a_study_that_was_stopped_goes_on(study, in_process, tmp_path, monkeypat
     with pytest.raises(
         RunError, match=f"{broken}: coeffdream generate ended with 2: error: the disk is full"
     ):
-        run_cells(tmp_path, study, open_study(tmp_path, study), 1, in_process.perform, silent)
+        go_through(tmp_path, study, in_process)
     before = list(in_process.ran)
     assert len(before) == 3 * 5 + 1
     in_process.fail.clear()
-    todo = open_study(tmp_path, study)
-    assert [cell.name for cell in todo] == [broken]
-    run_cells(tmp_path, study, todo, 1, in_process.perform, silent)
+    assert go_through(tmp_path, study, in_process) == [broken]
     left = ["generate", "generate --no-adapter", "generate --unrelated", "eval"]
     assert in_process.ran[len(before) :] == [(broken, stage) for stage in left]
-    assert open_study(tmp_path, study) == []
+    assert go_through(tmp_path, study, in_process) == []
 
     # Floor and drift in every cell, and the untouched base's pictures drawn by one of them alone.
     scores = {cell: read_scores(StudyFolder(tmp_path).run(cell).scores) for cell in study.cells}
@@ -136,20 +146,103 @@ def test_a_study_that_was_killed_goes_on(study, in_process, tmp_path):
     assert not second.scores.is_file()
     done = {path: path.stat().st_mtime_ns for path in first.path.rglob("*") if path.is_file()}
     adapter = (second.adapter / "pytorch_lora_weights.safetensors").stat().st_mtime_ns
-    todo = open_study(tmp_path, study)
-    assert [cell.name for cell in todo] == [second.path.name]
-    run_cells(tmp_path, study, todo, 1, in_process.perform, silent)
+    assert go_through(tmp_path, study, in_process) == [second.path.name]
     assert read_scores(second.scores).overall.n == 25
     assert {path: path.stat().st_mtime_ns for path in first.path.rglob("*") if path.is_file()} == done
     assert (second.adapter / "pytorch_lora_weights.safetensors").stat().st_mtime_ns == adapter
     assert in_process.ran[0] == (second.path.name, "generate")
 
 
+class TestWhatAKillLeaves:
+    """A cell whose folder is half made is made; one that is damaged fails alone."""
+
+    @pytest.fixture
+    def performed(self, study, tmp_path):
+        """Go through the study with commands that only note what they were asked; the training of each cell."""
+
+        def went():
+            ran = []
+
+            def perform(arguments, log, threads):
+                ran.append(arguments)
+                return 0
+
+            with open_study(tmp_path, study) as todo:
+                run_cells(tmp_path, study, todo, 1, perform, silent)
+            return [arguments for arguments in ran if arguments[0] == "train"]
+
+        return went
+
+    @pytest.mark.parametrize("left", [[], [".lock", ".holder.json"]])
+    def test_a_husk(self, left, study, performed, tmp_path):
+        """The training is asked to take the folder over, under the cell's own name."""
+        run = StudyFolder(tmp_path).run(study.cells[0])
+        run.path.mkdir(parents=True)
+        for name in left:
+            (run.path / name).touch()
+        assert "--name" in performed()[0]
+        with new_run(run.path.name, run.path.parent) as taken:
+            assert taken.path == run.path
+
+    def test_a_folder_without_its_record(self, study, performed, tmp_path):
+        """What is in it is kept beside, out of the way of the cell's name."""
+        run = StudyFolder(tmp_path).run(study.cells[0])
+        run.samples.mkdir(parents=True)
+        (run.samples / "step_000000.png").write_text("mine")
+        assert "--name" in performed()[0]
+        assert not run.path.exists()
+        aside = run.path.with_name(f"{run.path.name}.left-over-1")
+        assert (aside / "samples" / "step_000000.png").read_text() == "mine"
+
+    def test_a_damaged_record(self, study, performed, tmp_path):
+        """The others are finished before it is named."""
+        run = StudyFolder(tmp_path).run(study.cells[0])
+        run.path.mkdir(parents=True)
+        run.record_file.write_text("{")
+        with pytest.raises(RunError, match=rf"1 of 4 cells failed.*{run.path.name}: .*run.json is damaged"):
+            performed()
+
+
+def test_a_second_study_in_the_folder_is_refused(study, tmp_path):
+    """Before a cell is touched; after the first has ended it may."""
+    with (
+        open_study(tmp_path, study) as todo,
+        pytest.raises(InUseError, match=r"is in use by process \d+ since .*\(bench concepts\); wait until"),
+        open_study(tmp_path, study),
+    ):
+        pass
+    with open_study(tmp_path, study) as again:
+        assert again == todo
+
+
+def test_a_stop_is_handed_on(study, tmp_path):
+    """SIGTERM reaches the study alone: the running stage is told, and no further one begins."""
+    told, ran, running = [], [], threading.Event()
+
+    def perform(arguments, log, threads):
+        ran.append(arguments)
+        if len(ran) == 1:
+            running.set()
+            while not told:
+                time.sleep(0.01)
+        return 143
+
+    def asked(stage, done, total, note):
+        threading.Thread(target=lambda: (running.wait(), os.kill(os.getpid(), signal.SIGTERM))).start()
+
+    with heard(), open_study(tmp_path, study) as todo, pytest.raises(Stopped):
+        run_cells(tmp_path, study, todo, 1, perform, asked, stop=told.append)
+    assert told == [signal.SIGTERM]
+    assert len(ran) == 1
+
+
 def test_another_plan_is_refused(study, tmp_path):
     """Cells of two plans in one folder would be compared as if they were one."""
-    open_study(tmp_path, study)
-    with pytest.raises(ConfigError, match="steps was 2 and is now 3"):
-        open_study(tmp_path, dataclasses.replace(study, steps=3))
+    with open_study(tmp_path, study):
+        pass
+    other = open_study(tmp_path, dataclasses.replace(study, steps=3))
+    with pytest.raises(ConfigError, match="steps was 2 and is now 3"), other:
+        pass
 
 
 def test_what_makes_no_study(study):

@@ -18,7 +18,8 @@ from coeffdream.cli.app import main
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
 from coeffdream.progress import silent
-from coeffdream.records.run import RunFolder, point_latest_at
+from coeffdream.records.latest import point_latest_at
+from coeffdream.records.run import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,7 @@ def run_of(learned, tmp_path):
     def copied(method: str = "coeff-lora") -> RunFolder:
         run = RunFolder(tmp_path / "runs" / f"cat-{method}")
         shutil.copytree(learned(method), run.path)
-        point_latest_at(run)
+        point_latest_at(run.path)
         return run
 
     return copied

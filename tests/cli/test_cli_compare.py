@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from coeffdream.records.run import RunFolder, point_latest_at
+from coeffdream.records.latest import point_latest_at
+from coeffdream.records.run import RunFolder
 from coeffdream.records.scores import write_scores
 
 SPEC = importlib.util.spec_from_file_location(
@@ -30,7 +32,7 @@ def runs(tmp_path):
             folder.path.mkdir(parents=True)
             folder.write(run.record)
             write_scores(folder.scores, run.scores)
-            point_latest_at(folder)
+            point_latest_at(folder.path)
             names.append(run.name)
     return names
 
@@ -44,8 +46,15 @@ def test_two_runs(cli, runs):
     assert "speak of 'cat' only" in answer.out
 
 
-def test_by_method_with_files(cli, runs, tmp_path):
-    """By folder, `runs/latest` among them counted once; JSON on standard output alone, files named beside."""
+@pytest.mark.parametrize("latest", ["link", "copy", "text"])
+def test_by_method_with_files(latest, cli, runs, tmp_path):
+    """By folder, `runs/latest` of every form counted once; JSON on standard output alone, files named beside."""
+    if latest != "link":
+        (tmp_path / "runs" / "latest").unlink()
+    if latest == "copy":
+        shutil.copytree(tmp_path / "runs" / runs[-1], tmp_path / "runs" / "latest")
+    if latest == "text":
+        (tmp_path / "runs" / "latest").write_text(f"{runs[-1]}\n")
     folders = [tmp_path / "runs" / name for name in (*runs, "latest")]
     files = ("--csv", "out/scores.csv", "--latex", "out/scores.tex")
     answer = cli("compare", *folders, "--by", "method", "--resamples", 200, "--json", *files)

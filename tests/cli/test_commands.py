@@ -188,6 +188,44 @@ class TestTrain:
             4,
         ]
 
+    def test_sigterm(self, teach, monkeypatch, tmp_path):
+        """What a batch system sends: the same, and 143."""
+        original = ProgressDisplay.__call__
+
+        def ended(self, stage, done, total, note=""):
+            original(self, stage, done, total, note)
+            if stage == "training" and done == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(ProgressDisplay, "__call__", ended)
+        answer = teach("--steps", 4, "--name", "mine")
+        assert answer.status == 143
+        assert "stopped after 2 of 4 steps; go on with: coeffdream train --resume mine" in answer.err
+        assert [path.name for path in (tmp_path / "runs" / "mine" / "checkpoints").iterdir()] == ["000002"]
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_stopped_while_loading(self, number, teach, monkeypatch, tmp_path):
+        """Before there is a run there is nothing to keep, and nothing is left."""
+
+        def ended(self, stage, done, total, note=""):
+            signal.raise_signal(number)
+
+        monkeypatch.setattr(ProgressDisplay, "__call__", ended)
+        answer = teach("--name", "mine")
+        assert answer.status == 128 + number
+        assert answer.complaint[0].endswith("; what was finished is kept")
+        assert not (tmp_path / "runs").exists()
+
+    def test_a_folder_called_latest(self, teach, tmp_path):
+        """It is somebody's own: said before the work, left alone, and no reason not to train."""
+        own = tmp_path / "runs" / "latest" / "notes.txt"
+        own.parent.mkdir(parents=True)
+        own.write_text("mine")
+        answer = teach("--name", "mine")
+        assert answer.status == 0
+        assert answer.err.index("latest is a folder of its own") < answer.err.index("encoding photos")
+        assert own.read_text() == "mine"
+
     def test_finished_run_can_be_extended(self, teach, cli, tmp_path):
         """--resume with more --steps goes on; without, there is nothing to do."""
         teach("--name", "mine")
@@ -225,6 +263,18 @@ class TestGenerate:
         again = cli("generate", "<V> cat", "--images-per-prompt", 2)
         assert "2 images (1 were already there)" in again.err
         assert len(list((run.images / "cat").glob("*.png"))) == 2
+
+    def test_sigterm(self, cli, run_of, monkeypatch):
+        """What is drawn is kept; the status says what ended it."""
+        run_of()
+
+        def ended(self, stage, done, total, note=""):
+            if stage == "drawing" and done == 1:
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(ProgressDisplay, "__call__", ended)
+        answer = cli("generate", "<V> cat", "--images-per-prompt", 2, "--batch-size", 1)
+        assert (answer.status, answer.complaint) == (143, ["error: terminated; what was finished is kept"])
 
     def test_without_a_sheet(self, cli, run_of):
         """--no-grid makes no contact sheet; without it there is one."""

@@ -17,7 +17,7 @@ from coeffdream.backbones.load import load_components
 from coeffdream.backbones.sampling import Sampling, draw
 from coeffdream.data.concept import load_concept
 from coeffdream.errors import AdapterError, ConfigError, PromptError, RunError
-from coeffdream.generation import run as generation
+from coeffdream.generation.base_run import base_run
 from coeffdream.generation import sampler
 from coeffdream.progress import silent
 from coeffdream.records.images import ImageRecord
@@ -83,7 +83,7 @@ def test_without_the_adapter_it_is_the_base(method, run_of, draw_set, pixels, ti
     """--no-adapter, and both scales at 0, are the untouched base; scales of 1 are not."""
     run = run_of(method)
     # Not beside the run, where its pictures would be taken over and prove nothing.
-    untouched, record = generation.base_run(find_base(str(tiny_base)), "cat", "sks", tmp_path / "elsewhere")
+    untouched, record = base_run(find_base(str(tiny_base)), "cat", "sks", tmp_path / "elsewhere")
     untouched.write(record)
     expected = pixels(draw_set(untouched, SNOW, images_per_prompt=2, no_adapter=True))
     none = pixels(draw_set(run, SNOW, images_per_prompt=2, no_adapter=True))
@@ -368,12 +368,12 @@ def test_other_weights_are_told(run_of, draw_set, tiny_base, tmp_path):
 def test_base_run_is_found_again(tiny_base, tmp_path):
     """--no-adapter --base uses one folder per base, class and token, and never a trained run's."""
     base = find_base(str(tiny_base))
-    first, record = generation.base_run(base, "cat", "sks", tmp_path)
+    first, record = base_run(base, "cat", "sks", tmp_path)
     assert not first.path.exists()
     first.write(record)
     assert first.read().status == "base"
-    again, same = generation.base_run(base, "cat", "sks", tmp_path)
+    again, same = base_run(base, "cat", "sks", tmp_path)
     assert (again.path, same) == (first.path, record)
-    other, named = generation.base_run(base, "dog", "sks", tmp_path)
+    other, named = base_run(base, "dog", "sks", tmp_path)
     assert other.path != first.path
     assert other.path.name == named.name

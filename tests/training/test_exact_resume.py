@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
-from coeffdream.errors import CoeffdreamError, ConfigError, RunError
-from coeffdream.records.run import COEFF_FILE, LORA_FILE
+from coeffdream.errors import CoeffdreamError, ConfigError, InUseError, RunError
+from coeffdream.records.run import COEFF_FILE, LORA_FILE, held_run
 from coeffdream.training import run as training
 from coeffdream.training.checkpoint import OPTIMIZER_FILE, STATE_FILE, list_checkpoints
 
@@ -158,10 +160,62 @@ def test_fewer_steps_are_refused(options, learn, go_on):
         go_on(run, options(steps=1))
 
 
+@pytest.mark.parametrize("recorded", [0, 2, 4])
+def test_steps_are_held_against_the_newest_checkpoint(recorded, options, learn, go_on):
+    """What run.json says may be older (killed in between) or newer (a damaged checkpoint was removed)."""
+    run = learn(options(steps=4, checkpoint_every=2))
+    run.write(dataclasses.replace(run.read(), status="training", steps_done=recorded))
+    with pytest.raises(ConfigError, match="--steps 3 is less than the 4 steps already done"):
+        go_on(run, options(steps=3, checkpoint_every=2))
+    shutil.rmtree(list_checkpoints(run.checkpoints)[-1])
+    assert go_on(run, options(steps=3, checkpoint_every=2))
+    assert run.read().steps_done == 3
+
+
+def test_a_live_run_is_resumed_by_nobody(options, learn, go_on, monkeypatch):
+    """Refused before anything is loaded; once the other has ended it may be."""
+    run = learn(options(steps=1))
+    with monkeypatch.context() as patch, held_run(run, "train"):
+        patch.setattr(training._Session, "prepare", None)
+        with pytest.raises(
+            InUseError, match=r"run cat2-coeff-lora is in use by process \d+ since .*\(train\); wait"
+        ):
+            go_on(run, options(steps=2))
+    assert go_on(run, options(steps=2))
+
+
+def test_the_name_is_claimed_before_loading(options, learn):
+    """A second training that begins while the first still loads gets a run of its own; neither is seen before it is one."""
+    names = []
+
+    def second(stage, done, total, note):
+        if stage == "loading the base" and not names:
+            names.append("")
+            assert not list(Path(options().runs).glob("*/run.json"))
+            names.append(learn(options(steps=1)).path.name)
+
+    first = learn(options(steps=1), second)
+    assert (first.path.name, names[1]) == ("cat2-coeff-lora", "cat2-coeff-lora-2")
+    assert (Path(options().runs) / "latest").resolve() == first.path
+
+
+def test_latest_that_cannot_be_made_costs_nothing(options, learn, monkeypatch):
+    """A folder of somebody's own in its place, or a disk that refuses: the run is trained all the same."""
+    own = Path(options().runs) / "latest" / "notes.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    assert learn(options(steps=1)).read().status == "complete"
+    assert own.read_text() == "mine"
+
+    def refused(run):
+        raise PermissionError
+
+    monkeypatch.setattr(training, "point_latest_at", refused)
+    assert learn(options(steps=1)).read().status == "complete"
+
+
 def test_other_weights_are_refused(options, learn, go_on, tiny_base, tmp_path):
     """The same --base with other weights in it is noticed."""
-    import shutil
-
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path / "base"

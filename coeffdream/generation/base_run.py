@@ -1,0 +1,65 @@
+"""The run that trains nothing and holds pictures of the untouched base."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from coeffdream.backbones.base import Base
+from coeffdream.config import TrainConfig
+from coeffdream.errors import RunError
+from coeffdream.generation.plan import slug
+from coeffdream.records.claim import attempt, in_use, is_husk
+from coeffdream.records.environment import now
+from coeffdream.records.run import RunFolder, RunRecord
+
+
+def base_run(base: Base, class_noun: str, token: str, runs: Path) -> tuple[RunFolder, RunRecord]:
+    """The run of this base, class and token; the same one each time.
+
+    Nothing is written: its folder is made when there is something to put into it.
+    """
+    record = RunRecord(
+        name=slug(f"base {base.name}"),
+        status="base",
+        created=now(),
+        method="none",
+        config=TrainConfig(base=base.name),
+        base=base.record,
+        class_noun=class_noun,
+        token=token,
+    )
+    return _place_of(record, runs)
+
+
+def begin_base_run(record: RunRecord, runs: Path) -> tuple[RunFolder, RunRecord]:
+    """Write the run.json of such a run, unless another process has written it by now.
+
+    Raises InUseError when another process keeps the folder and writes none.
+    """
+    for _ in range(20):
+        run, record = _place_of(record, runs)
+        if run.record_file.is_file():
+            return run, record
+        claim = attempt(run.path, "generate")
+        if claim is None:
+            continue
+        try:
+            if run.create(record):
+                return run, record
+        finally:
+            claim.release()
+    raise in_use(run.path, f"run {run.path.name}", "wait until that has ended")
+
+
+def _place_of(record: RunRecord, runs: Path) -> tuple[RunFolder, RunRecord]:
+    name = slug(f"base {record.base.name}")
+    for number in range(1, 10_000):
+        run = RunFolder((runs / (name if number == 1 else f"{name}-{number}")).resolve())
+        if not run.path.exists() or (run.path.is_dir() and is_husk(run.path)):
+            return run, dataclasses.replace(record, name=run.path.name)
+        if run.record_file.is_file():
+            before = run.read()
+            if dataclasses.replace(before, created=record.created, name=record.name) == record:
+                return run, before
+    raise RunError(f"{runs} holds 10,000 runs called {name!r}; remove some")

@@ -1,0 +1,114 @@
+"""How the program ends when it is asked to: 130 or 143, one line, never a traceback."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from coeffdream import stopping
+from coeffdream.stopping import SIGNALS, Stopped, heard, stop_requested
+
+# What goes on when the signals come; each is run as a program of its own would be.
+PROGRAM = """
+import os, signal, sys, time
+from coeffdream import stopping
+from coeffdream.__main__ import main
+import coeffdream.cli.app as app
+
+def work():
+    print("working", flush=True)
+    WORK
+
+app.main = work
+main()
+"""
+
+
+def ends(work: str, *signals: int) -> tuple[int, list[str]]:
+    """The status and standard error of a program that gets the signals, one after another, while it works."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.replace("WORK", work)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        first = program.stdout.readline()
+        for number in signals:
+            program.send_signal(number)
+            time.sleep(0.3)
+        _, printed = program.communicate(timeout=60)
+    assert first == "working\n", printed
+    return program.returncode, printed.splitlines()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_raises_wherever_the_program_is(number):
+    """And says which it was; whoever handled the signals before does so again afterwards."""
+    before = [signal.getsignal(each) for each in SIGNALS]
+    with pytest.raises(Stopped) as caught, heard():
+        signal.raise_signal(number)
+    assert stopping.status_of(caught.value) == stopping.status_of() == 128 + number
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_one_line_and_the_status(number, word):
+    """The status a shell gives for the signal, with one line on standard error."""
+    assert ends("time.sleep(20)", number) == (128 + number, [f"error: {word}; what was finished is kept"])
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_the_second_stops_at_once(number, word):
+    """Whatever the first one is being answered with, be it for ever."""
+    stuck = "try: time.sleep(20)\n    finally: time.sleep(20)"
+    assert ends(stuck, number, number) == (128 + number, [f"error: {word} at once"])
+
+
+def test_one_that_a_library_swallows_comes_again():
+    """A callback of the garbage collector cannot raise; the stop that it was asked for happens all the same."""
+    lost = (
+        "class Callback:\n"
+        "        def __del__(self): os.kill(os.getpid(), signal.SIGINT); time.sleep(0.01)\n"
+        "    Callback()\n"
+        "    time.sleep(20)"
+    )
+    assert ends(lost) == (130, ["error: interrupted; what was finished is kept"])
+
+
+def test_none_is_heard_once_the_work_is_done():
+    """While the libraries shut down the status of the work stands."""
+    late = "import atexit\n    atexit.register(lambda: time.sleep(1))"
+    assert ends(late, signal.SIGINT, signal.SIGTERM) == (0, [])
+
+
+def test_work_that_looks_by_itself():
+    """The first is only noted, the second raises: a training step comes to its end unless a person insists."""
+    with heard(), stop_requested() as asked:
+        assert not asked()
+        signal.raise_signal(signal.SIGTERM)
+        assert asked()
+        assert stopping.status_of() == 143
+        with pytest.raises(Stopped):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_while_everything_is_still_being_imported(number):
+    """From the first moment on: of the real program, stopped at times spread over its start."""
+    start = "import sys; from coeffdream.__main__ import main; print('go', flush=True); main()"
+    command = [sys.executable, "-c", start, "params", "--base", "toybox", "--json"]
+    for delay in (0.05, 0.2, 0.9):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "go\n"
+            time.sleep(delay)
+            program.send_signal(number)
+            _, printed = program.communicate(timeout=120)
+        [line] = printed.splitlines()
+        assert line.endswith("; what was finished is kept")
+        assert program.returncode == 128 + number
