@@ -77,9 +77,9 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
 
     with ProgressDisplay() as progress:
         if run is None:
-            run, finished = train(config, concept, base, progress)
+            run, finished = train(config, concept, base, progress, warn)
         else:
-            finished = resume(run, config, concept, base, progress)
+            finished = resume(run, config, concept, base, progress, warn)
     record = run.read()
     if not finished:
         say(

@@ -15,6 +15,7 @@ from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.encode import Conditioning, encode_prompt
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
+from coeffdream.data.images import of_one_color
 from coeffdream.errors import AdapterError, ConfigError, RunError
 from coeffdream.generation.plan import plan_images
 from coeffdream.generation.request import GIVEN, GenerateRequest
@@ -56,6 +57,7 @@ class SetSampler:
     jobs: list[ImagePlan]
     progress: Progress
     batch_size: int
+    warn: Callable[[str], None]
     adapted: bool = False
     conditionings: dict[str, Conditioning] = field(default_factory=dict)
 
@@ -102,10 +104,11 @@ class SetSampler:
             jobs=jobs,
             progress=progress,
             batch_size=request.batch_size or base.settings.sampling_batch_size,
+            warn=warn,
         )
 
-    def install(self, warn: Callable[[str], None]) -> None:
-        _install(self.components, self.run, self.record, self.request, warn)
+    def install(self) -> None:
+        _install(self.components, self.run, self.record, self.request, self.warn)
         self.adapted = True
 
     def draw_set(self, name: str, *, with_grid: bool) -> Generated:
@@ -129,15 +132,22 @@ class SetSampler:
         if taken:
             folder.write_images([there[index] for index in sorted(there)])
         self.progress("drawing", len(there), len(self.jobs), "")
+        blank = []
         for first in range(0, len(missing), self.batch_size):
             batch = missing[first : first + self.batch_size]
             drawn = _draw(self.components, batch, self.conditionings, self.sampling)
             for job, image in zip(batch, drawn, strict=True):
                 with replacing(folder.path / job.file) as temporary:
                     image.save(temporary, "PNG")
+                blank += [job.file] if of_one_color(image) else []
                 there[job.index] = _made(folder, job)
             folder.write_images([there[index] for index in sorted(there)])
             self.progress("drawing", len(there), len(self.jobs), batch[-1].prompt)
+        if blank:
+            self.warn(
+                f"{len(blank)} of {len(missing)} pictures are of one color ({blank[0]}{', ...' if blank[1:] else ''}); "
+                "try a lower --lora-scale or --alpha-scale, or train again with a smaller --lr"
+            )
         images = [there[index] for index in sorted(there)]
         if with_grid and (already < len(images) or not folder.contact_sheet.exists()):
             contact_sheet(folder.path, images, folder.contact_sheet, self._title(plan))
@@ -195,6 +205,11 @@ def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
 def _check_trained(run: RunFolder, record: RunRecord) -> None:
     if record.status == "base":
         raise RunError(f"{record.name} trained nothing; add --no-adapter, or name a trained --run")
+    if record.status == "diverged":
+        raise RunError(
+            f"{record.name} diverged, so there is nothing in it to draw with; train again with a smaller --lr "
+            f"(it was {record.config.lr:g})"
+        )
     if record.status != "complete":
         raise RunError(
             f"{record.name} is {record.status} after {record.steps_done} of {record.config.steps} steps; finish it "
@@ -228,7 +243,12 @@ def _install(
         warn(
             f"{record.name} was trained on other weights of this architecture ({record.base.name}); likeness may suffer"
         )
-    adapter = load_adapter(components.unet, run.adapter, components.architecture)
+    adapter = load_adapter(components.unet, run.adapter, components.architecture, warn)
+    if record.adapter and record.adapter != adapter_hashes(run.adapter):
+        adapter.uninstall()
+        raise AdapterError(
+            f"{run.adapter} is not the adapter that run.json says was trained; put the original files back, or train again"
+        )
     if adapter.spec.method != record.method:
         adapter.uninstall()
         raise AdapterError(
