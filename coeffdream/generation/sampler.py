@@ -244,16 +244,16 @@ def _install(
             f"{record.name} was trained on other weights of this architecture ({record.base.name}); likeness may suffer"
         )
     adapter = load_adapter(components.unet, run.adapter, components.architecture, warn)
-    if record.adapter and record.adapter != adapter_hashes(run.adapter):
-        adapter.uninstall()
-        raise AdapterError(
-            f"{run.adapter} is not the adapter that run.json says was trained; put the original files back, or train again"
-        )
     if adapter.spec.method != record.method:
         adapter.uninstall()
         raise AdapterError(
             f"{run.adapter} holds a {adapter.spec.method} adapter where run.json says {record.method}; "
             "a file is missing or was replaced, so put the original files back"
+        )
+    if record.adapter and record.adapter != adapter_hashes(run.adapter):
+        adapter.uninstall()
+        raise AdapterError(
+            f"{run.adapter} is not the adapter that run.json says was trained; put the original files back, or train again"
         )
     adapter.set_scales(lora=request.lora_scale, alpha=request.alpha_scale)
 
