@@ -121,7 +121,8 @@ def _check_files(base: Base) -> None:
             open_tensors(file)
         except (ValueError, OSError) as error:
             raise BaseModelError(
-                f"--base {base.name}: {file} is not a readable safetensors file ({error}); copy it again"
+                f"--base {base.name} cannot be loaded as an SDXL model: {file} is not a readable safetensors file "
+                f"({error}); copy it again"
             ) from None
 
 

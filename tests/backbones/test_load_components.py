@@ -151,10 +151,3 @@ def test_weights_that_are_not_numbers(broken, part):
     next(iter(tensors.values())).flatten()[0] = torch.nan
     save_file(tensors, file, {"format": "pt"})
     refused(find_base(str(broken)), f"--base {broken} holds weights that are not numbers")
-
-
-def test_weights_cut_short_are_named(broken):
-    """Which of the folder's files it is, found before a tensor is read."""
-    [file] = (broken / "unet").glob("*.safetensors")
-    file.write_bytes(file.read_bytes()[:-4])
-    refused(find_base(str(broken)), f"{file} is not a readable safetensors file")
