@@ -61,6 +61,10 @@ class NonFiniteLossError(CoeffdreamError):
     """Training met a loss that is not a number; the run stops before the weights are touched."""
 
 
+class DivergedError(CoeffdreamError):
+    """Training whose loss ran away, or whose weights went beyond any use; none of them is kept."""
+
+
 def together(heading: str, problems: Sequence[str]) -> str:
     """One message out of several problems, so that a person repairs them in one go."""
     if len(problems) == 1:

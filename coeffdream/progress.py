@@ -10,3 +10,7 @@ Progress = Callable[[str, int, int, str], None]
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:
     """For callers that do not want to hear."""
+
+
+def unheard(line: str) -> None:
+    """For where nobody listens to warnings."""

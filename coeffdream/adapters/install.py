@@ -13,7 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coeffdream.adapters.layers import alpha_layers, attention_layers, check_served, lora_modules
+from coeffdream.adapters.layers import (
+    AttentionLayer,
+    alpha_layers,
+    attention_layers,
+    check_served,
+    lora_modules,
+)
 from coeffdream.adapters.processor import CoefficientProcessor, new_processor
 from coeffdream.config import Parametrisation, TrainConfig
 from coeffdream.diffusion.noise import generator_for
@@ -137,6 +143,7 @@ def install(unet: Any, spec: AdapterSpec, *, seed: int = 0) -> Adapter:
         )
     for path in spec.alpha:
         check_served(by_path[path])
+    _check_size(unet, spec, modules, by_path)
     adapter = Adapter(unet, spec)
     adapter._required_grad = {name: p.requires_grad for name, p in unet.named_parameters()}
     unet.requires_grad_(False)
@@ -157,6 +164,20 @@ def install(unet: Any, spec: AdapterSpec, *, seed: int = 0) -> Adapter:
         layer.module.set_processor(processor)
         adapter.processors[path] = processor.train(unet.training)
     return adapter
+
+
+def _check_size(
+    unet: Any, spec: AdapterSpec, modules: dict[str, Any], layers: dict[str, AttentionLayer]
+) -> None:
+    """An adapter larger than its model is a slip of the keyboard, or a file made to fill the memory."""
+    low_rank = sum(spec.rank * sum(modules[path].weight.shape) for path in spec.lora)
+    wanted = low_rank + sum(layers[path].heads ** 2 for path in spec.alpha)
+    available = sum(parameter.numel() for parameter in unet.parameters())
+    if wanted > available:
+        raise AdapterError(
+            f"an adapter of rank {spec.rank} would have {wanted:,} parameters, more than the {available:,} of the "
+            "whole UNet; choose a smaller rank"
+        )
 
 
 def _install_lora(adapter: Adapter, seed: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from coeffdream.backbones.hub import why_unreachable
 from coeffdream.backbones.threads import settle_threads
 from coeffdream.errors import BaseModelError
 from coeffdream.records.base import BaseRecord
+from coeffdream.records.tensors import open_tensors
 
 
 @dataclass
@@ -90,6 +92,7 @@ def load_components(
     `unet_device`: where the UNet waits while photos and prompts are encoded; `device` when None.
     Raises BaseModelError when the weights are not there or are not SDXL's kind.
     """
+    _check_files(base)
     pipeline = _load_pipeline(base, dtype)
     unet = pipeline.unet
     if getattr(unet.config, "addition_embed_type", None) != "text_time" or pipeline.text_encoder_2 is None:
@@ -100,6 +103,7 @@ def load_components(
         settle_threads(unet)
     for part in (unet, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
         part.requires_grad_(False).eval().to((unet_device or device) if part is unet else device)
+        _check_numbers(base, part)
     return Components(
         base=base,
         unet=unet,
@@ -114,6 +118,31 @@ def load_components(
         architecture=architecture_of(unet),
         sketch=sketch_of(unet),
     )
+
+
+def _check_files(base: Base) -> None:
+    """Local weights, by their headers: a file that is cut short is named before anything is read."""
+    source = Path(base.source)
+    files = {"file": [source], "folder": sorted(source.glob("*/*.safetensors"))}.get(base.kind, [])
+    for file in files:
+        try:
+            open_tensors(file)
+        except (ValueError, OSError) as error:
+            raise BaseModelError(
+                f"--base {base.name} cannot be loaded as an SDXL model: {file} is not a readable safetensors file "
+                f"({error}); copy it again"
+            ) from None
+
+
+@torch.no_grad()
+def _check_numbers(base: Base, part: nn.Module) -> None:
+    """Raises BaseModelError for weights that are not numbers: with them, everything drawn is black."""
+    for name, weight in part.named_parameters():
+        if weight.numel() and not all(math.isfinite(each) for each in torch.stack(weight.aminmax()).tolist()):
+            raise BaseModelError(
+                f"--base {base.name} holds weights that are not numbers ({type(part).__name__}: {name}, as "
+                f"{str(weight.dtype).removeprefix('torch.')}); copy it again, or use --precision bf16 or fp32"
+            )
 
 
 def unet_config(base: Base) -> dict[str, Any]:

@@ -82,9 +82,9 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
 
     with ProgressDisplay() as progress:
         if run is None:
-            run, finished = train(config, concept, base, progress)
+            run, finished = train(config, concept, base, progress, warn)
         else:
-            finished = resume(run, config, concept, base, progress)
+            finished = resume(run, config, concept, base, progress, warn)
     record = run.read()
     runs = run.path.parent
     if not in_the_way(runs) and resolve_latest(runs / LATEST) is None:

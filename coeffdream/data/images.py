@@ -192,3 +192,8 @@ def _to_srgb(image: Image, profile: bytes | None) -> Image:
         except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile: take the numbers as they are, as every viewer does
     return image.convert("RGB")
+
+
+def of_one_color(image: Image) -> bool:
+    """Whether nothing is to be seen: in each band no two pixels differ by more than 2 of 255."""
+    return all(high - low <= 2 for low, high in image.convert("RGB").getextrema())  # type: ignore[misc]

@@ -15,6 +15,7 @@ from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.encode import Conditioning, check_length, encode_prompt
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
+from coeffdream.data.images import of_one_color
 from coeffdream.errors import AdapterError, ConfigError, RunError
 from coeffdream.generation.base_run import begin_base_run
 from coeffdream.generation.plan import SetPlan
@@ -65,6 +66,7 @@ class SetSampler:
     jobs: SetPlan
     progress: Progress
     batch_size: int
+    warn: Callable[[str], None]
     adapter: dict[str, str] | None = None  # hashes of the files, once it is installed
     conditionings: dict[str, Conditioning] = field(default_factory=dict)
 
@@ -112,16 +114,17 @@ class SetSampler:
             jobs=jobs,
             progress=progress,
             batch_size=request.batch_size or base.settings.sampling_batch_size,
+            warn=warn,
         )
 
     @property
     def adapted(self) -> bool:
         return self.adapter is not None
 
-    def install(self, warn: Callable[[str], None]) -> None:
+    def install(self) -> None:
         """Put the run's adapter in. Training may go on in the run afterwards: the set keeps to what was read."""
         before = adapter_hashes(self.run.adapter)
-        _install(self.components, self.run, self.record, self.request, warn)
+        _install(self.components, self.run, self.record, self.request, self.warn)
         _check_trained(self.run, self.run.read())
         if adapter_hashes(self.run.adapter) != before:
             raise in_use(self.run.path, f"run {self.record.name}", "draw again when that has ended")
@@ -143,15 +146,23 @@ class SetSampler:
             shared = 0 if self.adapted or already == total else self._take_over(folder, plan, there)
             done = already + shared
             self.progress("drawing", done, total, "")
+            blank: list[str] = []
             for batch in self._encoded_batches(there, last):
                 drawn = _draw(self.components, batch, self.conditionings, self.sampling)
                 confirm(folder.path)
                 for job, image in zip(batch, drawn, strict=True):
                     with replacing(folder.path / job.file) as temporary:
                         image.save(temporary, "PNG")
+                    blank += [job.file] if of_one_color(image) else []
                 folder.append_images(_made(folder, job) for job in batch)
                 done += len(batch)
                 self.progress("drawing", done, total, batch[-1].prompt)
+            if blank:
+                self.warn(
+                    f"{len(blank)} of {total - already - shared} pictures are of one color "
+                    f"({blank[0]}{', ...' if blank[1:] else ''}); try a lower --lora-scale or --alpha-scale, or train "
+                    "again with a smaller --lr"
+                )
             if already < total:  # what was drawn again goes to its place among the others
                 folder.keep_images({image.index: offset for offset, image in folder.rows()})
             if with_grid and (already < total or not folder.contact_sheet.exists()):
@@ -258,6 +269,11 @@ def _check_trained(run: RunFolder, record: RunRecord) -> None:
         raise in_use(run.path, f"run {record.name}", "draw when that has ended")
     if record.status == "base":
         raise RunError(f"{record.name} trained nothing; add --no-adapter, or name a trained --run")
+    if record.status == "diverged":
+        raise RunError(
+            f"{record.name} diverged, so there is nothing in it to draw with; train again with a smaller --lr "
+            f"(it was {record.config.lr:g})"
+        )
     if record.status != "complete":
         raise RunError(
             f"{record.name} is {record.status} after {record.steps_done} of {record.config.steps} steps; finish it "
@@ -291,12 +307,17 @@ def _install(
         warn(
             f"{record.name} was trained on other weights of this architecture ({record.base.name}); likeness may suffer"
         )
-    adapter = load_adapter(components.unet, run.adapter, components.architecture)
+    adapter = load_adapter(components.unet, run.adapter, components.architecture, warn)
     if adapter.spec.method != record.method:
         adapter.uninstall()
         raise AdapterError(
             f"{run.adapter} holds a {adapter.spec.method} adapter where run.json says {record.method}; "
             "a file is missing or was replaced, so put the original files back"
+        )
+    if record.adapter and record.adapter != adapter_hashes(run.adapter):
+        adapter.uninstall()
+        raise AdapterError(
+            f"{run.adapter} is not the adapter that run.json says was trained; put the original files back, or train again"
         )
     adapter.set_scales(lora=request.lora_scale, alpha=request.alpha_scale)
 

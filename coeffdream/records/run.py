@@ -31,7 +31,7 @@ ALWAYS = {
     "parameters": ("trained", "percent"),
 }
 
-Status = Literal["training", "interrupted", "failed", "complete", "base"]
+Status = Literal["training", "interrupted", "failed", "diverged", "complete", "base"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class RunRecord:
     """run.json: everything needed to say what this run was and to make it again.
 
     `status` is "base" for a run that trains nothing and only holds pictures of the untouched base model; its
-    `config` is that of nothing.
+    `config` is that of nothing. `adapter`: sha256 of the files that were trained, by name. `notes`: what was
+    odd about the training, one line each.
     """
 
     name: Text
@@ -68,6 +69,8 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     machine: Machine = Machine()
     steps_done: Count = 0
+    adapter: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     format: int = FORMAT
 
 

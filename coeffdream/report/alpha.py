@@ -9,6 +9,9 @@ import numpy as np
 
 from coeffdream.errors import AdapterError
 from coeffdream.records.run import COEFF_FILE
+from coeffdream.records.tensors import open_tensors
+
+MOST_HEADS = 1024
 
 
 @dataclass(frozen=True)
@@ -33,21 +36,25 @@ class LayerMixing:
 
 def read_mixing(adapter: Path) -> dict[str, np.ndarray]:
     """alpha' of every layer that has one, by module path, float32. Raises AdapterError."""
-    from safetensors import SafetensorError, safe_open
-
     file = adapter / COEFF_FILE
     if not file.is_file():
         raise AdapterError(
             f"{adapter} holds no {COEFF_FILE}: a method without coefficients has no alpha to look at"
         )
     try:
-        with safe_open(file, "np") as opened:
-            residual = (opened.metadata() or {}).get("coeffdream.parametrisation", "residual") == "residual"
-            tensors = {key.removesuffix(".alpha"): opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        opened = open_tensors(file)
+        opened.check_digest()
+        residual = opened.metadata.get("coeffdream.parametrisation", "residual") == "residual"
+        for key, shape in opened.shapes.items():
+            if len(shape) != 2 or shape[0] != shape[1] or shape[0] > MOST_HEADS:
+                raise AdapterError(
+                    f"{file}: {key.removesuffix('.alpha'):.80} is no square matrix of finite numbers; copy the file again"
+                )
+        tensors = {key.removesuffix(".alpha"): array for key, array in opened.read()}
+    except (ValueError, OSError) as error:
         raise AdapterError(f"{file} is not a readable safetensors file ({error}); copy it again") from None
     for path, alpha in tensors.items():
-        if alpha.ndim != 2 or alpha.shape[0] != alpha.shape[1] or not np.isfinite(alpha).all():
+        if not np.isfinite(alpha).all():
             raise AdapterError(f"{file}: {path} is no square matrix of finite numbers; copy the file again")
     return {
         path: alpha + np.eye(len(alpha), dtype=alpha.dtype) * residual

@@ -23,7 +23,7 @@ from coeffdream.report.view import Page
 def gather(run: RunFolder, set_name: str | None = None) -> Page:
     """Read a run for its report. Raises RunError for a set that is not there and for damaged records."""
     record = run.read()
-    notes: list[str] = []
+    notes: list[str] = list(record.notes)
     folder = _shown_set(run.images, set_name)
     made = folder.read_set() if folder else None
     images = folder.read_images() if folder else []

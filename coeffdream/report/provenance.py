@@ -38,6 +38,7 @@ def status(record: RunRecord) -> str:
         "complete": f"complete, {record.steps_done:,} steps",
         "base": "untouched base, nothing trained",
         "interrupted": f"interrupted after {record.steps_done:,} of {steps:,} steps",
+        "diverged": f"diverged; {record.steps_done:,} of {steps:,} steps were kept",
         "failed": f"failed after {record.steps_done:,} of {steps:,} steps",
         "training": f"in training or cut short, {record.steps_done:,} of {steps:,} steps saved",
     }.get(record.status, record.status)
@@ -47,6 +48,10 @@ def missing(
     record: RunRecord, made: SetRecord | None, images: list[ImageRecord], scores: ScoresRecord | None
 ) -> list[tuple[str, str]]:
     """What the page cannot show yet, and the command that makes it."""
+    if record.status == "diverged":
+        return [
+            ("The training diverged. Train again with a smaller --lr than", commands.train_command(record))
+        ]
     if record.status not in ("complete", "base"):
         return [("The training is not finished. Go on with", commands.resume_command(record))]
     if made is None:

@@ -1,26 +1,32 @@
 """Checkpoints from which training goes on exactly as if it had never stopped.
 
 All randomness is a function of the step, so a checkpoint is the weights, Adam's moments, the loss
-scale and the step number. A folder takes its final name only when it is complete.
+scale and the step number. A folder takes its final name only when it is complete and on the disk;
+its state.json says what every file of it must be.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from coeffdream.adapters.files import PREFIX, fill, save_adapter
+from coeffdream.adapters.files import restore_adapter, save_adapter
 from coeffdream.adapters.install import Adapter
+from coeffdream.adapters.values import faults
 from coeffdream.config import TrainConfig
-from coeffdream.errors import RunError
-from coeffdream.records.files import read_json, write_json
-from coeffdream.records.run import COEFF_FILE, LORA_FILE
-from coeffdream.training.optimizer import optimizer_tensors, restore_optimizer
+from coeffdream.errors import AdapterError, DivergedError, RunError
+from coeffdream.progress import unheard
+from coeffdream.records.files import read_json, sha256_of_file, sha256_of_json, sync, write_json
+from coeffdream.records.tensors import open_tensors, write_tensors
+from coeffdream.training.optimizer import moment_fault, optimizer_tensors, restore_optimizer
 
+FORMAT = 2  # 1 had the step and the loss scale alone
 STATE_FILE = "state.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 OLDER_OPTIMIZER_FILE = "optimiser.safetensors"  # its name in checkpoints of version 0.1
@@ -44,19 +50,38 @@ def checkpoint_due(step: int, config: TrainConfig) -> bool:
 
 
 def save_checkpoint(checkpoints: Path, state: TrainingState, architecture: str) -> Path:
-    """Write `checkpoints/STEP/` and drop all but the newest two."""
-    from safetensors.torch import save_file
+    """Write `checkpoints/STEP/` and drop all but the newest two.
 
+    Raises DivergedError, with those that are there left as they are, when the state is not worth keeping.
+    """
+    moments = optimizer_tensors(state.optimizer, state.adapter)
+    found = faults(state.adapter)
+    found += [fault for key, value in moments.items() if (fault := moment_fault(key, value))]
+    if found:
+        raise DivergedError(
+            f"after step {state.step} {found[0]}{f', and {len(found) - 1} more' if len(found) > 1 else ''}; "
+            "no checkpoint was made of it, and the one before stays. Train again with a smaller --lr"
+        )
     final = checkpoints / f"{state.step:06d}"
     temporary = checkpoints / ".unfinished"  # one that a kill left behind is replaced here
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_adapter(state.adapter, temporary, architecture)
-    save_file(optimizer_tensors(state.optimizer, state.adapter), temporary / OPTIMIZER_FILE)
-    scaler: dict[str, Any] = state.scaler.state_dict()
-    write_json(temporary / STATE_FILE, {"step": state.step, "scaler": scaler})
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
+    try:
+        save_adapter(state.adapter, temporary, architecture)
+        write_tensors(temporary / OPTIMIZER_FILE, {key: value.numpy() for key, value in moments.items()})
+        said = {
+            "format": FORMAT,
+            "step": state.step,
+            "scaler": state.scaler.state_dict(),
+            "files": {file.name: _identity(file) for file in sorted(temporary.iterdir())},
+        }
+        write_json(temporary / STATE_FILE, {**said, "digest": sha256_of_json(said)})
+        if not _equal(final, temporary):
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
+            sync(checkpoints)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     for old in list_checkpoints(checkpoints)[:-KEPT]:
         shutil.rmtree(old)
     return final
@@ -64,30 +89,83 @@ def save_checkpoint(checkpoints: Path, state: TrainingState, architecture: str) 
 
 def list_checkpoints(checkpoints: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    return sorted(path.parent for path in checkpoints.glob(f"[0-9]*/{STATE_FILE}"))
+    found = [path.parent for path in checkpoints.glob(f"*/{STATE_FILE}")]
+    return sorted((path for path in found if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
-def restore_checkpoint(checkpoint: Path, state: TrainingState) -> None:
-    """Fill a freshly installed adapter and its optimizer. Raises RunError, AdapterError."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def restore_checkpoint(
+    checkpoint: Path,
+    state: TrainingState,
+    architecture: str,
+    warn: Callable[[str], None] = unheard,
+) -> None:
+    """Fill a freshly installed adapter and its optimizer. Raises RunError when anything in the checkpoint
+    is not as it was written. `warn` hears what one of an older format lacks."""
     saved = read_json(checkpoint / STATE_FILE)
     try:
-        tensors: dict[str, Any] = {}
-        for file in (LORA_FILE, COEFF_FILE):
-            if (checkpoint / file).is_file():
-                tensors |= {
-                    name.removeprefix(PREFIX): value for name, value in load_file(checkpoint / file).items()
-                }
+        if _check_state(checkpoint, saved) < FORMAT:
+            warn(
+                f"{checkpoint} was written before checkpoints held hashes: whether it is as it was written "
+                "cannot be checked"
+            )
+        # Adam's own count falls behind where loss scaling left steps out.
+        counted = range(0 if state.scaler.is_enabled() else saved["step"], saved["step"] + 1)
+        restore_adapter(state.adapter, checkpoint, architecture, unheard)
         older = checkpoint / OLDER_OPTIMIZER_FILE
-        moments = load_file(older if older.is_file() else checkpoint / OPTIMIZER_FILE)
-        fill(state.adapter, tensors, checkpoint)
-        restore_optimizer(state.optimizer, state.adapter, moments)
-        if saved["scaler"]:
-            state.scaler.load_state_dict(saved["scaler"])
-        state.step = int(saved["step"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        moments = open_tensors(older if older.is_file() else checkpoint / OPTIMIZER_FILE)
+        moments.check_digest()
+        restore_optimizer(state.optimizer, state.adapter, moments, counted)
+        _restore_scaler(state.scaler, saved["scaler"])
+        state.step = saved["step"]
+    except (AdapterError, OSError, KeyError, TypeError, ValueError) as error:
         raise RunError(
-            f"the checkpoint {checkpoint} is damaged ({error!r}); remove it to resume from an older one"
+            f"the checkpoint {checkpoint} is damaged ({error}); remove it to resume from an older one"
         ) from None
+
+
+def _check_state(checkpoint: Path, saved: Any) -> int:
+    """The format of a checkpoint whose files are those that state.json names. Raises ValueError, OSError."""
+    if not isinstance(saved, dict) or type(saved.get("step")) is not int:
+        raise ValueError(f"{STATE_FILE} says no step")
+    if saved["step"] != int(checkpoint.name):
+        raise ValueError(f"{STATE_FILE} is that of step {saved['step']}")
+    if set(saved) == {"step", "scaler"}:
+        return 1
+    said = {key: value for key, value in saved.items() if key != "digest"}
+    if saved.get("format") != FORMAT:
+        raise ValueError(
+            f"{STATE_FILE} is of the format {saved.get('format')!r:.20}; this coeffdream reads {FORMAT}"
+        )
+    if saved.get("digest") != sha256_of_json(said):
+        raise ValueError(f"{STATE_FILE} was altered")
+    there = {file.name for file in checkpoint.glob("*.safetensors")}
+    if there != set(saved["files"]):
+        raise ValueError(f"it holds {', '.join(sorted(there))} where {', '.join(saved['files'])} was written")
+    for name, identity in saved["files"].items():
+        if (checkpoint / name).stat().st_size != identity["bytes"] or _identity(
+            checkpoint / name
+        ) != identity:
+            raise ValueError(f"{name} was altered")
+    return FORMAT
+
+
+def _identity(file: Path) -> dict[str, Any]:
+    return {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
+
+
+def _equal(final: Path, temporary: Path) -> bool:
+    """Whether this very checkpoint is there already, whole: then it is never out of the way for a moment."""
+    try:
+        saved = read_json(final / STATE_FILE)
+        return saved == read_json(temporary / STATE_FILE) and _check_state(final, saved) == FORMAT
+    except (RunError, OSError, ValueError):
+        return False
+
+
+def _restore_scaler(scaler: torch.amp.GradScaler, saved: dict[str, Any]) -> None:
+    wanted = scaler.state_dict()
+    numbers = [value for value in saved.values() if type(value) in (int, float) and math.isfinite(value)]
+    if saved.keys() != wanted.keys() or len(numbers) < len(saved) or any(value < 0 for value in numbers):
+        raise ValueError(f"the loss scale is {saved!r:.80}")
+    if saved:
+        scaler.load_state_dict(saved)

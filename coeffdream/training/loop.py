@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from coeffdream.config import TrainConfig
-from coeffdream.errors import NonFiniteLossError
-from coeffdream.progress import Progress
+from coeffdream.errors import DivergedError, NonFiniteLossError, RunError
+from coeffdream.progress import Progress, unheard
 from coeffdream.records.claim import confirm
 from coeffdream.records.files import read_jsonl, write_jsonl
 from coeffdream.stopping import stop_requested
@@ -21,6 +21,7 @@ from coeffdream.training.checkpoint import TrainingState, checkpoint_due
 from coeffdream.training.latent_cache import TrainingSample
 from coeffdream.training.optimizer import gradient_norm
 from coeffdream.training.step import Draw, NoiseSchedule, draw_sample, losses
+from coeffdream.training.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,16 @@ def run_steps(
     *,
     after_step: Callable[[int], None],
     progress: Progress,
+    notice: Callable[[str], None] = unheard,
 ) -> bool:
     """Train from `state.step` to `config.steps`. True when done, False when asked to stop (Ctrl-C, SIGTERM).
 
-    `after_step(steps_done)` draws samples and writes checkpoints. Raises NonFiniteLossError before a
-    bad loss can touch the weights.
+    `after_step(steps_done)` draws samples and writes checkpoints; `notice` hears what is odd. Raises
+    NonFiniteLossError before a bad loss can touch the weights, DivergedError for one that ran away.
     """
     adapter, optimizer, scaler = state.adapter, state.optimizer, state.scaler
     rows = _rows_until(log, state.step)
+    watch = _watch(log, rows, config)
 
     def keep_log() -> None:
         confirm(log.parent)
@@ -113,6 +116,12 @@ def run_steps(
             }
             rows.append({key: _finite(value) for key, value in row.items()})
             progress("training", state.step, config.steps, f"loss {row['loss']:.4f}")
+            try:
+                if odd := watch.look(row):
+                    notice(odd)
+            except DivergedError:
+                keep_log()
+                raise
             # Before the checkpoint, so that a run resumed after a power cut lacks no row.
             if state.step % 25 == 0 or checkpoint_due(state.step, config):
                 keep_log()
@@ -125,7 +134,18 @@ def _rows_until(log: Path, step: int) -> list[dict[str, Any]]:
     """The log up to the checkpoint that training resumes from."""
     if step == 0 or not log.exists():
         return []
-    return [row for row in read_jsonl(log) if row["step"] <= step]
+    rows = read_jsonl(log)
+    for number, row in enumerate(rows, start=1):
+        if not (isinstance(row, dict) and isinstance(row.get("step"), int)):
+            raise RunError(f"{log}, line {number} is no training step; remove that line")
+    return [row for row in rows if row["step"] <= step]
+
+
+def _watch(log: Path, rows: list[dict[str, Any]], config: TrainConfig) -> Watch:
+    try:
+        return Watch(rows, config.lr)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{log} holds a step without its loss or seconds ({error}); remove the file") from None
 
 
 def _finite(value: Any) -> Any:
@@ -145,5 +165,5 @@ def _explanation(what: str, step: int, draws: list[Draw], config: TrainConfig) -
     )
     return (
         f"the {what} of step {step + 1} is not a number ({named}); stopped before it could touch the weights. "
-        f"Checkpoints written before are good. Try {remedy}"
+        f"Checkpoints written before are kept. Try {remedy}"
     )

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from coeffdream.adapters.install import Adapter
 from coeffdream.config import TrainConfig
+from coeffdream.records.tensors import TensorFile
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def new_optimizer(adapter: Adapter, config: TrainConfig) -> torch.optim.Adam:
@@ -19,7 +22,7 @@ def new_optimizer(adapter: Adapter, config: TrainConfig) -> torch.optim.Adam:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, adapter: Adapter) -> dict[str, Tensor]:
-    """Adam's moments and step counts, keyed `<parameter>|<moment>`."""
+    """Adam's moments and step counts, float32 on the CPU, keyed `<parameter>|<moment>`."""
     tensors = {}
     for name, parameter in adapter.trainable.items():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -27,22 +30,47 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, adapter: Adapter) -> dic
     return tensors
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, adapter: Adapter, tensors: dict[str, Tensor]) -> None:
-    """The reverse of `optimizer_tensors`. Raises KeyError, ValueError for moments that do not fit."""
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, adapter: Adapter, file: TensorFile, steps: range
+) -> None:
+    """The reverse of `optimizer_tensors`; no tensor is read before all names and shapes fit.
+
+    `steps`: how many steps Adam may have counted. Raises ValueError for moments that cannot be.
+    """
     parameters = adapter.trainable
-    complete = {"step", "exp_avg", "exp_avg_sq"}
-    names = {key.rsplit("|", 1)[0] for key in tensors}
-    if lacking := [f"{name}|{key}" for name in names for key in complete if f"{name}|{key}" not in tensors]:
-        raise ValueError(f"{lacking[0]} is missing")
-    for key, value in tensors.items():
+    shapes = {
+        f"{name}|{moment}": () if moment == "step" else tuple(parameter.shape)
+        for name, parameter in parameters.items()
+        for moment in MOMENTS
+    }
+    # Under loss scaling every step so far may have been left out; then Adam has no state yet.
+    if not file.entries and 0 in steps:
+        return
+    for key in [*shapes, *file.shapes]:
+        if key not in file.shapes or key not in shapes:
+            raise ValueError(f"{key:.120} is {'missing' if key in shapes else 'not part of this optimizer'}")
+        if file.shapes[key] != shapes[key] or file.dtypes[key] != "F32":
+            raise ValueError(
+                f"{key} is {file.dtypes[key]} {list(file.shapes[key])} where F32 {list(shapes[key])} is needed"
+            )
+    for key, array in file.read():
+        value = torch.from_numpy(array)
         name, moment = key.rsplit("|", 1)
-        parameter = parameters[name]
-        if moment != "step" and value.shape != parameter.shape:
-            raise ValueError(f"{key} has shape {list(value.shape)} where {list(parameter.shape)} is needed")
+        if moment == "step" and value.item() not in steps:
+            raise ValueError(f"{key} is {value.item():g}")
+        if fault := moment_fault(key, value):
+            raise ValueError(fault)
         # Adam keeps its step counts on the CPU.
-        optimizer.state[parameter][moment] = (
-            value.clone() if moment == "step" else value.to(parameter.device, copy=True)
+        optimizer.state[parameters[name]][moment] = (
+            value.clone() if moment == "step" else value.to(parameters[name].device, copy=True)
         )
+
+
+def moment_fault(key: str, value: Tensor) -> str | None:
+    """What makes one of Adam's moments impossible, or None."""
+    if not torch.isfinite(value).all():
+        return f"{key} holds values that are not finite"
+    return f"{key} is negative" if key.endswith("|exp_avg_sq") and (value < 0).any() else None
 
 
 def gradient_norm(parameters: list[torch.nn.Parameter]) -> float:

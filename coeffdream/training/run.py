@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from coeffdream.adapters.files import save_adapter
+from coeffdream.adapters.files import adapter_hashes, save_adapter
 from coeffdream.adapters.install import Adapter, install, spec_for
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
@@ -18,8 +19,8 @@ from coeffdream.backbones.sampling import Sampling, initial_latents
 from coeffdream.config import TrainConfig, flag_of
 from coeffdream.data.concept import Concept
 from coeffdream.data.prompts import fill_class
-from coeffdream.errors import ConfigError, RunError, together
-from coeffdream.progress import Progress
+from coeffdream.errors import ConfigError, DivergedError, RunError, together
+from coeffdream.progress import Progress, unheard
 from coeffdream.records.claim import confirm
 from coeffdream.records.concept import ConceptRecord, PhotoRecord
 from coeffdream.records.environment import Machine, machine, now, versions
@@ -43,7 +44,13 @@ from coeffdream.training.step import NoiseSchedule
 RESUMABLE = ("steps", "sample_every", "checkpoint_every", "device")
 
 
-def train(config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> tuple[RunFolder, bool]:
+def train(
+    config: TrainConfig,
+    concept: Concept,
+    base: Base,
+    progress: Progress,
+    warn: Callable[[str], None] = unheard,
+) -> tuple[RunFolder, bool]:
     """Train a new run. Returns its folder, and False when it was stopped before the last step."""
     with new_run(config.name or f"{concept.name}-{config.method}", Path(config.runs)) as run:
         session = _Session.prepare(config, concept, base, progress)
@@ -51,10 +58,17 @@ def train(config: TrainConfig, concept: Concept, base: Base, progress: Progress)
         confirm(run.path)
         run.create(record)
         _mark_as_latest(run)
-        return run, session.execute(run, record)
+        return run, session.execute(run, record, warn)
 
 
-def resume(run: RunFolder, config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> bool:
+def resume(
+    run: RunFolder,
+    config: TrainConfig,
+    concept: Concept,
+    base: Base,
+    progress: Progress,
+    warn: Callable[[str], None] = unheard,
+) -> bool:
     """Go on from a run's newest checkpoint (or its start), exactly. False when stopped again.
 
     Raises InUseError when another process is at work in the run.
@@ -62,18 +76,23 @@ def resume(run: RunFolder, config: TrainConfig, concept: Concept, base: Base, pr
     with held_run(run, "train --resume"):
         record = run.read()
         checkpoints = list_checkpoints(run.checkpoints)
-        check_resumable(record, config, concept, int(checkpoints[-1].name) if checkpoints else 0)
+        check_resumable(record, config, concept, _steps_kept(run))
         session = _Session.prepare(config, concept, base, progress)
         if not record.base.same_as(session.components.identity()):
             raise RunError(
                 f"{run.path.name} was trained on other weights of {record.base.name}; resume with those"
             )
         if checkpoints:
-            restore_checkpoint(checkpoints[-1], session.state)
-        record = dataclasses.replace(record, status="training", config=config)
+            restore_checkpoint(checkpoints[-1], session.state, session.components.architecture, warn)
+        record = dataclasses.replace(record, status="training", config=config, adapter={})
         run.write(dataclasses.replace(record, steps_done=session.state.step))
         _mark_as_latest(run)
-        return session.execute(run, record)
+        return session.execute(run, record, warn)
+
+
+def _steps_kept(run: RunFolder) -> int:
+    checkpoints = list_checkpoints(run.checkpoints)
+    return int(checkpoints[-1].name) if checkpoints else 0
 
 
 def _mark_as_latest(run: RunFolder) -> None:
@@ -194,22 +213,35 @@ class _Session:
             ),
         )
 
-    def execute(self, run: RunFolder, record: RunRecord) -> bool:
-        """Run the loop; whatever happens, run.json says how far it came."""
+    def execute(self, run: RunFolder, record: RunRecord, warn: Callable[[str], None] = unheard) -> bool:
+        """Run the loop; whatever happens, run.json says how far it came and what was odd."""
         config, state, architecture = self.config, self.state, self.components.architecture
+        record = dataclasses.replace(record, notes=list(record.notes))
+
+        def notice(line: str) -> None:
+            warn(line)
+            record.notes.append(line)
+
+        def sample(done: int) -> None:
+            if self.sampler and self.sampler.draw(run.samples / f"step_{done:06d}.png"):
+                notice(
+                    f"a sample picture of step {done} is of one color: what was learned, or the base, is broken; "
+                    "try a smaller --lr"
+                )
 
         def after_step(done: int) -> None:
             confirm(run.path)
-            if self.sampler and (done % config.sample_every == 0 or done == config.steps):
-                self.sampler.draw(run.samples / f"step_{done:06d}.png")
+            if config.sample_every and (done % config.sample_every == 0 or done == config.steps):
+                sample(done)
             if checkpoint_due(done, config):
                 save_checkpoint(run.checkpoints, state, architecture)
                 run.write(dataclasses.replace(record, steps_done=done))
 
         status: Status = "failed"
+        adapter = record.adapter
         try:
-            if self.sampler and state.step == 0:
-                self.sampler.draw(run.samples / "step_000000.png")
+            if state.step == 0:
+                sample(0)
             finished = run_steps(
                 self.components.unet,
                 state,
@@ -218,24 +250,29 @@ class _Session:
                 config,
                 run.log,
                 after_step=after_step,
+                notice=notice,
                 progress=self.progress,
             )
-            status = "complete" if finished else "interrupted"
             confirm(run.path)
             if finished:
                 save_adapter(state.adapter, run.adapter, architecture)
+                adapter = adapter_hashes(run.adapter)
             else:
                 save_checkpoint(run.checkpoints, state, architecture)
+            status = "complete" if finished else "interrupted"
         except KeyboardInterrupt:
             status = "interrupted"
+            raise
+        except DivergedError as error:
+            status = "diverged"
+            record.notes.append(str(error))
             raise
         except torch.OutOfMemoryError as error:
             raise ConfigError(_out_of_memory(config)) from error
         finally:
             confirm(run.path)
-            checkpoints = list_checkpoints(run.checkpoints)
-            done = int(checkpoints[-1].name) if checkpoints else 0
-            run.write(dataclasses.replace(record, status=status, steps_done=done))
+            done = _steps_kept(run)
+            run.write(dataclasses.replace(record, status=status, steps_done=done, adapter=adapter))
         return finished
 
 
@@ -261,4 +298,4 @@ def _out_of_memory(config: TrainConfig) -> str:
         (config.sample_every > 0, "--sample-every 0"),
     ]
     remedies = [hint for needed, hint in hints if needed] or ["a GPU with more memory"]
-    return f"the GPU ran out of memory while training; checkpoints written before are good. Try {', '.join(remedies)}"
+    return f"the GPU ran out of memory while training; checkpoints written before are kept. Try {', '.join(remedies)}"

@@ -9,6 +9,7 @@ from PIL import Image
 from coeffdream.backbones.encode import Conditioning, encode_prompt
 from coeffdream.backbones.load import Components
 from coeffdream.backbones.sampling import Sampling, draw
+from coeffdream.data.images import of_one_color
 from coeffdream.data.prompts import fill_class, to_model_text
 from coeffdream.records.files import replacing
 
@@ -25,8 +26,8 @@ class Sampler:
         texts = [to_model_text(fill_class(template, class_noun), token) for template in TEMPLATES]
         self._conditionings: list[Conditioning] = [encode_prompt(components, text) for text in texts]
 
-    def draw(self, file: Path) -> None:
-        """One row of pictures, one per prompt, as a PNG."""
+    def draw(self, file: Path) -> bool:
+        """One row of pictures, one per prompt, as a PNG; whether one of them is of a single color."""
         components = self._components
         vae_home = components.vae.device
         components.vae.to(components.device)
@@ -45,3 +46,4 @@ class Sampler:
             row.paste(image, (index * size, 0))
         with replacing(file) as temporary:
             row.save(temporary, "PNG")
+        return any(map(of_one_color, images))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tracemalloc
 from pathlib import Path
 from typing import get_args
 
@@ -19,6 +20,7 @@ from coeffdream.config import Method, TrainConfig
 from coeffdream.errors import AdapterError, AttentionError
 from coeffdream.records.files import sha256_of_file
 from coeffdream.records.run import COEFF_FILE, LORA_FILE
+from coeffdream.records.tensors import DIGEST, open_tensors, write_tensors
 
 METHODS = get_args(Method)
 
@@ -47,12 +49,13 @@ def read(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 
 def rewrite(file: Path, *, tensors=None, metadata=None) -> None:
-    """The file again, altered by functions of its tensors and its metadata."""
+    """The file again, altered by functions of its tensors and its metadata, with a digest that fits."""
     before, meta = read(file)
     for change, value in ((tensors, before), (metadata, meta)):
         if change:
             change(value)
-    save_file(before, file, meta)
+    meta.pop(DIGEST, None)
+    write_tensors(file, {name: tensor.numpy() for name, tensor in before.items()}, meta)
 
 
 @torch.no_grad()
@@ -275,7 +278,7 @@ def test_all_keys_that_do_not_fit_are_counted(saved, unet, architecture):
 @pytest.mark.parametrize(
     ("file", "key", "value", "said"),
     [
-        (LORA_FILE, "coeffdream.format", "2", "has coeffdream format 2 where this coeffdream reads 1"),
+        (LORA_FILE, "coeffdream.format", "3", "has coeffdream format 3 where this coeffdream reads 1 and 2"),
         (LORA_FILE, "coeffdream.format", None, "has coeffdream format unknown"),
         (COEFF_FILE, "coeffdream.format", None, "has coeffdream format unknown"),
         (COEFF_FILE, "coeffdream.architecture", None, "was trained on another architecture (unknown"),
@@ -331,3 +334,146 @@ def test_a_unet_with_an_ip_adapter_is_refused(saved, unet, architecture):
     with pytest.raises(AttentionError, match="IPAdapterAttnProcessor2_0"):
         load_adapter(unet, folder, architecture)
     assert list(unet.state_dict()) == names
+
+
+@pytest.mark.parametrize("file", [LORA_FILE, COEFF_FILE])
+@pytest.mark.parametrize("place", ["data", "header"])
+def test_one_bit_is_enough(saved, refuse, file, place):
+    """A flip that leaves every shape right and every value finite would draw another picture without a word."""
+    folder = saved("coeff-lora")
+    content = bytearray((folder / file).read_bytes())
+    content[-3 if place == "data" else content.index(b"coeff-lora")] ^= 1
+    (folder / file).write_bytes(content)
+    refuse(folder, str(folder / file), "put the original back")
+
+
+def test_two_coefficients_that_changed_places(saved, refuse):
+    """Keys, shapes and finiteness cannot tell."""
+    folder = saved("coeff")
+    tensors, meta = read(folder / COEFF_FILE)
+    first, second, *_ = tensors
+    tensors[first], tensors[second] = tensors[second], tensors[first]
+    save_file(tensors, folder / COEFF_FILE, meta)
+    refuse(folder, "was altered", "put the original back")
+
+
+def test_a_file_whose_digest_is_gone(saved, refuse):
+    """It says the format that has one."""
+    folder = saved("lora")
+    tensors, meta = read(folder / LORA_FILE)
+    save_file(tensors, folder / LORA_FILE, {key: value for key, value in meta.items() if key != DIGEST})
+    refuse(folder, "its digest is gone", "put the original back")
+
+
+def older(folder: Path) -> Path:
+    """The folder as a coeffdream without digests wrote it: metadata of that time, in an order of chance."""
+    for name in (LORA_FILE, COEFF_FILE):
+        if not (folder / name).is_file():
+            continue
+        tensors, meta = read(folder / name)
+        del meta[DIGEST]
+        meta["coeffdream.format"] = "1"
+        if meta.get("coeffdream.companion_sha256"):
+            meta["coeffdream.companion_sha256"] = sha256_of_file(folder / LORA_FILE)
+        save_file(tensors, folder / name, meta)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["dora", "coeff", "coeff-lora"])
+def test_the_oldest_format_loads_and_says_what_it_lacks(saved, unet, architecture, method):
+    """Adapters outlive versions."""
+    folder = older(saved(method))
+    said: list[str] = []
+    adapter = load_adapter(unet, folder, architecture, said.append)
+    assert adapter.spec.method == method
+    assert len(said) == len(list(folder.iterdir()))
+    assert all("before adapters held a digest" in line and "cannot be checked" in line for line in said)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bfloat16, torch.float64], ids=str)
+def test_values_of_another_kind(saved, refuse, dtype):
+    """Learned values are float32; integers that were once fractions draw nothing that was learned."""
+    folder = older(saved("lora"))
+    tensors, meta = read(folder / LORA_FILE)
+    save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, folder / LORA_FILE, meta)
+    refuse(folder, "where F32 is needed")
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "change", "said"),
+    [
+        ("lora", LORA_KEY, lambda value: value.fill_(1e37), "holds 1e+37, far above any learned value"),
+        ("lora", LORA_KEY, lambda value: value.mul_(1e3), "BA has the norm"),
+        (
+            "coeff",
+            ALPHA_KEY,
+            lambda value: value.fill_(50),
+            "alpha' - I has the norm 200, more than 10 times",
+        ),
+        (
+            "dora",
+            LORA_KEY.replace("lora_B.weight", "lora_magnitude_vector"),
+            lambda value: value.mul_(1e3),
+            "the magnitude has the norm",
+        ),
+    ],
+)
+def test_values_beyond_any_use(saved, refuse, method, key, change, said):
+    """They are finite, and draw noise."""
+    folder = saved(method)
+    rewrite(
+        folder / (COEFF_FILE if method == "coeff" else LORA_FILE),
+        tensors=lambda tensors: change(tensors[key]),
+    )
+    refuse(folder, "does not fit", said)
+
+
+def test_a_file_of_nothing_fills_no_memory(saved, refuse):
+    """3 GiB of zeros that call themselves a LoRA of rank 10 million take three lines of header and no memory."""
+    folder = saved("lora")
+    file = folder / LORA_FILE
+    opened = open_tensors(file)
+    rank, end, header = 10_000_000, 0, {"__metadata__": dict(opened.metadata)}
+    fields = json.loads(opened.metadata["lora_adapter_metadata"])
+    header["__metadata__"]["lora_adapter_metadata"] = json.dumps(
+        {**fields, "unet.r": rank, "unet.lora_alpha": rank}
+    )
+    for name, shape in opened.shapes.items():
+        grown = [rank if size == 2 else size for size in shape]
+        begin, end = end, end + 4 * grown[0] * grown[1]
+        header[name] = {"dtype": "F32", "shape": grown, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.truncate(8 + len(text) + end)
+    tracemalloc.start()
+    refuse(folder, "more than the", "of the whole UNet")
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("key", ["lora_alpha", "target_modules"])
+def test_what_the_loader_is_told_is_what_was_trained(saved, refuse, key):
+    """diffusers believes these fields, so a file that loads here must not draw something else there."""
+    folder = saved("lora")
+
+    def edit(meta):
+        fields = json.loads(meta["lora_adapter_metadata"])
+        value = 4 if key == "lora_alpha" else fields["unet.target_modules"] * 2
+        meta["lora_adapter_metadata"] = json.dumps({**fields, f"unet.{key}": value})
+
+    rewrite(folder / LORA_FILE, metadata=edit)
+    refuse(folder, "is damaged")
+
+
+def test_equal_adapters_are_equal_files(saved):
+    """A hash in a record or on the hub means something only then."""
+    one, other = saved("coeff-dora"), saved("coeff-dora", "other")
+    assert adapter_hashes(one) == adapter_hashes(other)
+
+
+def test_an_adapter_larger_than_its_unet_is_not_made(unet):
+    """A rank of a thousand million is a slip of the keyboard; it must not be allocated."""
+    spec = spec_for(TrainConfig(method="lora", rank=1_000_000_000), unet)
+    with pytest.raises(AdapterError, match=r"rank 1000000000 would have .* choose a smaller rank"):
+        install(unet, spec)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from coeffdream.backbones.base import Base, find_base
 from coeffdream.backbones.load import load_components, meta_unet
@@ -141,3 +141,13 @@ def test_the_text_encoders_can_be_let_go(tiny_base):
     loaded.release_text_encoders()
     assert loaded.text_encoder is loaded.text_encoder_2 is None
     assert loaded.pipeline.text_encoder is loaded.pipeline.text_encoder_2 is None
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_that_are_not_numbers(broken, part):
+    """Everything drawn with them is black, and everything learned beside them is NaN."""
+    [file] = (broken / part).glob("*.safetensors")
+    tensors = load_file(file)
+    next(iter(tensors.values())).flatten()[0] = torch.nan
+    save_file(tensors, file, {"format": "pt"})
+    refused(find_base(str(broken)), f"--base {broken} holds weights that are not numbers")

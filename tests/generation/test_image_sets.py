@@ -377,3 +377,41 @@ def test_base_run_is_found_again(tiny_base, tmp_path):
     other, named = base_run(base, "dog", "sks", tmp_path)
     assert other.path != first.path
     assert other.path.name == named.name
+
+
+def test_the_adapter_of_another_run_is_not_drawn_with(run_of, draw_set, photos, tiny_base, tmp_path):
+    """It is whole and fits; only run.json knows that it was trained elsewhere. Carried along with a folder, it draws."""
+    from coeffdream.adapters.files import load_adapter, save_adapter
+
+    run = run_of("lora")
+    loaded = load_components(find_base(str(tiny_base)), device=torch.device("cpu"), dtype=torch.float32)
+    adapter = load_adapter(loaded.unet, run.adapter, loaded.architecture)
+    with torch.no_grad():
+        next(iter(adapter.lora.values())).mul_(1.5)
+    save_adapter(adapter, run.adapter, loaded.architecture)
+    with pytest.raises(AdapterError, match=r"is not the adapter that run\.json says was trained"):
+        draw_set(run, SNOW)
+    assert not run.images.exists()
+    moved = training.RunFolder(run_of("coeff-lora").path.rename(tmp_path / "elsewhere"))
+    assert len(draw_set(moved, SNOW, images_per_prompt=1).images) == 1
+
+
+def test_pictures_of_one_color_are_told(run_of, draw_set, monkeypatch):
+    """All black is what a broken model draws; the set is whole, and the person hears of it."""
+    black = Image.new("RGB", (32, 32))
+    monkeypatch.setattr(sampler, "draw", lambda components, batch, *_: [black] * len(batch))
+    said: list[str] = []
+    made = draw_set(run_of(), SNOW, images_per_prompt=3, warn=said.append)
+    assert len(made.images) == 3
+    assert said == [
+        "3 of 3 pictures are of one color (00-0-cat-in-snow.png, ...); try a lower --lora-scale or --alpha-scale, "
+        "or train again with a smaller --lr"
+    ]
+
+
+def test_a_diverged_run_is_not_drawn_with(run_of, draw_set):
+    """Resuming it would diverge again, so that is not what is advised."""
+    run = run_of()
+    run.write(dataclasses.replace(run.read(), status="diverged"))
+    with pytest.raises(RunError, match=r"diverged, .* train again with a smaller --lr \(it was 0\.05\)"):
+        draw_set(run, SNOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -72,9 +73,54 @@ def test_the_old_file_is_whole_until_the_new_one_is(tmp_path):
     assert names_in(tmp_path) == ["images.jsonl"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX")
+def test_what_is_claimed_is_on_the_disk(tmp_path, monkeypatch):
+    """A power cut after the claim must not cost it: the file before it takes its name, the name after."""
+    path, synced = tmp_path / "state.json", []
+    fsync = os.fsync
+
+    def recorded(handle: int) -> None:
+        fsync(handle)
+        status = os.fstat(handle)
+        synced.append(("folder" if stat.S_ISDIR(status.st_mode) else "file", path.exists()))
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    write_text(path, "new")
+    assert synced == [("file", False), ("folder", True)]
+
+
+def test_a_full_disk_is_told_by_the_file_s_own_name(tmp_path, monkeypatch):
+    """A failed write names no file, and the temporary name would say nothing to a person."""
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "run.json").write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_text(tmp_path / "run.json", "new")
+    assert caught.value.filename == str(tmp_path / "run.json")
+    assert (tmp_path / "run.json").read_text() == "old"
+    assert names_in(tmp_path) == ["run.json"]
+
+
+def test_a_disk_that_cannot_sync_folders_is_good_enough(tmp_path, monkeypatch):
+    """Some network disks refuse to; the file is no less written."""
+    fsync = os.fsync
+
+    def files_only(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    write_text(tmp_path / "run.json", "new")
+    assert names_in(tmp_path) == ["run.json"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
 def test_results_are_as_readable_as_any_other_file(tmp_path):
-    """mkstemp's private mode must not stay on what people share."""
+    """A temporary file is private by habit; what people share must not be."""
     write_text(tmp_path / "a.txt", "")
     (tmp_path / "b.txt").write_text("")
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.txt", "b.txt")]
