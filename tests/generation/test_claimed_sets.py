@@ -12,7 +12,7 @@ import pytest
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.load import Components
 from coeffdream.errors import InUseError, RunError
-from coeffdream.generation import studio
+from coeffdream.generation import sampler
 from coeffdream.generation.base_run import base_run, begin_base_run
 from coeffdream.generation.plan import ImagePlan
 from coeffdream.generation.sets import claimed_set
@@ -108,7 +108,7 @@ def test_a_run_that_is_training_is_not_drawn_with(run_of, draw_set):
 def test_an_adapter_that_changes_while_it_is_read(run_of, draw_set, learned, monkeypatch):
     """Pictures of an adapter are never filed under another's name."""
     run = run_of()
-    load = studio.load_adapter
+    load = sampler.load_adapter
 
     def changed(*given):
         adapter = load(*given)
@@ -116,7 +116,7 @@ def test_an_adapter_that_changes_while_it_is_read(run_of, draw_set, learned, mon
         shutil.copytree(learned("coeff-dora") / "adapter", run.adapter)
         return adapter
 
-    monkeypatch.setattr(studio, "load_adapter", changed)
+    monkeypatch.setattr(sampler, "load_adapter", changed)
     with pytest.raises(InUseError, match="draw again when that has ended"):
         draw_set(run, SNOW)
     assert not run.images.exists()
@@ -138,15 +138,15 @@ class TestLargeSets:
 
     def test_only_what_is_missing_is_encoded(self, run_of, draw_set, monkeypatch):
         """And only a few prompts before the first picture."""
-        monkeypatch.setattr(studio, "ENCODED_AT_ONCE", 2)
+        monkeypatch.setattr(sampler, "ENCODED_AT_ONCE", 2)
         events = []
-        encode, draw = studio.encode_prompt, studio.draw
+        encode, draw = sampler.encode_prompt, sampler.draw
         monkeypatch.setattr(
-            studio,
+            sampler,
             "encode_prompt",
             lambda parts, text, negative: (events.append(text), encode(parts, text, negative))[1],
         )
-        monkeypatch.setattr(studio, "draw", lambda *given: (events.append("draw"), draw(*given))[1])
+        monkeypatch.setattr(sampler, "draw", lambda *given: (events.append("draw"), draw(*given))[1])
         run = run_of()
         prompts = [f"<V> cat {word}" for word in ("one", "two", "three", "four", "five")]
         made = draw_set(run, *prompts, images_per_prompt=2, batch_size=8)
@@ -162,7 +162,7 @@ class TestLargeSets:
 
     def test_the_text_encoders_go_with_the_last_prompts(self, run_of, draw_set, monkeypatch):
         """Until then they wait on the CPU; afterwards their memory is free."""
-        monkeypatch.setattr(studio, "ENCODED_AT_ONCE", 1)
+        monkeypatch.setattr(sampler, "ENCODED_AT_ONCE", 1)
         calls = []
         move, let_go = Components.text_encoders_to, Components.release_text_encoders
         monkeypatch.setattr(
@@ -220,10 +220,10 @@ class TestLargeSets:
 
     def test_a_sheet_of_many_shows_the_first(self, run_of, draw_set, monkeypatch):
         """Tens of thousands of pictures on one sheet would be neither seen nor held."""
-        monkeypatch.setattr(studio, "SHEET_PICTURES", 3)
+        monkeypatch.setattr(sampler, "SHEET_PICTURES", 3)
         shown = []
         monkeypatch.setattr(
-            studio, "contact_sheet", lambda folder, images, file, title: shown.append((images, title))
+            sampler, "contact_sheet", lambda folder, images, file, title: shown.append((images, title))
         )
         draw_set(run_of(), SNOW, images_per_prompt=5, grid=True, progress=silent)
         [(images, title)] = shown
