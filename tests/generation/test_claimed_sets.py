@@ -12,20 +12,24 @@ import pytest
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.load import Components
 from coeffdream.errors import InUseError, RunError
-from coeffdream.generation import studio
+from coeffdream.generation import sampler
 from coeffdream.generation.base_run import base_run, begin_base_run
-from coeffdream.generation.plan import ImagePlan
+from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.sets import claimed_set
 from coeffdream.progress import silent
+from coeffdream.records.base import BaseRecord
 from coeffdream.records.claim import attempt
-from coeffdream.records.images import SetRecord
+from coeffdream.records.fields import record_to_json
+from coeffdream.records.images import SetRecord, SetSettings
 from coeffdream.records.run import held_run
 
 SNOW = "<V> cat in snow"
 
 
 def plan_of(*templates: str, seed: int = 0) -> SetRecord:
-    return SetRecord("cat", "prompts", "now", "given", list(templates), "cat", 4, {"seed": seed})
+    base = BaseRecord("toybox", "toybox", "embedded", "a" * 64, [0.5])
+    settings = SetSettings(base, None, None, None, "sks", seed, 2, 3.0, "", 32, "Euler", "float32")
+    return SetRecord("cat", "prompts", "now", "given", list(templates), "cat", 4, settings)
 
 
 def test_the_same_set_is_refused(run_of):
@@ -60,7 +64,9 @@ def test_a_neighbour_that_has_not_said_yet(run_of, same):
     run = run_of()
     claim = attempt(run.images / "cat", "generate")
     said = plan_of(SNOW) if same else plan_of("<V> dog")
-    threading.Timer(0.3, lambda: (run.images / "cat" / "set.json").write_text(json.dumps(vars(said)))).start()
+    threading.Timer(
+        0.3, lambda: (run.images / "cat" / "set.json").write_text(json.dumps(record_to_json(said)))
+    ).start()
     if same:
         with pytest.raises(InUseError), claimed_set(run, plan_of(SNOW)):
             pass
@@ -108,7 +114,7 @@ def test_a_run_that_is_training_is_not_drawn_with(run_of, draw_set):
 def test_an_adapter_that_changes_while_it_is_read(run_of, draw_set, learned, monkeypatch):
     """Pictures of an adapter are never filed under another's name."""
     run = run_of()
-    load = studio.load_adapter
+    load = sampler.load_adapter
 
     def changed(*given):
         adapter = load(*given)
@@ -116,7 +122,7 @@ def test_an_adapter_that_changes_while_it_is_read(run_of, draw_set, learned, mon
         shutil.copytree(learned("coeff-dora") / "adapter", run.adapter)
         return adapter
 
-    monkeypatch.setattr(studio, "load_adapter", changed)
+    monkeypatch.setattr(sampler, "load_adapter", changed)
     with pytest.raises(InUseError, match="draw again when that has ended"):
         draw_set(run, SNOW)
     assert not run.images.exists()
@@ -138,15 +144,15 @@ class TestLargeSets:
 
     def test_only_what_is_missing_is_encoded(self, run_of, draw_set, monkeypatch):
         """And only a few prompts before the first picture."""
-        monkeypatch.setattr(studio, "ENCODED_AT_ONCE", 2)
+        monkeypatch.setattr(sampler, "ENCODED_AT_ONCE", 2)
         events = []
-        encode, draw = studio.encode_prompt, studio.draw
+        encode, draw = sampler.encode_prompt, sampler.draw
         monkeypatch.setattr(
-            studio,
+            sampler,
             "encode_prompt",
             lambda parts, text, negative: (events.append(text), encode(parts, text, negative))[1],
         )
-        monkeypatch.setattr(studio, "draw", lambda *given: (events.append("draw"), draw(*given))[1])
+        monkeypatch.setattr(sampler, "draw", lambda *given: (events.append("draw"), draw(*given))[1])
         run = run_of()
         prompts = [f"<V> cat {word}" for word in ("one", "two", "three", "four", "five")]
         made = draw_set(run, *prompts, images_per_prompt=2, batch_size=8)
@@ -162,7 +168,7 @@ class TestLargeSets:
 
     def test_the_text_encoders_go_with_the_last_prompts(self, run_of, draw_set, monkeypatch):
         """Until then they wait on the CPU; afterwards their memory is free."""
-        monkeypatch.setattr(studio, "ENCODED_AT_ONCE", 1)
+        monkeypatch.setattr(sampler, "ENCODED_AT_ONCE", 1)
         calls = []
         move, let_go = Components.text_encoders_to, Components.release_text_encoders
         monkeypatch.setattr(
@@ -176,7 +182,7 @@ class TestLargeSets:
 
     def test_a_plan_makes_its_jobs_when_they_are_asked_for(self):
         """A million images take no more memory than their prompts."""
-        plan = ImagePlan(
+        plan = SetPlan(
             ["<V> CLASS", "a <V> CLASS"], class_noun="cat", token="sks", images_per_prompt=500_000, seed=7
         )
         assert len(plan) == 1_000_000
@@ -220,10 +226,10 @@ class TestLargeSets:
 
     def test_a_sheet_of_many_shows_the_first(self, run_of, draw_set, monkeypatch):
         """Tens of thousands of pictures on one sheet would be neither seen nor held."""
-        monkeypatch.setattr(studio, "SHEET_PICTURES", 3)
+        monkeypatch.setattr(sampler, "SHEET_PICTURES", 3)
         shown = []
         monkeypatch.setattr(
-            studio, "contact_sheet", lambda folder, images, file, title: shown.append((images, title))
+            sampler, "contact_sheet", lambda folder, images, file, title: shown.append((images, title))
         )
         draw_set(run_of(), SNOW, images_per_prompt=5, grid=True, progress=silent)
         [(images, title)] = shown

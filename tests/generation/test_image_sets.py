@@ -17,8 +17,8 @@ from coeffdream.backbones.load import load_components
 from coeffdream.backbones.sampling import Sampling, draw
 from coeffdream.data.concept import load_concept
 from coeffdream.errors import AdapterError, ConfigError, PromptError, RunError
-from coeffdream.generation.base_run import base_run
 from coeffdream.generation import sampler
+from coeffdream.generation.base_run import base_run
 from coeffdream.progress import silent
 from coeffdream.records.images import ImageRecord
 from coeffdream.records.run import COEFF_FILE, LORA_FILE
