@@ -19,8 +19,10 @@ from coeffdream import stopping
 from coeffdream.__main__ import main
 import coeffdream.cli.app as app
 
-def work():
+def working():
     print("working", flush=True)
+
+def work():
     WORK
 
 app.main = work
@@ -59,20 +61,24 @@ def test_the_first_raises_wherever_the_program_is(number):
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 def test_one_line_and_the_status(number, word):
     """The status a shell gives for the signal, with one line on standard error."""
-    assert ends("time.sleep(20)", number) == (128 + number, [f"error: {word}; what was finished is kept"])
+    assert ends("working(); time.sleep(20)", number) == (
+        128 + number,
+        [f"error: {word}; what was finished is kept"],
+    )
 
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 def test_the_second_stops_at_once(number, word):
     """Whatever the first one is being answered with, be it for ever."""
-    stuck = "try: time.sleep(20)\n    finally: time.sleep(20)"
+    stuck = "working()\n    try: time.sleep(20)\n    finally: time.sleep(20)"
     assert ends(stuck, number, number) == (128 + number, [f"error: {word} at once"])
 
 
 def test_one_that_a_library_swallows_comes_again():
     """A callback of the garbage collector cannot raise; the stop that it was asked for happens all the same."""
     lost = (
-        "class Callback:\n"
+        "working()\n"
+        "    class Callback:\n"
         "        def __del__(self): os.kill(os.getpid(), signal.SIGINT); time.sleep(0.01)\n"
         "    Callback()\n"
         "    time.sleep(20)"
@@ -82,7 +88,7 @@ def test_one_that_a_library_swallows_comes_again():
 
 def test_none_is_heard_once_the_work_is_done():
     """While the libraries shut down the status of the work stands."""
-    late = "import atexit\n    atexit.register(lambda: time.sleep(1))"
+    late = "import atexit\n    atexit.register(lambda: (working(), time.sleep(1)))"
     assert ends(late, signal.SIGINT, signal.SIGTERM) == (0, [])
 
 

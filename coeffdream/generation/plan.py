@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -42,6 +42,25 @@ class SetPlan(Sequence[ImagePlan]):
         file = f"{prompt_index:02d}-{image_index}-{slug(prompt)}.png"
         text = to_model_text(prompt, self.token)
         return ImagePlan(index, prompt_index, image_index, template, prompt, text, self.seed + index, file)
+
+    def texts(self) -> Iterator[str]:
+        """What the text encoders read, prompt by prompt."""
+        return (self[index].text for index in range(0, len(self), self.images_per_prompt))
+
+    def parts(self, there: Container[int], prompts: int) -> Iterator[list[ImagePlan]]:
+        """The images not `there`, a part at a time: of at most so many prompts, all theirs together."""
+        part: list[ImagePlan] = []
+        seen: set[int] = set()
+        for index in range(len(self)):
+            if index in there:
+                continue
+            if self.prompt_of(index) not in seen and len(seen) == prompts:
+                yield part
+                part, seen = [], set()
+            part.append(self[index])
+            seen.add(self.prompt_of(index))
+        if part:
+            yield part
 
 
 def slug(prompt: str, longest: int = 48) -> str:

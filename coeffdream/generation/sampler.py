@@ -94,7 +94,7 @@ class SetSampler:
             seed=request.seed,
         )
         if base.is_toybox:
-            _warn_of_unknown_words(_texts(jobs), warn)
+            _warn_of_unknown_words(jobs.texts(), warn)
         components = _load(request, base, progress)
         sampling = Sampling(
             request.steps or base.settings.sampling_steps,
@@ -102,7 +102,7 @@ class SetSampler:
             request.size or base.settings.resolution,
         )
         initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
-        for text in dict.fromkeys([request.negative, *_texts(jobs)]):
+        for text in dict.fromkeys([request.negative, *jobs.texts()]):
             check_length(components, text)
         return cls(
             request=request,
@@ -184,7 +184,7 @@ class SetSampler:
         missing = sum(index not in there for index in range(len(self.jobs)))
         prompts = len({self.jobs.prompt_of(index) for index in range(len(self.jobs)) if index not in there})
         encoded: set[int] = set()
-        for window in _windows(self.jobs, there):
+        for window in self.jobs.parts(there, ENCODED_AT_ONCE):
             missing -= len(window)
             texts = {job.text: job.prompt_index for job in window}
             self.conditionings = {
@@ -237,27 +237,6 @@ class SetSampler:
         by = who if self.adapted else "untouched base"
         part = f" · the first {shown} of {len(self.jobs)} pictures" if shown < len(self.jobs) else ""
         return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}{part}"
-
-
-def _texts(jobs: SetPlan) -> Iterator[str]:
-    """What the text encoders read, prompt by prompt."""
-    return (jobs[index].text for index in range(0, len(jobs), jobs.images_per_prompt))
-
-
-def _windows(jobs: SetPlan, there: Container[int]) -> Iterator[list[ImagePlan]]:
-    """The jobs not `there`, cut where the prompts of a part would be more than `ENCODED_AT_ONCE`."""
-    window: list[ImagePlan] = []
-    prompts: set[int] = set()
-    for index in range(len(jobs)):
-        if index in there:
-            continue
-        if len(prompts | {jobs.prompt_of(index)}) > ENCODED_AT_ONCE:
-            yield window
-            window, prompts = [], set()
-        window.append(jobs[index])
-        prompts.add(jobs.prompt_of(index))
-    if window:
-        yield window
 
 
 def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:

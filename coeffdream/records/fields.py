@@ -26,7 +26,7 @@ def record_to_json(record: Any) -> dict[str, Any]:
     return dataclasses.asdict(record)
 
 
-def record_from_json(kind: type[Record], value: Any, where: Path) -> Record:
+def record_from_json(kind: type[Record], value: Any, where: Path | str) -> Record:
     """Build `kind`, or a list of them, from JSON. Raises RunError that names the file and the path of what is wrong."""
     reads = getattr(kind, "format", None)
     if reads is not None and isinstance(value, dict) and value.get("format", reads) != reads:

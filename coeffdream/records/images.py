@@ -131,8 +131,8 @@ class SetFolder:
     def rows(self) -> Iterator[tuple[int, ImageRecord]]:
         """As `read_images`, one at a time (a set may be larger than memory), each with the byte its row begins at."""
         if self.manifest.exists():
-            for offset, row in iter_jsonl(self.manifest, growing=True):
-                yield offset, record_from_json(ImageRecord, row, self.manifest)
+            for number, (offset, row) in enumerate(iter_jsonl(self.manifest, growing=True)):
+                yield offset, record_from_json(ImageRecord, row, f"{self.manifest}: [{number}]")
 
     def write_images(self, images: Iterable[ImageRecord]) -> None:
         write_jsonl(self.manifest, map(record_to_json, images))

@@ -14,18 +14,22 @@ from coeffdream.backbones.load import Components
 from coeffdream.errors import InUseError, RunError
 from coeffdream.generation import sampler
 from coeffdream.generation.base_run import base_run, begin_base_run
-from coeffdream.generation.plan import ImagePlan
+from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.sets import claimed_set
 from coeffdream.progress import silent
+from coeffdream.records.base import BaseRecord
 from coeffdream.records.claim import attempt
-from coeffdream.records.images import SetRecord
+from coeffdream.records.fields import record_to_json
+from coeffdream.records.images import SetRecord, SetSettings
 from coeffdream.records.run import held_run
 
 SNOW = "<V> cat in snow"
 
 
 def plan_of(*templates: str, seed: int = 0) -> SetRecord:
-    return SetRecord("cat", "prompts", "now", "given", list(templates), "cat", 4, {"seed": seed})
+    base = BaseRecord("toybox", "toybox", "embedded", "a" * 64, [0.5])
+    settings = SetSettings(base, None, None, None, "sks", seed, 2, 3.0, "", 32, "Euler", "float32")
+    return SetRecord("cat", "prompts", "now", "given", list(templates), "cat", 4, settings)
 
 
 def test_the_same_set_is_refused(run_of):
@@ -60,7 +64,9 @@ def test_a_neighbour_that_has_not_said_yet(run_of, same):
     run = run_of()
     claim = attempt(run.images / "cat", "generate")
     said = plan_of(SNOW) if same else plan_of("<V> dog")
-    threading.Timer(0.3, lambda: (run.images / "cat" / "set.json").write_text(json.dumps(vars(said)))).start()
+    threading.Timer(
+        0.3, lambda: (run.images / "cat" / "set.json").write_text(json.dumps(record_to_json(said)))
+    ).start()
     if same:
         with pytest.raises(InUseError), claimed_set(run, plan_of(SNOW)):
             pass
@@ -176,7 +182,7 @@ class TestLargeSets:
 
     def test_a_plan_makes_its_jobs_when_they_are_asked_for(self):
         """A million images take no more memory than their prompts."""
-        plan = ImagePlan(
+        plan = SetPlan(
             ["<V> CLASS", "a <V> CLASS"], class_noun="cat", token="sks", images_per_prompt=500_000, seed=7
         )
         assert len(plan) == 1_000_000

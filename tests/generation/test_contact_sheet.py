@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from coeffdream.generation.plan import ImagePlan
+from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.sheet import PAPER, contact_sheet
 from coeffdream.records.images import ImageRecord
 
@@ -21,7 +21,7 @@ def sheet_of(tmp_path):
 
     def made(prompts: int, each: int):
         templates = [f"a <V> CLASS number {number}" for number in range(prompts)]
-        jobs = ImagePlan(templates, class_noun="cat", token="sks", images_per_prompt=each, seed=0)
+        jobs = SetPlan(templates, class_noun="cat", token="sks", images_per_prompt=each, seed=0)
         records = []
         for job, colour in zip(jobs, COLOURS, strict=False):
             Image.new("RGB", (32, 32), colour).save(tmp_path / job.file)
@@ -70,7 +70,7 @@ def test_captions_are_written(sheet_of):
 def test_long_prompt_is_cut(tmp_path):
     """A prompt wider than its block ends in an ellipsis and does not run into the next one."""
     templates = ["<V> CLASS " + "in the deep white snow " * 12]
-    [job] = ImagePlan(templates, class_noun="cat", token="sks", images_per_prompt=1, seed=0)
+    [job] = SetPlan(templates, class_noun="cat", token="sks", images_per_prompt=1, seed=0)
     Image.new("RGB", (32, 32), "red").save(tmp_path / job.file)
     contact_sheet(tmp_path, [ImageRecord(**vars(job), sha256="")], tmp_path / "sheet.jpg", "title " * 99)
     with Image.open(tmp_path / "sheet.jpg") as opened:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coeffdream.errors import ConfigError, PromptError
-from coeffdream.generation.plan import ImagePlan, slug
+from coeffdream.generation.plan import SetPlan, slug
 from coeffdream.generation.request import GenerateRequest
 
 
@@ -73,7 +73,7 @@ def test_default_set_names(request_, name):
 
 def test_plan():
     """One seed per image in the order of the prompts; file names are unique even for equal prompts."""
-    jobs = ImagePlan(
+    jobs = SetPlan(
         ["<V> CLASS", "<V> CLASS", "a CLASS beside <V>"],
         class_noun="dog",
         token="xyz",

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from coeffdream.config import TrainConfig
 from coeffdream.errors import RunError
+from coeffdream.records.base import BaseRecord
 from coeffdream.records.latest import in_the_way, point_latest_at
 from coeffdream.records.run import RunFolder, RunRecord, find_run
 
-RECORD = RunRecord("cat", "complete", "2026-01-01", "lora", {"steps": 2}, {"name": "toybox"}, "cat", "sks")
+BASE = BaseRecord("toybox", "toybox", "embedded", "a" * 64, [0.5])
+RECORD = RunRecord("cat", "complete", "2026-01-01", "lora", TrainConfig(steps=2), BASE, "cat", "sks")
 
 
 def made(runs, name: str, created: str = "2026-01-01") -> RunFolder:
