@@ -70,7 +70,7 @@ def test_one_line_and_the_status(number, word):
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 def test_the_second_stops_at_once(number, word):
     """Whatever the first one is being answered with, be it for ever."""
-    stuck = "working()\n    try: time.sleep(20)\n    finally: time.sleep(20)"
+    stuck = "try: working(); time.sleep(20)\n    finally: time.sleep(20)"
     assert ends(stuck, number, number) == (128 + number, [f"error: {word} at once"])
 
 
