@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from coeffdream.metrics.encoder import Features
 from coeffdream.records.environment import cache_folder
-from coeffdream.records.files import replacing
+from coeffdream.records.tensors import DIGEST, open_tensors, write_tensors
 
 
 class FeatureCache:
@@ -26,23 +23,21 @@ class FeatureCache:
     def read(self, encoder: str, content: str, width: int) -> Features | None:
         """The stored [width] features, or None when there are none that can be trusted."""
         try:
-            with safe_open(self._path(encoder, content), framework="np") as stored:
-                features = stored.get_tensor("features")
-                checksum = (stored.metadata() or {}).get("checksum")
-        except (OSError, SafetensorError):
+            stored = open_tensors(self._path(encoder, content))
+            whose = {key: value for key, value in stored.metadata.items() if key != DIGEST}
+            if whose != _whose(encoder, content) or stored.shapes != {"features": (width,)}:
+                return None
+            return dict(stored.read())["features"] if stored.check_digest() else None
+        except (OSError, ValueError):
             return None
-        fits = features.shape == (width,) and features.dtype == np.float32
-        return features if fits and checksum == _checksum(encoder, content, features) else None
 
     def write(self, encoder: str, content: str, features: Features) -> None:
         """Store [width] features. A folder that cannot be written is noted in `problem`, and left alone."""
         if self.problem is not None:
             return
         try:
-            with replacing(self._path(encoder, content)) as temporary:
-                checksum = _checksum(encoder, content, features)
-                save_file({"features": np.ascontiguousarray(features)}, temporary, {"checksum": checksum})
-        except (OSError, SafetensorError) as error:
+            write_tensors(self._path(encoder, content), {"features": features}, _whose(encoder, content))
+        except OSError as error:
             self.problem = (
                 f"features are not cached: {self.folder} cannot be written ({error}); set COEFFDREAM_CACHE"
             )
@@ -88,5 +83,5 @@ def encode_through(
     return np.stack([known[content] for content in contents])
 
 
-def _checksum(encoder: str, content: str, features: Features) -> str:
-    return hashlib.sha256(f"{encoder} {content} ".encode() + features.tobytes()).hexdigest()
+def _whose(encoder: str, content: str) -> dict[str, str]:
+    return {"encoder": encoder, "content": content}

@@ -37,7 +37,7 @@ def test_other_contents_and_encoders_are_not_there(cache, stored):
 
 
 def test_an_encoder_with_the_same_beginning_is_not_trusted(cache, stored):
-    """The folder's name holds 16 digits of the encoder's hash; the checksum holds them all."""
+    """The folder's name holds 16 digits of the encoder's hash; the file holds them all."""
     assert cache.read(ENCODER[:16] + "f" * 48, CONTENT, 8) is None
 
 
@@ -71,7 +71,7 @@ def rewrite(path, change) -> None:
         "float64",
         "other shape",
         "other name",
-        "no checksum",
+        "no digest",
     ],
 )
 def test_damaged_files_are_made_again(cache, row, stored, damage):
