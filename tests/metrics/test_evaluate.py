@@ -142,6 +142,23 @@ def test_known_diversities(make, stubs, cache):
     assert [prompt.diversity_without for prompt in record.per_prompt] == pytest.approx([1, 1])
 
 
+def test_nearest_is_read_at_the_95th_percentile(make, stub_encoder, cache):
+    """Pictures and photos at known angles: the one that is hardly ever passed, not the 9 of 10."""
+    colours = [(index, 0, 0) for index in range(10)]
+    near = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    run = make.run(photos=2)
+    make.set(run, templates=TWO[:1], per_prompt=10, colours=colours)
+    by_colour = {colour: [cosine, (1 - cosine**2) ** 0.5, 0] for colour, cosine in zip(colours, near, strict=True)}
+    photos = [Image.open(run.path.parents[1] / "photos" / f"{index:02d}.png").getpixel((0, 0)) for index in range(2)]
+    by_colour |= {photos[0]: [1, 0, 0], photos[1]: [0, 0, 1]}
+    dino = stub_encoder(by_colour)
+    clip = stub_encoder(by_colour, {SNOW: [1, 0, 0]})
+    overall = evaluate_run(run, ruler=Ruler(scorers=Scorers(clip, dino, False), cache=cache)).overall
+    assert overall.nearest_p95 == pytest.approx(0.955)
+    assert overall.nearest_mean == pytest.approx(0.55)
+    assert overall.nearest_max == pytest.approx(1)
+
+
 def test_a_shuffled_manifest_changes_nothing(scored, tiny_encoders, cache):
     """Scores depend on what the manifest says, never on the order of its lines or of the folder."""
     run, record = scored

@@ -13,7 +13,13 @@ import pytest
 from coeffdream.errors import CoeffdreamError, ConfigError, InUseError, RunError
 from coeffdream.records.run import COEFF_FILE, LORA_FILE, held_run
 from coeffdream.training import run as training
-from coeffdream.training.checkpoint import OPTIMIZER_FILE, STATE_FILE, list_checkpoints
+from coeffdream.training.checkpoint import (
+    OPTIMIZER_FILE,
+    STATE_FILE,
+    list_checkpoints,
+    restore_checkpoint,
+    save_checkpoint,
+)
 
 
 @pytest.mark.parametrize("method", ["coeff-lora", "coeff-dora"])
@@ -32,6 +38,18 @@ def test_stopped_and_resumed_equals_straight(method, options, learn, go_on, inte
     assert any("exp_avg_sq" in name for name in expected["tensors"])
     assert any(name.endswith(".alpha") for name in expected["tensors"])
     assert found == expected
+
+
+def test_the_loss_scale_is_resumed(options, session, tmp_path):
+    """float16 finds its loss scale by trying; a resumed run that began at 65536 again would skip steps."""
+    config = options(precision="fp16")
+    stopped, resumed = session(config).state, session(config).state
+    assert stopped.scaler.is_enabled()
+    stopped.scaler.load_state_dict({**stopped.scaler.state_dict(), "scale": 512.0, "_growth_tracker": 7})
+    stopped.step = 7
+    restore_checkpoint(save_checkpoint(tmp_path, stopped, "any"), resumed)
+    assert (resumed.scaler.get_scale(), resumed.scaler.state_dict()["_growth_tracker"]) == (512.0, 7)
+    assert resumed.step == 7
 
 
 def test_resumed_at_every_step_equals_straight(options, learn, go_on, interrupt_after, outcome):
