@@ -105,7 +105,9 @@ class TestIntervals:
         assert interval is not None
         drawn = np.random.default_rng(2).choice(photos, size=(20_000, 6))
         errors = drawn.std(axis=1, ddof=1) / 6**0.5
-        quantile = np.quantile(np.abs(drawn.mean(axis=1) - photos.mean())[errors > 0] / errors[errors > 0], 0.95)
+        quantile = np.quantile(
+            np.abs(drawn.mean(axis=1) - photos.mean())[errors > 0] / errors[errors > 0], 0.95
+        )
         half = quantile * photos.std(ddof=1) / 6**0.5
         assert interval == pytest.approx((photos.mean() - half, photos.mean() + half), abs=0.03 * half)
 

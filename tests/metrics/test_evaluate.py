@@ -148,15 +148,37 @@ def test_nearest_is_read_at_the_95th_percentile(make, stub_encoder, cache):
     near = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     run = make.run(photos=2)
     make.set(run, templates=TWO[:1], per_prompt=10, colours=colours)
-    by_colour = {colour: [cosine, (1 - cosine**2) ** 0.5, 0] for colour, cosine in zip(colours, near, strict=True)}
-    photos = [Image.open(run.path.parents[1] / "photos" / f"{index:02d}.png").getpixel((0, 0)) for index in range(2)]
+    by_colour = {
+        colour: [cosine, (1 - cosine**2) ** 0.5, 0] for colour, cosine in zip(colours, near, strict=True)
+    }
+    photos = [
+        Image.open(run.path.parents[1] / "photos" / f"{index:02d}.png").getpixel((0, 0)) for index in range(2)
+    ]
     by_colour |= {photos[0]: [1, 0, 0], photos[1]: [0, 0, 1]}
     dino = stub_encoder(by_colour)
     clip = stub_encoder(by_colour, {SNOW: [1, 0, 0]})
-    overall = evaluate_run(run, ruler=Ruler(scorers=Scorers(clip, dino, False), cache=cache)).overall
+    overall = evaluate_run(run, encoders=Encoders(clip, dino, embedded=False), cache=cache).overall
     assert overall.nearest_p95 == pytest.approx(0.955)
     assert overall.nearest_mean == pytest.approx(0.55)
     assert overall.nearest_max == pytest.approx(1)
+
+
+def test_the_photos_own_nearest_is_read_at_the_95th_percentile(make, stub_encoder, cache):
+    """Six pairs of photos, each pair at an angle of its own; the closest pair alone is above the 95th."""
+    cosines = [0.1, 0.2, 0.3, 0.4, 0.5, 0.9]
+    run = make.run(photos=12)
+    make.set(run, templates=TWO[:1], colours=[RED, RED])
+    rows = np.eye(12)
+    for pair, cosine in enumerate(cosines):
+        rows[2 * pair + 1, 2 * pair : 2 * pair + 2] = [cosine, (1 - cosine**2) ** 0.5]
+    folder = run.path.parents[1] / "photos"
+    colours = [Image.open(folder / f"{index:02d}.png").getpixel((0, 0)) for index in range(12)]
+    table = {RED: rows[0], **dict(zip(colours, rows, strict=True))}
+    encoders = Encoders(stub_encoder(table, {SNOW: rows[0]}), stub_encoder(table), embedded=False)
+    ceiling = evaluate_run(run, encoders=encoders, cache=cache).ceiling
+    assert ceiling.nearest_p95 == pytest.approx(0.9)
+    assert ceiling.nearest_mean == pytest.approx(np.mean(cosines))
+    assert ceiling.nearest_max == pytest.approx(0.9)
 
 
 def test_a_shuffled_manifest_changes_nothing(scored, tiny_encoders, cache):
