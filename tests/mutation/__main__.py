@@ -3,8 +3,9 @@
     .venv/bin/python tests/mutation --seed 1 --count 150
 
 A sample of small wrong versions of the core rooms is tested, each in a forked process and never on disk:
-first the tests of the mirrored room that run the changed line, then those of the rooms above. Results are
-kept as they come, so that a run that was stopped goes on. equivalent.toml lists changes that change nothing.
+by the tests of the mirrored room that run the changed line, and with --above by those of the rooms above where
+these let it live. Results are kept as they come, so that a run that was stopped goes on. equivalent.toml lists
+changes that change nothing.
 
 mutmut leaves out every function with a decorator (torch.no_grad, property) and replaces signatures that
 diffusers reads; cosmic-ray writes into the source and would import torch and diffusers anew for each mutant.
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=150, help="how many mutants; 0: all")
     parser.add_argument("--only", default="", help="files whose path holds this, e.g. training/step")
     parser.add_argument("--again", action="store_true", help="test the survivors of an earlier run again")
+    parser.add_argument("--above", action="store_true", help=f"ask {', '.join(ABOVE)} about survivors, too")
     parser.add_argument("--results", type=Path, default=ROOT / ".mutation", help="folder of the results")
     given = parser.parse_args()
     os.chdir(ROOT)
@@ -73,25 +75,25 @@ def main() -> None:
         load_libraries()
         covering = Covering(list(sources), given.results)
         for number, mutant in enumerate(todo, start=1):
-            verdict = tested(mutant, sources[mutant.file], covering, given.results)
+            verdict = tested(mutant, sources[mutant.file], covering, given)
             kept.add(mutant, verdict)
             print(f"{number}/{len(todo)} {described(mutant)}: {verdict}", flush=True)
     report(sample, kept)
 
 
-def tested(mutant: Mutant, source: str, covering: Covering, folder: Path) -> str:
-    """The verdict on one mutant: of its own room's tests, and of those above where these let it live."""
+def tested(mutant: Mutant, source: str, covering: Covering, given: argparse.Namespace) -> str:
+    """The verdict on one mutant: of its own room's tests, and if asked for of those above."""
     code = compiled(mutant, source, str(ROOT / mutant.file))
     verdict = "survived: no test runs this line"
-    for tests in _suites(mutant, covering):
+    for tests in _suites(mutant, covering, above=given.above):
         allowed = 30 + 5 * sum(covering.seconds[test] for test in tests)
-        verdict = run_tests(tests, code, ROOT / mutant.file, folder, allowed)
+        verdict = run_tests(tests, code, ROOT / mutant.file, given.results, allowed)
         if verdict != "survived":
             break
     return verdict
 
 
-def _suites(mutant: Mutant, covering: Covering) -> Iterator[list[str]]:
+def _suites(mutant: Mutant, covering: Covering, *, above: bool) -> Iterator[list[str]]:
     room = f"tests/{_room(mutant)}"
     covering.measure(room)
     # What runs when the module is loaded was not measured: all tests of the room depend on it.
@@ -99,7 +101,7 @@ def _suites(mutant: Mutant, covering: Covering) -> Iterator[list[str]]:
     covered = of_the_room.intersection(covering.tests_of(mutant.file, mutant.lines))
     if own := covering.quickest_first(of_the_room if mutant.runs_on_import else covered):
         yield own
-    for folder in ABOVE:
+    for folder in ABOVE if above else ():
         covering.measure(folder)
         found = [t for t in covering.tests_of(mutant.file, mutant.lines) if t.startswith(f"{folder}/")]
         spent = itertools.accumulate(covering.seconds[test] for test in found)
