@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from coeffdream.errors import CoeffdreamError, ConfigError, InUseError, RunError
+from coeffdream.progress import silent
 from coeffdream.records.run import COEFF_FILE, LORA_FILE, held_run
 from coeffdream.training import run as training
 from coeffdream.training.checkpoint import (
@@ -20,6 +21,8 @@ from coeffdream.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from coeffdream.training.loop import run_steps
+from coeffdream.training.step import NoiseSchedule
 
 
 @pytest.mark.parametrize("method", ["coeff-lora", "coeff-dora"])
@@ -307,3 +310,29 @@ def test_log_has_what_a_person_wants_to_plot(options, learn):
         assert row["lora_grad"] > 0
         assert (row["lr"], row["coeff_lr"]) == (3e-4, 1e-3)
         assert len(row["timesteps"]) == len(row["photos"]) == 2
+
+
+def test_log_is_written_every_25_steps(options, session):
+    """Who watches a long run sees its loss without waiting for a checkpoint."""
+    ready = session(options(steps=27))
+    log, seen = Path(ready.config.runs) / "log.jsonl", []
+    run_steps(
+        ready.components.unet,
+        ready.state,
+        ready.data,
+        NoiseSchedule.of(ready.components.scheduler),
+        ready.config,
+        log,
+        after_step=lambda _: seen.append(len(log.read_text().splitlines()) if log.exists() else 0),
+        progress=silent,
+    )
+    assert seen == [0] * 24 + [25, 25, 27]
+
+
+def test_run_record_counts_what_is_trained(options, learn):
+    """As numbers and as a share of the UNet: what Table 3 of the paper prints."""
+    counted = json.loads((learn(options(steps=1)).path / "run.json").read_text())["parameters"]
+    trained = 4 * 2 * (2 * 32 + 2 * 32) + 8 * 4 * 4
+    assert (counted["lora"], counted["alpha"], counted["trained"]) == (trained - 128, 128, trained)
+    assert (counted["lora_modules"], counted["alpha_layers"]) == (8, 8)
+    assert counted["percent"] == pytest.approx(100 * trained / counted["unet"])
