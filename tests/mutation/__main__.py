@@ -18,7 +18,6 @@ import hashlib
 import itertools
 import json
 import os
-import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -73,19 +72,19 @@ def main() -> None:
     print(f"{len(everything)} mutants, a sample of {len(sample)}, {len(todo)} still to be tested", flush=True)
     if todo:
         load_libraries()
-        covering = Covering(list(sources), given.results)
+        covering = Covering(given.results)
         for number, mutant in enumerate(todo, start=1):
-            verdict = tested(mutant, sources[mutant.file], covering, given)
+            verdict = tested(mutant, sources, covering, given)
             kept.add(mutant, verdict)
             print(f"{number}/{len(todo)} {described(mutant)}: {verdict}", flush=True)
     report(sample, kept)
 
 
-def tested(mutant: Mutant, source: str, covering: Covering, given: argparse.Namespace) -> str:
+def tested(mutant: Mutant, sources: dict[str, str], covering: Covering, given: argparse.Namespace) -> str:
     """The verdict on one mutant: of its own room's tests, and if asked for of those above."""
-    code = compiled(mutant, source, str(ROOT / mutant.file))
+    code = compiled(mutant, sources[mutant.file], str(ROOT / mutant.file))
     verdict = "survived: no test runs this line"
-    for tests in _suites(mutant, covering, above=given.above):
+    for tests in _suites(mutant, sources, covering, above=given.above):
         allowed = 30 + 5 * sum(covering.seconds[test] for test in tests)
         verdict = run_tests(tests, code, ROOT / mutant.file, given.results, allowed)
         if verdict != "survived":
@@ -93,16 +92,19 @@ def tested(mutant: Mutant, source: str, covering: Covering, given: argparse.Name
     return verdict
 
 
-def _suites(mutant: Mutant, covering: Covering, *, above: bool) -> Iterator[list[str]]:
+def _suites(
+    mutant: Mutant, sources: dict[str, str], covering: Covering, *, above: bool
+) -> Iterator[list[str]]:
     room = f"tests/{_room(mutant)}"
-    covering.measure(room)
+    own_files = [file for file in sources if file.split("/")[1] == _room(mutant)]
+    covering.measure(room, own_files)
     # What runs when the module is loaded was not measured: all tests of the room depend on it.
     of_the_room = {test for test in covering.seconds if test.startswith(f"{room}/")}
     covered = of_the_room.intersection(covering.tests_of(mutant.file, mutant.lines))
     if own := covering.quickest_first(of_the_room if mutant.runs_on_import else covered):
         yield own
     for folder in ABOVE if above else ():
-        covering.measure(folder)
+        covering.measure(folder, list(sources))
         found = [t for t in covering.tests_of(mutant.file, mutant.lines) if t.startswith(f"{folder}/")]
         spent = itertools.accumulate(covering.seconds[test] for test in found)
         if chosen := [test for test, total in zip(found, spent, strict=True) if total <= MOST_SECONDS_ABOVE]:
@@ -114,9 +116,7 @@ class Results:
 
     def __init__(self, file: Path, sources: dict[str, str]) -> None:
         self._file = file
-        self._versions = {
-            name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in sources.items()
-        }
+        self._versions = {name: _hash(text)[:16] for name, text in sources.items()}
         self._verdicts: dict[tuple[str, str, int], str] = {}
         for line in file.read_text().splitlines() if file.is_file() else ():
             row = json.loads(line)
@@ -159,6 +159,10 @@ def _room(mutant: Mutant) -> str:
 
 def _change(mutant: Mutant) -> tuple[str, str, str]:
     return mutant.file, mutant.before, mutant.after
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _sources() -> dict[str, str]:

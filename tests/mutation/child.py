@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.machinery import SourceFileLoader
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -54,6 +56,12 @@ def load_libraries() -> None:
             CLIPTokenizer,
             Dinov2Model,
         )
+
+        for plugin in entry_points(group="pytest11"):
+            plugin.load()
+    # A fork then shares the parent's memory: the collector would touch, and so copy, all of it.
+    gc.collect()
+    gc.freeze()
     assert not any(name.partition(".")[0] == "coeffdream" for name in sys.modules)
 
 
@@ -68,6 +76,7 @@ def in_a_fork(work: Callable[[], int], log: Path, seconds: float | None = None) 
         status = 70
         try:
             os.setsid()
+            sys.dont_write_bytecode = False  # pytest keeps the tests as it has rewritten them
             with log.open("w") as file:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)

@@ -14,35 +14,33 @@ import pytest
 from child import OPTIONS, in_a_fork
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "coeffdream"
 
 
 class Covering:
-    """`seconds[test]`, and for each line of `files` the tests that ran it, or set up something shared that did.
+    """`seconds[test]`, and for each line the tests that ran it, or set up something shared that did.
 
-    Kept in `kept`, a file for each file of tests, until that file, a conftest or the package changes.
+    Kept in a folder, a file for each file of tests, until that file, a conftest or the code it was measured on
+    changes.
     """
 
-    def __init__(self, files: Sequence[str], kept: Path) -> None:
+    def __init__(self, kept: Path) -> None:
         self.seconds: dict[str, float] = {}
-        self._files = files
         self._kept = kept
         self._by_line: dict[tuple[str, int], set[str]] = {}
         self._known: set[str] = set()
-        self._package = [file.read_bytes() for file in sorted(PACKAGE.rglob("*.py"))]
 
-    def measure(self, folder: str) -> None:
-        """Know the tests of a folder, tests/training say."""
+    def measure(self, folder: str, files: Sequence[str]) -> None:
+        """Know which lines of some source files the tests of a folder run: tests/training, say."""
         if folder in self._known:
             return
         keys = {
-            file.relative_to(ROOT).as_posix(): self._key(file)
+            file.relative_to(ROOT).as_posix(): self._key(file, files)
             for file in sorted((ROOT / folder).rglob("test_*.py"))
         }
         stale = [name for name, key in keys.items() if self._saved(name).get("key") != key]
         if stale:
             print(f"measuring which lines are run by the tests in {', '.join(stale)}", flush=True)
-            in_a_fork(lambda: self._run(stale, keys), self._kept / "measuring.log")
+            in_a_fork(lambda: self._run(stale, keys, files), self._kept / "measuring.log")
         for name, key in keys.items():
             saved = self._saved(name)
             if saved.get("key") != key:
@@ -62,27 +60,27 @@ class Covering:
     def quickest_first(self, tests: set[str]) -> list[str]:
         return sorted(tests, key=lambda test: (self.seconds[test], test))
 
-    def _key(self, file: Path) -> str:
+    def _key(self, file: Path, files: Sequence[str]) -> str:
         shared = [folder / "conftest.py" for folder in file.parents if (folder / "conftest.py").is_file()]
-        texts = [*self._package, *(each.read_bytes() for each in [file, *shared])]
+        texts = (each.read_bytes() for each in [file, *shared, *(ROOT / name for name in files)])
         return hashlib.sha256(b"".join(hashlib.sha256(text).digest() for text in texts)).hexdigest()
 
     def _saved(self, name: str) -> dict[str, Any]:
         file = self._kept / f"{name.replace('/', '-')}.json"
         return json.loads(file.read_text()) if file.is_file() else {}
 
-    def _run(self, names: list[str], keys: dict[str, str]) -> int:
+    def _run(self, names: list[str], keys: dict[str, str], files: Sequence[str]) -> int:
         import coverage
 
         watched = coverage.Coverage(
-            data_file=None, include=[str(ROOT / file) for file in self._files], config_file=False
+            data_file=None, include=[str(ROOT / file) for file in files], config_file=False
         )
         watch = _Watch(watched)
         watched.start()
         status = pytest.main([*OPTIONS, *names], plugins=[watch])
         watched.stop()
         data = watched.get_data()
-        contexts = {file: data.contexts_by_lineno(str(ROOT / file)) for file in self._files}
+        contexts = {file: data.contexts_by_lineno(str(ROOT / file)) for file in files}
         for name in names:
             tests = [test for test in watch.seconds if test.startswith(f"{name}::")]
             number = {test: index for index, test in enumerate(tests)}
