@@ -59,16 +59,14 @@ def main() -> None:
     everything = [
         mutant for file, text in sources.items() for mutant in mutants_of(file, text) if given.only in file
     ]
-    sample = random.Random(given.seed).sample(
-        everything, min(given.count or len(everything), len(everything))
-    )
+    # By a hash of each change, so that a sample stays as it is where the code stays as it is.
+    sample = sorted(everything, key=lambda mutant: _hash(given.seed, *_change(mutant)))
+    sample = sample[: given.count or None]
     kept = Results(given.results / "results.jsonl", sources)
     todo = [
         m for m in sample if kept.of(m) is None or (given.again and str(kept.of(m)).startswith("survived"))
     ]
-    todo.sort(
-        key=lambda mutant: ROOMS.index(_room(mutant))
-    )  # so that each room's tests are measured when needed
+    todo.sort(key=lambda mutant: ROOMS.index(_room(mutant)))  # each room's tests are measured when needed
     print(f"{len(everything)} mutants, a sample of {len(sample)}, {len(todo)} still to be tested", flush=True)
     if todo:
         load_libraries()
@@ -77,7 +75,7 @@ def main() -> None:
             verdict = tested(mutant, sources, covering, given)
             kept.add(mutant, verdict)
             print(f"{number}/{len(todo)} {described(mutant)}: {verdict}", flush=True)
-    report(sample, kept)
+    report(sample, kept, sources)
 
 
 def tested(mutant: Mutant, sources: dict[str, str], covering: Covering, given: argparse.Namespace) -> str:
@@ -134,9 +132,12 @@ class Results:
             opened.write(json.dumps(row) + "\n")
 
 
-def report(sample: list[Mutant], kept: Results) -> None:
+def report(sample: list[Mutant], kept: Results, sources: dict[str, str]) -> None:
     """Counts by room, then each survivor with its line, its change, and why where that is known."""
-    reasons = tomllib.loads((Path(__file__).parent / "equivalent.toml").read_text())["equivalent"]
+    known = tomllib.loads((Path(__file__).parent / "equivalent.toml").read_text(encoding="utf-8"))[
+        "equivalent"
+    ]
+    reasons = {(row["file"], row["line"], row["before"], row["after"]): row["why"] for row in known}
     survivors = [mutant for mutant in sample if str(kept.of(mutant)).startswith("survived")]
     total, left = (Counter(map(_room, of)) for of in (sample, survivors))
     for room in ROOMS:
@@ -145,8 +146,9 @@ def report(sample: list[Mutant], kept: Results) -> None:
     share = 100 * (len(sample) - len(survivors)) / len(sample)
     print(f"{len(sample) - len(survivors)} of {len(sample)} killed: {share:.1f} %")
     for mutant in survivors:
-        why = [row["why"] for row in reasons if (row["file"], row["before"], row["after"]) == _change(mutant)]
-        print(f"survived {described(mutant)}" + (f"\n    {why[0]}" if why else ""))
+        line = sources[mutant.file].splitlines()[mutant.line - 1].strip()
+        why = reasons.get((mutant.file, line, mutant.before, mutant.after))
+        print(f"survived {described(mutant)}" + (f"\n    {why}" if why else ""))
 
 
 def described(mutant: Mutant) -> str:
