@@ -150,6 +150,22 @@ class TestNumbers:
         assert found.metric == "diversity"
         assert found.difference.high - found.difference.value == pytest.approx(2.7764 * error, rel=1e-4)
 
+    @pytest.mark.parametrize(("prompts", "known"), [(1, False), (2, True)])
+    def test_two_prompts_are_the_least_that_a_jackknife_needs(self, made, prompts, known):
+        """Of a single prompt nothing is left when it is taken out, whatever the record says."""
+        assert (jackknife_of(made(prompts=prompts).scores) is not None) == known
+
+    def test_training_seeds_may_be_unknown(self, made):
+        """Runs of another program have none; the caption still lists what there is."""
+        runs = [made(method, "cat", seed) for method in ("lora", "dora") for seed in (0, 1)]
+        runs = [
+            replace(run, scores=replace(run.scores, source=replace(run.scores.source, seed=None)))
+            if run.seed == 1
+            else run
+            for run in runs
+        ]
+        assert compare(pair_by_method(runs), resamples=100).training_seeds == [0, None]
+
     def test_no_references_no_photo_scores(self, made):
         """What was not measured is not compared, and Holm counts what is."""
         runs = [made(method, references=0) for method in ("lora", "dora")]
