@@ -59,9 +59,7 @@ def main() -> None:
     everything = [
         mutant for file, text in sources.items() for mutant in mutants_of(file, text) if given.only in file
     ]
-    # By a hash of each change, so that a sample stays as it is where the code stays as it is.
-    sample = sorted(everything, key=lambda mutant: _hash(given.seed, *_change(mutant)))
-    sample = sample[: given.count or None]
+    sample = sampled(everything, given.seed, given.count)
     kept = Results(given.results / "results.jsonl", sources)
     todo = [
         m for m in sample if kept.of(m) is None or (given.again and str(kept.of(m)).startswith("survived"))
@@ -76,6 +74,17 @@ def main() -> None:
             kept.add(mutant, verdict)
             print(f"{number}/{len(todo)} {described(mutant)}: {verdict}", flush=True)
     report(sample, kept, sources)
+
+
+def sampled(mutants: list[Mutant], seed: int, count: int) -> list[Mutant]:
+    """By a hash of each change, so that a sample stays as it is where the code stays as it is."""
+    before: Counter[tuple[str, ...]] = Counter()
+    places: dict[Mutant, str] = {}
+    for mutant in mutants:
+        change = (mutant.file, mutant.before, mutant.after)
+        places[mutant] = _hash(seed, *change, *([before[change]] if before[change] else []))
+        before[change] += 1
+    return sorted(mutants, key=places.__getitem__)[: count or None]
 
 
 def tested(mutant: Mutant, sources: dict[str, str], covering: Covering, given: argparse.Namespace) -> str:
@@ -157,10 +166,6 @@ def described(mutant: Mutant) -> str:
 
 def _room(mutant: Mutant) -> str:
     return Path(mutant.file).parts[1]
-
-
-def _change(mutant: Mutant) -> tuple[str, str, str]:
-    return mutant.file, mutant.before, mutant.after
 
 
 def _hash(*parts: object) -> str:
