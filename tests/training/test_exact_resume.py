@@ -336,3 +336,12 @@ def test_run_record_counts_what_is_trained(options, learn):
     assert (counted["lora"], counted["alpha"], counted["trained"]) == (trained - 128, 128, trained)
     assert (counted["lora_modules"], counted["alpha_layers"]) == (8, 8)
     assert counted["percent"] == pytest.approx(100 * trained / counted["unet"])
+
+
+def test_latest_is_the_run_that_was_resumed(options, learn, go_on):
+    """`generate` without a name draws with the run that was trained last, also when that one went on."""
+    first, second = (learn(options(steps=1)) for _ in range(2))
+    latest = Path(options().runs) / "latest"
+    assert latest.resolve() == second.path.resolve()
+    assert go_on(first, options(steps=2))
+    assert latest.resolve() == first.path.resolve()
