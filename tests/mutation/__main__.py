@@ -14,7 +14,6 @@ diffusers reads; cosmic-ray writes into the source and would import torch and di
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import json
 import os
@@ -33,7 +32,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch: the models of the tests are
 
 from child import load_libraries, run_tests
 from covering import ROOT, Covering
-from mutants import Mutant, compiled, mutants_of
+from mutants import Mutant, compiled, hashed, mutants_of, sampled
 
 ROOMS = ("diffusion", "compare", "metrics", "adapters", "attention", "training")
 ABOVE = ("tests/generation", "tests/flow", "tests/cli")
@@ -76,17 +75,6 @@ def main() -> None:
     report(sample, kept, sources)
 
 
-def sampled(mutants: list[Mutant], seed: int, count: int) -> list[Mutant]:
-    """By a hash of each change, so that a sample stays as it is where the code stays as it is."""
-    before: Counter[tuple[str, ...]] = Counter()
-    places: dict[Mutant, str] = {}
-    for mutant in mutants:
-        change = (mutant.file, mutant.before, mutant.after)
-        places[mutant] = _hash(seed, *change, *([before[change]] if before[change] else []))
-        before[change] += 1
-    return sorted(mutants, key=places.__getitem__)[: count or None]
-
-
 def tested(mutant: Mutant, sources: dict[str, str], covering: Covering, given: argparse.Namespace) -> str:
     """The verdict on one mutant: of its own room's tests, and if asked for of those above."""
     code = compiled(mutant, sources[mutant.file], str(ROOT / mutant.file))
@@ -123,7 +111,7 @@ class Results:
 
     def __init__(self, file: Path, sources: dict[str, str]) -> None:
         self._file = file
-        self._versions = {name: _hash(text)[:16] for name, text in sources.items()}
+        self._versions = {name: hashed(text)[:16] for name, text in sources.items()}
         self._verdicts: dict[tuple[str, str, int], str] = {}
         for line in file.read_text().splitlines() if file.is_file() else ():
             row = json.loads(line)
@@ -166,10 +154,6 @@ def described(mutant: Mutant) -> str:
 
 def _room(mutant: Mutant) -> str:
     return Path(mutant.file).parts[1]
-
-
-def _hash(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _sources() -> dict[str, str]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import copy
+import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import CodeType
@@ -82,6 +84,21 @@ def mutants_of(file: str, source: str) -> list[Mutant]:
         )
         for ordinal, site in enumerate(_sites(ast.parse(source)))
     ]
+
+
+def sampled(mutants: list[Mutant], seed: int, count: int) -> list[Mutant]:
+    """By a hash of each change, so that a sample stays as it is where the code stays as it is."""
+    before: Counter[tuple[str, ...]] = Counter()
+    places: dict[Mutant, str] = {}
+    for mutant in mutants:
+        change = (mutant.file, mutant.before, mutant.after)
+        places[mutant] = hashed(seed, *change, *([before[change]] if before[change] else []))
+        before[change] += 1
+    return sorted(mutants, key=places.__getitem__)[: count or None]
+
+
+def hashed(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def compiled(mutant: Mutant, source: str, path: str) -> CodeType:

@@ -75,6 +75,19 @@ def test_a_mutant_is_the_source_with_one_change(mutants):
     assert told == expected
 
 
+def test_a_sample_stays_where_the_code_stays(mutants):
+    """Lines that move, or a function put before, change what is sampled only by what they add."""
+    lines = [f"x{index} = a < {index}" for index in range(40)]
+    before = mutants.sampled(mutants.mutants_of("one.py", "\n".join(lines)), 1, 30)
+    moved = mutants.sampled(mutants.mutants_of("one.py", "\n".join(["", "y = -z", *lines])), 1, 30)
+    other = mutants.sampled(mutants.mutants_of("one.py", "\n".join(lines)), 2, 30)
+    changes, of_moved, of_other = ({(m.before, m.after) for m in of} for of in (before, moved, other))
+    assert len(before) == len(changes) == 30
+    assert len(changes & of_moved) >= 28
+    assert len(changes & of_other) < 25
+    assert len(mutants.sampled(before, 1, 0)) == 30
+
+
 WRONG_OR_NOT = """
 import sys
 from pathlib import Path
