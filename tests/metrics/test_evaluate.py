@@ -14,6 +14,7 @@ from PIL import Image
 from transformers import Dinov2Model
 
 from coeffdream.errors import RunError, ScoreError
+from coeffdream.metrics import evaluate
 from coeffdream.metrics.encoder_choice import Encoders
 from coeffdream.metrics.evaluate import evaluate_run
 from coeffdream.metrics.feature_cache import FeatureCache
@@ -447,6 +448,47 @@ def test_useless_features_name_the_pictures(make, stub_encoder, cache):
     make.set(run, templates=TWO[:1], colours=[RED, GREEN])
     with pytest.raises(ScoreError, match=r"for 1 of 2 pictures \(00-1\.png\)"):
         evaluate_run(run, encoders=Encoders(clip, clip, False), cache=cache)
+
+
+def test_the_options_reach_the_encoders(make, tiny_encoders, cache, monkeypatch):
+    """A named encoder that was not the one that scored would make every figure another's."""
+    asked = []
+
+    def chosen(base, **named):
+        asked.append((base, named))
+        return tiny_encoders
+
+    monkeypatch.setattr(evaluate, "encoders_for", chosen)
+    run = make.run()
+    make.set(run)
+    heard = []
+    options = ScoringOptions(clip_model="a", clip_pretrained="b", dino_model="c", device="cpu", batch_size=4)
+    evaluate_run(run, options=options, cache=cache, on_progress=lambda *what: heard.append(what))
+    named = {"clip_model": "a", "clip_pretrained": "b", "dino_model": "c", "device": "cpu"}
+    assert asked == [("tiny", named)]
+    assert ("CLIP: pictures", 4, 6, "") in heard
+
+
+def test_the_record_says_of_what_it_is(make, tiny_encoders, cache):
+    """Whose pictures, how they were drawn, when: what reports and comparisons quote."""
+    run = make.run()
+    folder = make.set(run)
+    record = evaluate_run(run, encoders=tiny_encoders, cache=cache)
+    of_run, of_set = run.read(), folder.read_set()
+    assert record.source.kind == "run"
+    for name in ("name", "method", "base", "class_noun", "parameters"):
+        assert getattr(record.source, name) == getattr(of_run, name)
+    assert (record.source.seed, record.source.concept) == (of_run.config.seed, of_run.concept.name)
+    for name in ("name", "kind", "created", "prompts", "class_noun", "images_per_prompt", "settings"):
+        assert getattr(record.set, name) == getattr(of_set, name)
+    assert record.set.adapter is True
+    assert record.set.n == 6
+    assert record.created >= of_set.created
+    assert [photo.file for photo in record.references] == ["00.png", "01.png", "02.png"]
+    assert [image.index for image in record.per_image] == list(range(6))
+    for image, row in zip(record.per_image, folder.read_images(), strict=True):
+        for name in ("prompt_index", "image_index", "seed", "file", "sha256"):
+            assert getattr(image, name) == getattr(row, name)
 
 
 def test_embedded_scores_carry_their_label(make, stubs, cache):
