@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 HERE = Path(__file__).parent
 
 
@@ -86,6 +91,20 @@ def test_a_sample_stays_where_the_code_stays(mutants):
     assert len(changes & of_moved) >= 28
     assert len(changes & of_other) < 25
     assert len(mutants.sampled(before, 1, 0)) == 30
+
+
+def test_what_is_called_equivalent_is_still_there(mutants):
+    """A reason that no change has any more would hide nothing, but mislead who reads it."""
+    known = tomllib.loads((HERE / "equivalent.toml").read_text(encoding="utf-8"))["equivalent"]
+    assert known
+    for row in known:
+        source = (HERE.parents[1] / row["file"]).read_text(encoding="utf-8")
+        lines = source.splitlines()
+        assert row["why"]
+        assert (row["line"], row["before"], row["after"]) in {
+            (lines[mutant.line - 1].strip(), mutant.before, mutant.after)
+            for mutant in mutants.mutants_of(row["file"], source)
+        }
 
 
 WRONG_OR_NOT = """
