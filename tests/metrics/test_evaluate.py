@@ -308,12 +308,13 @@ def test_a_run_without_a_concept_says_so(make, tiny_encoders, cache):
     assert read_scores(run.scores) == record
 
 
-def test_one_photo_has_no_ceiling(make, tiny_encoders, cache):
+@pytest.mark.parametrize(("photos", "n"), [(1, None), (2, 2)])
+def test_two_photos_are_the_least_that_make_a_ceiling(make, tiny_encoders, cache, photos, n):
     """A single photo cannot be compared with the others, but pictures can be compared with it."""
-    run = make.run(photos=1)
+    run = make.run(photos=photos)
     make.set(run)
     record = evaluate_run(run, encoders=tiny_encoders, cache=cache)
-    assert record.ceiling is None
+    assert (record.ceiling and record.ceiling.n) == n
     assert record.overall.concept_alignment is not None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -57,7 +59,10 @@ def test_few_at_a_time(options, session, monkeypatch, tmp_path):
         return plain(components, conditionings, seeds, sampling)
 
     monkeypatch.setattr(samples, "draw", watching)
-    monkeypatch.setattr(type(ready.components.base), "sampling_batch_size", 3, raising=False)
+    base = ready.components.base
+    ready.components.base = dataclasses.replace(
+        base, settings=dataclasses.replace(base.settings, sampling_batch_size=3)
+    )
     ready.sampler.draw(tmp_path / "row.png")
     assert asked == [3, 1]
 
