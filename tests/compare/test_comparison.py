@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from coeffdream.compare.comparison import compare
+from coeffdream.compare.comparison import compare, estimates_of
 from coeffdream.compare.comparison_table import comparison_table
 from coeffdream.compare.export import escaped, to_csv, to_latex
 from coeffdream.compare.metrics import MEANS, jackknife_of, table_of
@@ -165,6 +165,13 @@ class TestNumbers:
             for run in runs
         ]
         assert compare(pair_by_method(runs), resamples=100).training_seeds == [0, None]
+
+    def test_the_estimates_of_one_run_are_its_row(self, made):
+        """The report of a run shows what a comparison would say of it."""
+        run = made()
+        row = compare(pair_runs([run, made("dora")]), seed=3, resamples=200).rows[0]
+        assert estimates_of(run.scores, seed=3, resamples=200) == row.scores
+        assert estimates_of(run.scores, seed=4, resamples=200) != row.scores
 
     def test_no_references_no_photo_scores(self, made):
         """What was not measured is not compared, and Holm counts what is."""

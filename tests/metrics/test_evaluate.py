@@ -236,6 +236,15 @@ def test_an_incomplete_set_is_refused(scored, tiny_encoders, cache):
         evaluate_run(run, encoders=tiny_encoders, cache=cache)
 
 
+def test_features_that_could_not_be_cached_are_said(make, tiny_encoders, tmp_path):
+    """The scores are right, but the next eval will encode all again."""
+    (tmp_path / "file").write_text("in the way")
+    run = make.run()
+    make.set(run)
+    record = evaluate_run(run, encoders=tiny_encoders, cache=FeatureCache(tmp_path / "file" / "features"))
+    assert any("features are not cached" in warning for warning in record.warnings)
+
+
 def test_missing_files_are_refused_together(scored, tiny_encoders, cache):
     """Every missing picture is named at once, and old scores stay as they were."""
     run, record = scored
