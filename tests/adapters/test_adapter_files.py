@@ -68,6 +68,8 @@ def test_what_is_saved_comes_back_exactly(unet, predict, teach, tmp_path, archit
     adapter = teach(install(unet, spec_for(TrainConfig(method=method, lora_targets="all.v"), unet)))
     save_adapter(adapter, tmp_path, architecture)
     loaded = load_adapter(fresh, tmp_path, architecture)
+    for part in ("rank", "dora", "lora", "alpha"):
+        assert getattr(loaded.spec, part) == getattr(adapter.spec, part)
     assert loaded.spec.method == method
     assert loaded.trainable.keys() == adapter.trainable.keys()
     for name, parameter in adapter.trainable.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import get_args
 
 import pytest
@@ -160,6 +161,38 @@ def test_lora_starts_kaiming_and_zero_from_the_seed_alone(unet):
             bound = parameter.shape[1] ** -0.5  # kaiming uniform with a = sqrt(5): U(-1/sqrt(in), 1/sqrt(in))
             assert bound * 0.8 < parameter.abs().max() <= bound
             assert not torch.equal(parameter, other[name])
+
+
+def assert_all_differ(tensors):
+    """Among tensors of one shape no two are equal; there must be some to compare."""
+    compared = [(a, b) for a, b in itertools.combinations(tensors, 2) if a.shape == b.shape]
+    assert compared
+    assert not [pair for pair in compared if torch.equal(*pair)]
+
+
+def test_every_lora_a_has_a_start_of_its_own(unet):
+    """One draw for all modules of a width would start every layer along the same directions."""
+    adapter = installed(unet, "lora")
+    assert_all_differ([p for name, p in adapter.lora.items() if "lora_A" in name])
+
+
+def test_direct_random_alpha_has_a_start_of_its_own_in_every_layer(unet):
+    """Table 5a: layers with equally many heads do not begin with the same mixing."""
+    adapter = installed(unet, "coeff", parametrisation="direct-random")
+    assert_all_differ(list(adapter.alpha.values()))
+
+
+def test_every_layer_has_a_dropout_mask_of_its_own(unet):
+    """Eq. 12, as a training step draws it: one mask for all would silence the same pairs of heads everywhere."""
+    adapter = installed(unet, "coeff", coeff_dropout=0.5)
+    masks = [processor.coefficients.keep for processor in adapter.processors.values()]
+    adapter.draw_dropout(0, 3)
+    assert_all_differ(masks)
+    third = [mask.clone() for mask in masks]
+    adapter.draw_dropout(0, 4)
+    assert not any(torch.equal(now, before) for now, before in zip(masks, third, strict=True))
+    adapter.draw_dropout(0, 3)
+    assert all(torch.equal(now, before) for now, before in zip(masks, third, strict=True))
 
 
 def test_doras_magnitude_starts_at_the_norm_of_each_row(unet):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -73,6 +74,17 @@ def test_a_prompt_that_would_be_cut_is_refused(components):
         encode_prompt(components, "a cat", negative="b" * 100)
 
 
+@pytest.mark.parametrize("shorter", ["tokenizer", "tokenizer_2"])
+def test_each_tokenizer_is_asked(components, shorter):
+    """Where the two read different lengths, the shorter one decides, whichever it is."""
+    cut = copy.deepcopy(getattr(components, shorter))
+    cut.model_max_length = 20
+    uneven = dataclasses.replace(components, **{shorter: cut})
+    check_length(uneven, "a" * 18)
+    with pytest.raises(PromptError, match="is 21 tokens long where the text encoders read 20"):
+        check_length(uneven, "a" * 19)
+
+
 def test_a_photo_becomes_a_gaussian_in_the_unets_scale(components):
     """Mean and std of the VAE's posterior, times its scaling factor, float32 on the CPU."""
     image = picture(32, 24)
@@ -96,8 +108,6 @@ def test_the_posterior_is_sampled_with_the_noise_given():
 @pytest.fixture
 def shifted(components):
     """The same VAE with the latents_mean and latents_std that some of SDXL's kin carry."""
-    import copy
-
     vae = copy.deepcopy(components.vae)
     vae.register_to_config(latents_mean=[0.1, -0.2, 0.3, 0.4], latents_std=[2.0, 3.0, 4.0, 5.0])
     return dataclasses.replace(components, vae=vae)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from coeffdream.compare.comparison import compare
+from coeffdream.compare.comparison import compare, estimates_of
 from coeffdream.compare.comparison_table import comparison_table
 from coeffdream.compare.export import escaped, to_csv, to_latex
 from coeffdream.compare.metrics import MEANS, jackknife_of, table_of
@@ -149,6 +149,29 @@ class TestNumbers:
         error = np.sqrt(4 / 5 * np.square(without - without.mean()).sum())
         assert found.metric == "diversity"
         assert found.difference.high - found.difference.value == pytest.approx(2.7764 * error, rel=1e-4)
+
+    @pytest.mark.parametrize(("prompts", "known"), [(1, False), (2, True)])
+    def test_two_prompts_are_the_least_that_a_jackknife_needs(self, made, prompts, known):
+        """Of a single prompt nothing is left when it is taken out, whatever the record says."""
+        assert (jackknife_of(made(prompts=prompts).scores) is not None) == known
+
+    def test_training_seeds_may_be_unknown(self, made):
+        """Runs of another program have none; the caption still lists what there is."""
+        runs = [made(method, "cat", seed) for method in ("lora", "dora") for seed in (0, 1)]
+        runs = [
+            replace(run, scores=replace(run.scores, source=replace(run.scores.source, seed=None)))
+            if run.seed == 1
+            else run
+            for run in runs
+        ]
+        assert compare(pair_by_method(runs), resamples=100).training_seeds == [0, None]
+
+    def test_the_estimates_of_one_run_are_its_row(self, made):
+        """The report of a run shows what a comparison would say of it."""
+        run = made()
+        row = compare(pair_runs([run, made("dora")]), seed=3, resamples=200).rows[0]
+        assert estimates_of(run.scores, seed=3, resamples=200) == row.scores
+        assert estimates_of(run.scores, seed=4, resamples=200) != row.scores
 
     def test_no_references_no_photo_scores(self, made):
         """What was not measured is not compared, and Holm counts what is."""

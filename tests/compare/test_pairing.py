@@ -10,7 +10,8 @@ import pytest
 from coeffdream.compare.pairing import pair_by_method, pair_runs
 from coeffdream.compare.scored import load_runs
 from coeffdream.errors import ConfigError, ScoreError
-from coeffdream.records.scores import PhotoHash
+from coeffdream.records.run import RunFolder
+from coeffdream.records.scores import PhotoHash, write_scores
 
 
 @pytest.fixture
@@ -191,8 +192,6 @@ class TestByMethod:
 
 def test_load_says_what_to_run(made, tmp_path):
     """A run without scores is named with the command that makes them."""
-    from coeffdream.records.run import RunFolder
-
     for name in ("one", "two"):
         run = made(name=name)
         folder = RunFolder(tmp_path / name)
@@ -200,3 +199,20 @@ def test_load_says_what_to_run(made, tmp_path):
         folder.write(run.record)
     with pytest.raises(ScoreError, match="one; run: coeffdream eval --run one"):
         load_runs(["one", "two"], tmp_path)
+
+
+def test_load_reads_each_run_once_in_the_order_given(made, tmp_path):
+    """A run that is named twice, or by its name and its folder, is not compared with itself."""
+    expected = {}
+    for name in ("one", "two"):
+        run = made(name=name)
+        folder = RunFolder(tmp_path / name)
+        folder.path.mkdir()
+        folder.write(run.record)
+        write_scores(folder.scores, run.scores)
+        expected[name] = run
+    loaded = load_runs(["two", "one", str(tmp_path / "two")], tmp_path)
+    assert [run.name for run in loaded] == ["two", "one"]
+    for run in loaded:
+        assert (run.record, run.scores) == (expected[run.name].record, expected[run.name].scores)
+        assert run.path == tmp_path / run.name

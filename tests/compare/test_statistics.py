@@ -86,6 +86,31 @@ class TestIntervals:
         assert wide is not None
         assert wide[1] - wide[0] > 1.5 * (narrow[1] - narrow[0])
 
+    def test_photos_are_part_of_the_standard_error(self):
+        """Three prompts take Student's t times the standard errors of rows and columns together, exactly."""
+        table = np.random.default_rng(3).normal(size=(3, 2, 4))
+        means = table.mean(axis=1)
+        rows = means.mean(axis=1).std(ddof=1) / 3**0.5
+        columns = means.mean(axis=0).std(ddof=1) / 4**0.5
+        interval = statistics.interval_inside_concept(table, 100, np.random.default_rng(0))
+        assert interval is not None
+        half = 4.302653 * (rows**2 + columns**2) ** 0.5
+        assert interval == pytest.approx((table.mean() - half, table.mean() + half), rel=1e-6)
+
+    def test_photos_are_part_of_every_resamples_standard_error(self):
+        """Where only the photos differ, the interval is the bootstrap-t of their means, here written out."""
+        photos = np.array([0.2, -0.4, 0.9, 0.1, -0.3, 0.6])
+        table = np.broadcast_to(photos, (5, 4, 6))
+        interval = statistics.interval_inside_concept(table, 20_000, np.random.default_rng(1))
+        assert interval is not None
+        drawn = np.random.default_rng(2).choice(photos, size=(20_000, 6))
+        errors = drawn.std(axis=1, ddof=1) / 6**0.5
+        quantile = np.quantile(
+            np.abs(drawn.mean(axis=1) - photos.mean())[errors > 0] / errors[errors > 0], 0.95
+        )
+        half = quantile * photos.std(ddof=1) / 6**0.5
+        assert interval == pytest.approx((photos.mean() - half, photos.mean() + half), abs=0.03 * half)
+
     def test_one_prompt_resamples_its_images(self, rng):
         """Images are what is left to repeat; a single picture has no interval."""
         interval = statistics.interval_inside_concept(rng.normal(size=(1, 8, 1)), 500, rng)

@@ -59,6 +59,11 @@ def test_scoring_text_keeps_the_class(prompt: str, noun: str, text: str) -> None
         ("a <V> fluffy cat in the snow", "fluffy in the snow"),
         ("<V> cat, wet", "wet"),
         ("a red <V> cat", "a red"),
+        ("an <V> cat in the snow", "in the snow"),
+        ("The <V> cat in the snow", "in the snow"),
+        ("beside the <V> cat", "beside"),
+        ("An <V> in the snow", "in the snow"),
+        ("banana <V> cat", "banana"),
     ],
 )
 def test_scoring_text_stripped(prompt: str, text: str) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from transformers import Dinov2Model
 
 from coeffdream.errors import RunError, ScoreError
+from coeffdream.metrics import evaluate
 from coeffdream.metrics.encoder_choice import Encoders
 from coeffdream.metrics.evaluate import evaluate_run
 from coeffdream.metrics.feature_cache import FeatureCache
@@ -142,6 +143,45 @@ def test_known_diversities(make, stubs, cache):
     assert [prompt.diversity_without for prompt in record.per_prompt] == pytest.approx([1, 1])
 
 
+def test_nearest_is_read_at_the_95th_percentile(make, stub_encoder, cache):
+    """Pictures and photos at known angles: the one that is hardly ever passed, not the 9 of 10."""
+    colours = [(index, 0, 0) for index in range(10)]
+    near = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    run = make.run(photos=2)
+    make.set(run, templates=TWO[:1], per_prompt=10, colours=colours)
+    by_colour = {
+        colour: [cosine, (1 - cosine**2) ** 0.5, 0] for colour, cosine in zip(colours, near, strict=True)
+    }
+    photos = [
+        Image.open(run.path.parents[1] / "photos" / f"{index:02d}.png").getpixel((0, 0)) for index in range(2)
+    ]
+    by_colour |= {photos[0]: [1, 0, 0], photos[1]: [0, 0, 1]}
+    dino = stub_encoder(by_colour)
+    clip = stub_encoder(by_colour, {SNOW: [1, 0, 0]})
+    overall = evaluate_run(run, encoders=Encoders(clip, dino, embedded=False), cache=cache).overall
+    assert overall.nearest_p95 == pytest.approx(0.955)
+    assert overall.nearest_mean == pytest.approx(0.55)
+    assert overall.nearest_max == pytest.approx(1)
+
+
+def test_the_photos_own_nearest_is_read_at_the_95th_percentile(make, stub_encoder, cache):
+    """Six pairs of photos, each pair at an angle of its own; the closest pair alone is above the 95th."""
+    cosines = [0.1, 0.2, 0.3, 0.4, 0.5, 0.9]
+    run = make.run(photos=12)
+    make.set(run, templates=TWO[:1], colours=[RED, RED])
+    rows = np.eye(12)
+    for pair, cosine in enumerate(cosines):
+        rows[2 * pair + 1, 2 * pair : 2 * pair + 2] = [cosine, (1 - cosine**2) ** 0.5]
+    folder = run.path.parents[1] / "photos"
+    colours = [Image.open(folder / f"{index:02d}.png").getpixel((0, 0)) for index in range(12)]
+    table = {RED: rows[0], **dict(zip(colours, rows, strict=True))}
+    encoders = Encoders(stub_encoder(table, {SNOW: rows[0]}), stub_encoder(table), embedded=False)
+    ceiling = evaluate_run(run, encoders=encoders, cache=cache).ceiling
+    assert ceiling.nearest_p95 == pytest.approx(0.9)
+    assert ceiling.nearest_mean == pytest.approx(np.mean(cosines))
+    assert ceiling.nearest_max == pytest.approx(0.9)
+
+
 def test_a_shuffled_manifest_changes_nothing(scored, tiny_encoders, cache):
     """Scores depend on what the manifest says, never on the order of its lines or of the folder."""
     run, record = scored
@@ -194,6 +234,15 @@ def test_an_incomplete_set_is_refused(scored, tiny_encoders, cache):
     manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:4]))
     with pytest.raises(ScoreError, match="holds 4 of 6 images; finish it with: coeffdream generate"):
         evaluate_run(run, encoders=tiny_encoders, cache=cache)
+
+
+def test_features_that_could_not_be_cached_are_said(make, tiny_encoders, tmp_path):
+    """The scores are right, but the next eval will encode all again."""
+    (tmp_path / "file").write_text("in the way")
+    run = make.run()
+    make.set(run)
+    record = evaluate_run(run, encoders=tiny_encoders, cache=FeatureCache(tmp_path / "file" / "features"))
+    assert any("features are not cached" in warning for warning in record.warnings)
 
 
 def test_missing_files_are_refused_together(scored, tiny_encoders, cache):
@@ -268,12 +317,13 @@ def test_a_run_without_a_concept_says_so(make, tiny_encoders, cache):
     assert read_scores(run.scores) == record
 
 
-def test_one_photo_has_no_ceiling(make, tiny_encoders, cache):
+@pytest.mark.parametrize(("photos", "n"), [(1, None), (2, 2)])
+def test_two_photos_are_the_least_that_make_a_ceiling(make, tiny_encoders, cache, photos, n):
     """A single photo cannot be compared with the others, but pictures can be compared with it."""
-    run = make.run(photos=1)
+    run = make.run(photos=photos)
     make.set(run)
     record = evaluate_run(run, encoders=tiny_encoders, cache=cache)
-    assert record.ceiling is None
+    assert (record.ceiling and record.ceiling.n) == n
     assert record.overall.concept_alignment is not None
 
 
@@ -408,6 +458,47 @@ def test_useless_features_name_the_pictures(make, stub_encoder, cache):
     make.set(run, templates=TWO[:1], colours=[RED, GREEN])
     with pytest.raises(ScoreError, match=r"for 1 of 2 pictures \(00-1\.png\)"):
         evaluate_run(run, encoders=Encoders(clip, clip, False), cache=cache)
+
+
+def test_the_options_reach_the_encoders(make, tiny_encoders, cache, monkeypatch):
+    """A named encoder that was not the one that scored would make every figure another's."""
+    asked = []
+
+    def chosen(base, **named):
+        asked.append((base, named))
+        return tiny_encoders
+
+    monkeypatch.setattr(evaluate, "encoders_for", chosen)
+    run = make.run()
+    make.set(run)
+    heard = []
+    options = ScoringOptions(clip_model="a", clip_pretrained="b", dino_model="c", device="cpu", batch_size=4)
+    evaluate_run(run, options=options, cache=cache, on_progress=lambda *what: heard.append(what))
+    named = {"clip_model": "a", "clip_pretrained": "b", "dino_model": "c", "device": "cpu"}
+    assert asked == [("tiny", named)]
+    assert ("CLIP: pictures", 4, 6, "") in heard
+
+
+def test_the_record_says_of_what_it_is(make, tiny_encoders, cache):
+    """Whose pictures, how they were drawn, when: what reports and comparisons quote."""
+    run = make.run()
+    folder = make.set(run)
+    record = evaluate_run(run, encoders=tiny_encoders, cache=cache)
+    of_run, of_set = run.read(), folder.read_set()
+    assert record.source.kind == "run"
+    for name in ("name", "method", "base", "class_noun", "parameters"):
+        assert getattr(record.source, name) == getattr(of_run, name)
+    assert (record.source.seed, record.source.concept) == (of_run.config.seed, of_run.concept.name)
+    for name in ("name", "kind", "created", "prompts", "class_noun", "images_per_prompt", "settings"):
+        assert getattr(record.set, name) == getattr(of_set, name)
+    assert record.set.adapter is True
+    assert record.set.n == 6
+    assert record.created >= of_set.created
+    assert [photo.file for photo in record.references] == ["00.png", "01.png", "02.png"]
+    assert [image.index for image in record.per_image] == list(range(6))
+    for image, row in zip(record.per_image, folder.read_images(), strict=True):
+        for name in ("prompt_index", "image_index", "seed", "file", "sha256"):
+            assert getattr(image, name) == getattr(row, name)
 
 
 def test_embedded_scores_carry_their_label(make, stubs, cache):

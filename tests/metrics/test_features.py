@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,13 @@ def test_a_row_with_one_nan_is_refused():
     rows[1, 2] = np.nan
     with pytest.raises(ScoreError, match="rows 1"):
         maths.text_alignment(rows, np.ones((3, 4)))
+
+
+@pytest.mark.parametrize("shape", [(3,), (0, 4), (3, 0), (2, 3, 4)])
+def test_features_of_another_shape_are_refused(shape):
+    """No pictures, or one row taken for a set."""
+    with pytest.raises(ScoreError, match=rf"features have shape {re.escape(str(shape))} where"):
+        maths.unit_rows(np.ones(shape))
 
 
 def test_text_alignment_pairs_row_with_row():

@@ -12,6 +12,7 @@ from rich.console import Console
 from coeffdream.metrics.scores_table import ROWS, scores_table
 from coeffdream.records.scores import (
     EMBEDDED_LABEL,
+    Drift,
     EncoderRecord,
     EncoderRecords,
     ScoredSet,
@@ -74,6 +75,38 @@ def test_score_floor_and_ceiling_stand_side_by_side(record):
     assert row.index("0.331") < row.index("0.351") < row.index(" - ")
     heads = next(line for line in text.splitlines() if "n = 100" in line)
     assert heads.index("n = 100") < heads.index("n = 99") < heads.index("n = 5")
+
+
+WHOLE = """
+cat2-coeff-lora, set benchmark
+
+                             untouched      photos
+                      score       base  themselves
+ metric             n = 100     n = 99       n = 5  what it means
+ ────────────────────────────────────────────────────────────────────────
+ text alignment       0.100      0.351           -  shows the prompt
+ concept alignment    0.201      0.611       0.851  is the thing, to CLIP
+ diversity            10.25      10.25       10.25  pictures that differ
+   within a prompt     0.30          -           -  of one prompt
+ DINO alignment       0.402          -           -  is the thing, to DINO
+ nearest photo        0.502      0.420       0.770  above photos': copied
+   95th percentile    0.602          -           -  the closest pictures
+ drift (n = 10)       0.123          -           -  other things, to DINO
+   to CLIP            0.046          -           -  0: as the base's
+   text alignment     0.300      0.310           -  -0.010 by the adapter
+
+CLIP ViT-B-32-quickgelu, DINOv2 facebook/dinov2-base; diversity grows with n
+"""
+
+
+def test_the_whole_table(record):
+    """Every digit and column in its place, drift beneath the rest with its own number of pictures."""
+    drift = Drift(
+        "unrelated", "unrelated-base", "unrelated", 10, 1, 0.1234, 0.0456, 0.3001, 0.3102, "a", "b", {}, []
+    )
+    every = summary(100, **{name: 0.1004 * (place + 1) for place, name in enumerate(SCORES)})
+    lines = shown(dataclasses.replace(record, overall=every, drift=drift)).splitlines()
+    assert "\n".join(line.rstrip() for line in lines).strip() == WHOLE.strip()
 
 
 def test_it_fits_a_plain_terminal(record):

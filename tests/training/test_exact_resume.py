@@ -11,9 +11,18 @@ from pathlib import Path
 import pytest
 
 from coeffdream.errors import CoeffdreamError, ConfigError, InUseError, RunError
+from coeffdream.progress import silent
 from coeffdream.records.run import COEFF_FILE, LORA_FILE, held_run
 from coeffdream.training import run as training
-from coeffdream.training.checkpoint import OPTIMIZER_FILE, STATE_FILE, list_checkpoints
+from coeffdream.training.checkpoint import (
+    OPTIMIZER_FILE,
+    STATE_FILE,
+    list_checkpoints,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from coeffdream.training.loop import run_steps
+from coeffdream.training.step import NoiseSchedule
 
 
 @pytest.mark.parametrize("method", ["coeff-lora", "coeff-dora"])
@@ -32,6 +41,18 @@ def test_stopped_and_resumed_equals_straight(method, options, learn, go_on, inte
     assert any("exp_avg_sq" in name for name in expected["tensors"])
     assert any(name.endswith(".alpha") for name in expected["tensors"])
     assert found == expected
+
+
+def test_the_loss_scale_is_resumed(options, session, tmp_path):
+    """float16 finds its loss scale by trying; a resumed run that began at 65536 again would skip steps."""
+    config = options(precision="fp16")
+    stopped, resumed = session(config).state, session(config).state
+    assert stopped.scaler.is_enabled()
+    stopped.scaler.load_state_dict({**stopped.scaler.state_dict(), "scale": 512.0, "_growth_tracker": 7})
+    stopped.step = 7
+    restore_checkpoint(save_checkpoint(tmp_path, stopped, "any"), resumed)
+    assert (resumed.scaler.get_scale(), resumed.scaler.state_dict()["_growth_tracker"]) == (512.0, 7)
+    assert resumed.step == 7
 
 
 def test_resumed_at_every_step_equals_straight(options, learn, go_on, interrupt_after, outcome):
@@ -289,3 +310,38 @@ def test_log_has_what_a_person_wants_to_plot(options, learn):
         assert row["lora_grad"] > 0
         assert (row["lr"], row["coeff_lr"]) == (3e-4, 1e-3)
         assert len(row["timesteps"]) == len(row["photos"]) == 2
+
+
+def test_log_is_written_every_25_steps(options, session):
+    """Who watches a long run sees its loss without waiting for a checkpoint."""
+    ready = session(options(steps=27))
+    log, seen = Path(ready.config.runs) / "log.jsonl", []
+    run_steps(
+        ready.components.unet,
+        ready.state,
+        ready.data,
+        NoiseSchedule.of(ready.components.scheduler),
+        ready.config,
+        log,
+        after_step=lambda _: seen.append(len(log.read_text().splitlines()) if log.exists() else 0),
+        progress=silent,
+    )
+    assert seen == [0] * 24 + [25, 25, 27]
+
+
+def test_run_record_counts_what_is_trained(options, learn):
+    """As numbers and as a share of the UNet: what Table 3 of the paper prints."""
+    counted = json.loads((learn(options(steps=1)).path / "run.json").read_text())["parameters"]
+    trained = 4 * 2 * (2 * 32 + 2 * 32) + 8 * 4 * 4
+    assert (counted["lora"], counted["alpha"], counted["trained"]) == (trained - 128, 128, trained)
+    assert (counted["lora_modules"], counted["alpha_layers"]) == (8, 8)
+    assert counted["percent"] == pytest.approx(100 * trained / counted["unet"])
+
+
+def test_latest_is_the_run_that_was_resumed(options, learn, go_on):
+    """`generate` without a name draws with the run that was trained last, also when that one went on."""
+    first, second = (learn(options(steps=1)) for _ in range(2))
+    latest = Path(options().runs) / "latest"
+    assert latest.resolve() == second.path.resolve()
+    assert go_on(first, options(steps=2))
+    assert latest.resolve() == first.path.resolve()

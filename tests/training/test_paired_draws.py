@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 import torch
 
-from coeffdream.training import loop
+from coeffdream.training import loop, step
+from coeffdream.training.step import NoiseSchedule
 
 
 @pytest.fixture
@@ -60,6 +64,38 @@ def test_each_photo_once_an_epoch(options, watched):
     assert len(set(epochs)) > 1
 
 
+def test_photos_and_class_images_are_drawn_apart(options, watched):
+    """With as many class images as photos, neither their order nor their timesteps and noise are the photos'."""
+    draws = watched(options(steps=9, prior=True, prior_images=3))
+    photos, class_images = draws[0::2], draws[1::2]
+    assert {name for name, *_ in photos} == {"00.png", "01.png", "02.png"}
+    assert {name for name, *_ in class_images} == {f"class image {index}" for index in range(3)}
+    places = [[int(re.findall(r"\d+", name)[0]) for name, *_ in of] for of in (photos, class_images)]
+    assert places[0] != places[1]
+    for part in (1, 3):  # the timestep; the target, which is the noise
+        assert not {draw[part] for draw in photos} & {draw[part] for draw in class_images}
+
+
+def test_every_random_part_of_a_draw_has_a_purpose_of_its_own(options, session):
+    """The same sample at the same position, as a photo and as a class image, has nothing random in common."""
+    made = session(options(noise_offset=0.5))
+    schedule = NoiseSchedule.of(made.components.scheduler)
+    [sample, *_] = made.data.photos
+    seen = {"posterior": [], "noise": [], "offset": []}
+    for purpose in ("photo", "class"):
+        drawn = step.draw_sample([sample], 0, schedule, made.config, purpose)
+        plain = dataclasses.replace(made.config, noise_offset=0.0)
+        noise = step.draw_sample([sample], 0, schedule, plain, purpose).target
+        signal = schedule.alphas_cumprod[drawn.timestep].sqrt().float()
+        sigma = (1 - schedule.alphas_cumprod[drawn.timestep]).sqrt().float()
+        latents = (drawn.noisy - sigma * drawn.target) / signal
+        seen["posterior"].append((latents - sample.posterior.mean) / sample.posterior.std)
+        seen["noise"].append(noise)
+        seen["offset"].append(drawn.target - noise)
+    for photo, class_image in seen.values():
+        assert (photo - class_image).abs().max() > 0.1
+
+
 def test_accumulation_is_one_large_batch(options, session):
     """The gradient of two halves, accumulated, is the gradient of the whole batch (float32 rounding)."""
     gradients = []
@@ -74,7 +110,6 @@ def _gradients(made):
     from pathlib import Path
 
     from coeffdream.progress import silent
-    from coeffdream.training.step import NoiseSchedule
 
     schedule = NoiseSchedule.of(made.components.scheduler)
     log = Path(made.config.runs) / "log.jsonl"

@@ -17,7 +17,7 @@ from coeffdream.errors import NonFiniteLossError, PromptError
 from coeffdream.progress import silent
 from coeffdream.training import latent_cache as cache_module
 from coeffdream.training import run as training
-from coeffdream.training.latent_cache import cache_concept, stack
+from coeffdream.training.latent_cache import cache_class_images, cache_concept, stack
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,18 @@ def test_batch_keeps_them_together(components, captioned):
         assert torch.equal(embeds[row], sample.conditioning.embeds)
         assert torch.equal(added["text_embeds"][row], sample.conditioning.pooled)
         assert added["time_ids"][row].tolist() == list(sample.time_ids)
+
+
+def test_progress_is_heard(components, captioned):
+    """A bar needs how far it is, of how much, and what is going on; SDXL's VAE takes seconds a photo."""
+    heard = []
+    cache_concept(components, captioned, "sks", 32, lambda *what: heard.append(what))
+    assert heard == [("encoding photos", done, 3, "") for done in (1, 2, 3)]
+    heard.clear()
+    images = [load_image(image.path) for image in captioned.images[:2]]
+    samples = cache_class_images(components, images, "a cat", 32, lambda *what: heard.append(what))
+    assert heard == [("encoding class images", done, 2, "") for done in (1, 2)]
+    assert [sample.name for sample in samples] == ["class image 0", "class image 1"]
 
 
 def test_caption_too_long(components, captioned, cat_folder):

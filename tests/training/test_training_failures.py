@@ -95,6 +95,22 @@ def test_out_of_memory_says_what_to_turn_down(options, learn, poisoned):
     assert (failed_run(config).read().status, failed_run(config).read().steps_done) == ("failed", 1)
 
 
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({}, "--gradient-checkpointing"),
+        ({"batch_size": 3, "grad_accum": 2}, "--gradient-checkpointing, --batch-size 1 --grad-accum 6"),
+        ({"gradient_checkpointing": True, "resolution": 1024}, "--resolution 768"),
+        ({"gradient_checkpointing": True, "resolution": 768, "sample_every": 1}, "--sample-every 0"),
+        ({"gradient_checkpointing": True}, "a GPU with more memory"),
+    ],
+    ids=str,
+)
+def test_advice_names_only_what_is_turned_up(options, changes, advice):
+    """What is off or small already is not asked for."""
+    assert training._out_of_memory(options(**changes)).endswith(f"Try {advice}")
+
+
 def test_nothing_is_written_for_a_run_that_cannot_start(options, learn):
     """A resolution or a choice of layers that cannot be is found before the run folder is made."""
     for change in ({"resolution": 36}, {"alpha_layers": "no_such_block"}):

@@ -11,7 +11,7 @@ from coeffdream.adapters.install import install, spec_for
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.load import meta_unet
 from coeffdream.config import TrainConfig
-from coeffdream.training.forecast import LiveBytes, forecast_memory
+from coeffdream.training.forecast import LiveBytes, MemoryForecast, forecast_memory
 
 CONFIG = TrainConfig(method="coeff-lora", resolution=64)
 
@@ -43,6 +43,11 @@ def test_what_costs_memory(toybox):
     assert forecast(toybox, saving, torch.float32).activations < 0.7 * plain
     for larger in (dataclasses.replace(CONFIG, batch_size=2), dataclasses.replace(CONFIG, prior=True)):
         assert 1.8 * plain < forecast(toybox, larger, torch.float32).activations < 3 * plain
+
+
+def test_the_total_is_all_of_it():
+    """What a card must have."""
+    assert MemoryForecast(unet=1, adapter=20, activations=300).total == 321
 
 
 def test_live_bytes_sees_what_lives():

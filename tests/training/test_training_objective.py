@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from coeffdream.backbones.sampling import Sampling
 from coeffdream.diffusion.noise import normal
 from coeffdream.progress import silent
 from coeffdream.training import prior
@@ -163,6 +164,30 @@ class TestPriorPreservation:
         assert drawn == [0, 1]
         learn(dataclasses.replace(config, prior_images=3))
         assert drawn == [0, 1, 2]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"sampling": {"size": 64}},
+            {"sampling": {"steps": 3}},
+            {"sampling": {"guidance_scale": 4.0}},
+            {"prompt": "a photo of a dog"},
+            {"components": {"architecture": "another"}},
+            {"components": {"sketch": [0.0]}},
+            {"unet": torch.bfloat16},
+        ],
+        ids=str,
+    )
+    def test_the_cache_is_told_apart_by_all_that_changes_a_picture(self, options, session, change):
+        """A class image of another size, base or setting would be trained on without a word."""
+        ready = session(options())
+        components, prompt, sampling = ready.components, "a photo of a cat", Sampling(2, 3.0, 32)
+        folder = prior.class_image_folder(components, prompt, sampling)
+        assert prior.class_image_folder(components, prompt, Sampling(2, 3.0, 32)) == folder
+        sampling = dataclasses.replace(sampling, **change.get("sampling", {}))
+        components = dataclasses.replace(components, **change.get("components", {}))
+        components.unet.to(change.get("unet", torch.float32))
+        assert prior.class_image_folder(components, change.get("prompt", prompt), sampling) != folder
 
     def test_log_shows_both_parts(self, options, learn):
         """The photos' loss is logged as without a prior, and the prior's beside it."""

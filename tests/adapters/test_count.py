@@ -1,0 +1,45 @@
+"""How many parameters a method trains, in all and by part of the UNet."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from coeffdream.adapters.count import count_parameters
+from coeffdream.config import TrainConfig
+
+# The miniature: in each of three parts one self- and one cross-attention layer, in up_blocks.0 two of each.
+LAYERS = {"down_blocks.1": 1, "mid_block": 1, "up_blocks.0": 2}
+
+
+@pytest.mark.parametrize(
+    ("method", "lora", "alpha"),
+    [
+        ("lora", 2 * 32 * 2 * 2, 0),
+        ("dora", 2 * 32 * 2 * 2 + 2 * 32, 0),
+        ("coeff", 0, 16),
+        ("coeff-lora", 256, 16),
+    ],
+)
+def test_counts_by_hand(unet, method, lora, alpha):
+    """Rank 2 on q and v of a width of 32, 4 x 4 coefficients a layer, each in its part of the UNet."""
+    state = list(unet.state_dict())
+    counts = count_parameters(unet, TrainConfig(), method)
+    expected = {}
+    for part, layers in LAYERS.items():
+        expected[f"{part} self"] = {"layers": layers, "low_rank": 0, "alpha": layers * alpha}
+        expected[f"{part} cross"] = {"layers": layers, "low_rank": layers * lora, "alpha": layers * alpha}
+    assert counts.groups == expected
+    assert (counts.method, counts.low_rank, counts.alpha) == (method, 4 * lora, 8 * alpha)
+    assert counts.trained == 4 * lora + 8 * alpha
+    assert counts.unet == sum(parameter.numel() for parameter in unet.parameters())
+    assert counts.percent == pytest.approx(100 * counts.trained / counts.unet)
+    assert list(unet.state_dict()) == state
+
+
+def test_shapes_are_enough(loaded_unet):
+    """`params` counts SDXL without its weights."""
+    import copy
+
+    shapes = copy.deepcopy(loaded_unet).to(torch.device("meta"))
+    assert count_parameters(shapes, TrainConfig(), "coeff-lora").trained == 4 * 256 + 8 * 16

@@ -1,0 +1,53 @@
+"""Adam's groups, its state as tensors, and the norm that is logged."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from coeffdream.training.optimizer import gradient_norm, new_optimizer, optimizer_tensors, restore_optimizer
+
+
+def test_two_groups_with_a_rate_each(options, session):
+    """The low-rank weights learn at --lr, alpha at --coeff-lr; a method without one of them has one group."""
+    state = session(options(lr=1e-3, coeff_lr=5e-2)).state
+    lora, alpha = state.optimizer.param_groups
+    assert (lora["lr"], alpha["lr"]) == (1e-3, 5e-2)
+    assert [id(p) for p in lora["params"]] == [id(p) for p in state.adapter.lora.values()]
+    assert [id(p) for p in alpha["params"]] == [id(p) for p in state.adapter.alpha.values()]
+    for method, rate in (("lora", 1e-3), ("coeff", 5e-2)):
+        made = session(options(method=method, lr=1e-3, coeff_lr=5e-2)).state
+        assert [
+            group["lr"] for group in new_optimizer(made.adapter, options(lr=1e-3, coeff_lr=5e-2)).param_groups
+        ] == [rate]
+
+
+def test_state_comes_back_as_a_copy(options, session):
+    """Names, shapes and values; what is restored is no view of what was read."""
+    one, other = (session(options()).state for _ in range(2))
+    for parameter in one.adapter.trainable.values():
+        parameter.grad = torch.full_like(parameter, 0.5)
+    one.optimizer.step()
+    tensors = optimizer_tensors(one.optimizer, one.adapter)
+    assert set(tensors) == {
+        f"{name}|{moment}" for name in one.adapter.trainable for moment in ("step", "exp_avg", "exp_avg_sq")
+    }
+    restore_optimizer(other.optimizer, other.adapter, tensors)
+    restored = optimizer_tensors(other.optimizer, other.adapter)
+    assert all(torch.equal(restored[name], value) for name, value in tensors.items())
+    for name, value in tensors.items():
+        value.add_(1)
+        assert not torch.equal(restored[name], value)
+
+
+def test_gradient_norm_is_that_of_all_gradients_together():
+    """3, 4 and 12 make 13; a parameter without a gradient adds nothing, and none at all is 0."""
+    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
+    assert gradient_norm(parameters) == 0.0
+    assert gradient_norm([]) == 0.0
+    parameters[0].grad = torch.tensor([3.0, 4.0])
+    parameters[1].grad = torch.tensor([0.0, 12.0])
+    assert gradient_norm(parameters) == pytest.approx(13.0)
+    halves = [torch.nn.Parameter(torch.zeros(2, dtype=torch.float16))]
+    halves[0].grad = torch.tensor([300.0, 400.0], dtype=torch.float16)  # squares overflow float16
+    assert gradient_norm(halves) == pytest.approx(500.0)
