@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +47,7 @@ def command(
     from coeffdream.data.shipped import concept_folder
     from coeffdream.records.latest import in_the_way
     from coeffdream.records.run import find_run
+    from coeffdream.records.settings import read_toml
 
     run = None
     if resume is not None:
@@ -56,7 +56,7 @@ def command(
             raise ConfigError("--resume takes its options from the run; leave --config out")
         resolved = _resumed(run.read(), typed)
     else:
-        file = _read_toml(config) if config else {}
+        file = read_toml(config, ConfigError, "write for example: steps = 300") if config else {}
         base_name = typed.get("base", file.get("base", TrainConfig.base))
         resolved = resolve(typed, file, find_base(str(base_name)).settings.training)
     chosen = resolved.config
@@ -186,17 +186,3 @@ def _resumed(record: RunRecord, typed: dict[str, Any]) -> Resolved:
     if record.concept:
         kept["concept"] = record.concept.folder  # as it was typed it may have been relative to elsewhere
     return Resolved(resolve({**kept, **typed}).config, dict.fromkeys(kept, "command line"))
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"--config {path} does not exist") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"--config {path} is not valid TOML ({error})") from None

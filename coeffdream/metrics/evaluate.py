@@ -162,10 +162,11 @@ def evaluate_folder(
         photos = [Reference(image.path.name, image.path, image.sha256) for image in concept.images]
     if class_noun is None:
         raise ScoreError("no class noun to score <V> with; give --class NOUN, or --references FOLDER")
-    pictures = pictures_of_folder(
+    pictures, left_out = pictures_of_folder(
         images, prompts, score_text=options.score_text, class_noun=class_noun, token=token
     )
     scorer = _scorer(base, options, encoders, cache, on_progress)
+    scorer.warnings.extend(left_out)
     if not photos:
         scorer.warnings.append("no photos were given: scores against photos are absent")
     scored = scorer.pictures(pictures, photos)

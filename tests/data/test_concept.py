@@ -120,7 +120,7 @@ def test_settings_are_checked(folder: Path, toml: str, says: str) -> None:
 def test_settings_of_another_encoding(folder: Path) -> None:
     """A concept.toml in Latin-1 is refused by name."""
     (folder / "concept.toml").write_bytes('class = "Bär"'.encode("latin-1"))
-    assert "concept.toml is not valid TOML" in refusal(folder)
+    assert "concept.toml, line 1 is not UTF-8 text" in refusal(folder)
 
 
 def test_captions_beside_photos(folder: Path) -> None:
@@ -136,7 +136,7 @@ def test_captions_beside_photos(folder: Path) -> None:
         (b"a sofa with a cat", "lacks <V>: 'a sofa with a cat' would not teach it"),
         (b"a &lt;V&gt; cat", "it has '&lt;V&gt;'"),
         (b"  \n", "is an empty caption"),
-        (b"\xff\xfea\0", "is not readable UTF-8 text"),
+        (b"\xff\xfea\0", "is UTF-16, not UTF-8 text"),
     ],
 )
 def test_captions_are_checked(folder: Path, caption: bytes, says: str) -> None:
