@@ -17,7 +17,7 @@ from coeffdream.records.base import BaseRecord
 from coeffdream.records.environment import home_expanded
 from coeffdream.records.fields import Positive
 from coeffdream.records.files import parse_json
-from coeffdream.records.reading import read_text
+from coeffdream.records.reading import TEXT_LIMIT, decoded, read_bytes
 from coeffdream.toybox.paths import WEIGHTS as TOYBOX
 
 SDXL_ID = "stabilityai/stable-diffusion-xl-base-1.0"
@@ -118,7 +118,7 @@ def read_settings(folder: Path) -> BaseSettings:
     if not file.is_file():
         return BaseSettings()
     try:
-        values = parse_json(read_text(file, error=BaseModelError))
+        values = parse_json(decoded(read_bytes(file, limit=TEXT_LIMIT, error=BaseModelError)))
     except ValueError as error:
         raise BaseModelError(f"{file} is not valid JSON ({error}); repair or remove it") from None
     if not isinstance(values, dict):

@@ -56,7 +56,11 @@ def command(
             raise ConfigError("--resume takes its options from the run; leave --config out")
         resolved = _resumed(run.read(), typed)
     else:
-        file = read_toml(config, ConfigError, "write for example: steps = 300") if config else {}
+        file = (
+            read_toml(config, ConfigError, "write for example: steps = 300", option="--config")
+            if config
+            else {}
+        )
         base_name = typed.get("base", file.get("base", TrainConfig.base))
         resolved = resolve(typed, file, find_base(str(base_name)).settings.training)
     chosen = resolved.config
@@ -76,6 +80,7 @@ def command(
 
 
 def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | None, as_json: bool) -> None:
+    from coeffdream.records.commands import command_line, of_run, resume_command
     from coeffdream.records.files import read_jsonl
     from coeffdream.records.latest import LATEST, in_the_way, resolve_latest
     from coeffdream.training.run import resume, train
@@ -90,10 +95,7 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     if not in_the_way(runs) and resolve_latest(runs / LATEST) is None:
         warn(f"{runs / LATEST} could not be written; name this run with --run {record.name}")
     if not finished:
-        say(
-            f"stopped after {record.steps_done} of {config.steps} steps; go on with: "
-            f"coeffdream train --resume {record.name}"
-        )
+        say(f"stopped after {record.steps_done} of {config.steps} steps; go on with: {resume_command(run)}")
         raise typer.Exit(status_of())
     losses = [row["loss"] for row in read_jsonl(run.log)]
     tail = losses[-min(50, len(losses)) :]
@@ -115,7 +117,8 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     )
     if run.samples.exists():
         say(f"pictures along the way: {near(run.samples)}")
-    say(f'next: coeffdream generate "<V> {record.class_noun} in snow"')
+    prompt = f"<V> {record.class_noun} in snow"
+    say(f"next: {command_line('generate', *of_run(run), prompt)}")
 
 
 def _describe(resolved: Resolved, concept: Concept) -> None:

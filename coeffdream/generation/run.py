@@ -29,7 +29,7 @@ def generate(
     """
     sampler = SetSampler.open(request, run, record, base, progress, warn)
     if not request.no_adapter:
-        sampler.install(warn)
+        sampler.install()
     return sampler.draw_set(request.set_name or request.default_set_name, with_grid=grid)
 
 
@@ -47,5 +47,5 @@ def generate_unrelated(
     sampler = SetSampler.open(request, run, record, base, progress, warn)
     name = request.set_name or request.default_set_name
     untouched = sampler.draw_set(f"{name}-base", with_grid=grid, last=False)
-    sampler.install(warn)
+    sampler.install()
     return sampler.draw_set(name, with_grid=grid), untouched

@@ -12,8 +12,6 @@ from coeffdream.records.images import ImageRecord
 
 BLOCK_WIDTH = 560  # pixels for one prompt's row of images
 GAP, MARGIN, CAPTION = 6, 24, 30
-MOST_BLOCKS = 400  # a sheet of thousands of prompts is beyond what a JPEG holds and an eye reads
-MOST_EACH = 100  # images of one prompt
 LONGEST = 400  # characters of a prompt; none that is longer fits a block
 INK, PAPER = (38, 38, 42), (250, 250, 248)
 
@@ -23,12 +21,6 @@ def contact_sheet(folder: Path, images: list[ImageRecord], file: Path, title: st
     by_prompt: dict[int, list[ImageRecord]] = {}
     for image in images:
         by_prompt.setdefault(image.prompt_index, []).append(image)
-    if max(len(block) for block in by_prompt.values()) > MOST_EACH:
-        title = f"{title} · the first {MOST_EACH} images of each prompt"
-        by_prompt = {index: block[:MOST_EACH] for index, block in by_prompt.items()}
-    if len(by_prompt) > MOST_BLOCKS:
-        title = f"{title} · the first {MOST_BLOCKS} of {len(by_prompt):,} prompts"
-        by_prompt = dict(list(by_prompt.items())[:MOST_BLOCKS])
     per_row = min(max(len(block) for block in by_prompt.values()), 4)
     cell = (BLOCK_WIDTH - GAP * (per_row - 1)) // per_row if per_row > 1 else BLOCK_WIDTH // 2
     width = per_row * cell + GAP * (per_row - 1)

@@ -12,9 +12,10 @@ from coeffdream.data.listing import entries, is_text
 from coeffdream.data.prompts import ScoringMode, fill_class, to_scoring_text
 from coeffdream.errors import ScoreError, listed, quoted, together
 from coeffdream.metrics.prompt_table import read_prompt_table
+from coeffdream.records.commands import generate_command
 from coeffdream.records.files import sha256_of_file, sha256_of_json
 from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
-from coeffdream.records.run import RunRecord
+from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.records.scores import PictureHashes
 
 
@@ -68,9 +69,13 @@ def pictures_of_set(
 
 
 def _check_set(folder: SetFolder, record: SetRecord, rows: list[ImageRecord]) -> None:
-    finish = "finish it with: coeffdream generate"
+
+    def finish() -> str:
+        run = RunFolder(folder.path.parents[1])
+        return f"finish it with: {generate_command(run, run.read(), record)}"
+
     if len(rows) < record.expected:
-        raise ScoreError(f"{folder.path} holds {len(rows)} of {record.expected} images; {finish}")
+        raise ScoreError(f"{folder.path} holds {len(rows)} of {record.expected} images; {finish()}")
     places = Counter((row.prompt_index, row.image_index) for row in rows)
     wanted = {(p, i) for p in range(len(record.templates)) for i in range(record.images_per_prompt)}
     if len(rows) != record.expected or places.keys() != wanted:
@@ -82,9 +87,9 @@ def _check_set(folder: SetFolder, record: SetRecord, rows: list[ImageRecord]) ->
     for row in rows:
         path = folder.path / row.file
         if not path.is_file():
-            problems.append(f"{row.file} is missing; {finish}")
+            problems.append(f"{row.file} is missing; {finish()}")
         elif sha256_of_file(path) != row.sha256:
-            problems.append(f"{row.file} was altered after it was made; remove it, and {finish}")
+            problems.append(f"{row.file} was altered after it was made; remove it, and {finish()}")
     if problems:
         raise ScoreError(together(f"{folder.path} cannot be scored", problems))
 

@@ -111,10 +111,13 @@ def test_repeated_prompt(tmp_path: Path) -> None:
     assert "line 5 repeats line 2: 'a <V> cat'" in message
 
 
-@pytest.mark.parametrize("data", [b"a <V> cat\nb\xe4r <V>\n", b"a <V> cat\nb\0r <V>\n"])
-def test_undecodable_file(tmp_path: Path, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [(b"a <V> cat\nb\xe4r <V>\n", "is not UTF-8 text"), (b"a <V> cat\nb\0r <V>\n", "holds NUL bytes")],
+)
+def test_undecodable_file(tmp_path: Path, data: bytes, says: str) -> None:
     """A Latin-1 or binary file is refused with the line where it stops being text."""
-    assert "mine.txt, line 2 is not UTF-8 text" in refusal(write(tmp_path, data))
+    assert f"mine.txt, line 2 {says}" in refusal(write(tmp_path, data))
 
 
 def test_utf16_file(tmp_path: Path) -> None:
@@ -127,7 +130,7 @@ def test_unknown_source(tmp_path: Path) -> None:
     message = refusal("lvie")
     assert "no prompts at 'lvie'" in message
     assert re.search(r"one of: auto, .*live.*object", message)
-    assert "no prompts at" in refusal(str(tmp_path))
+    assert "is a folder, not a file" in refusal(str(tmp_path))
 
 
 def test_file_of_a_shipped_name_in_the_folder_is_not_taken(

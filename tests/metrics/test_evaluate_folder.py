@@ -129,9 +129,9 @@ def test_tables_that_do_not_fit_are_refused(peer, tiny_encoders, cache, text, sa
 def test_tables_that_are_not_text_are_refused(peer, tiny_encoders, cache):
     """A spreadsheet's own format, or no file at all, is one line."""
     (peer / "table.csv").write_bytes(b"PK\x03\x04\xff\xfe")
-    with pytest.raises(ScoreError, match="cannot be read"):
+    with pytest.raises(ScoreError, match="line 1 is not UTF-8 text"):
         score(peer, tiny_encoders, cache)
-    with pytest.raises(ScoreError, match="cannot be read"):
+    with pytest.raises(ScoreError, match="line 1 is not UTF-8 text"):
         score(peer, tiny_encoders, cache, prompts=peer / "gone.csv")
 
 
