@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
 from coeffdream.data.prompts import load_prompts
 from coeffdream.data.shipped import shipped
@@ -184,3 +187,34 @@ def test_the_official_file_itself() -> None:
     assert objects[10] == "a <V> CLASS with a wheat field in the background"
     assert live[20:] == objects[20:]
     assert all("<V> CLASS" in template and "{" not in template for template in live + objects)
+
+
+@given(some.binary(max_size=300) | some.text(max_size=200).map(str.encode))
+@settings(max_examples=200, deadline=None)
+def test_any_file_is_a_list_or_refused(tmp_path_factory, data: bytes) -> None:
+    """Whatever the bytes, prompts come out as single lines of text, or PromptError names the file."""
+    path = tmp_path_factory.getbasetemp() / "any.txt"
+    path.write_bytes(data)
+    try:
+        templates = load_prompts(str(path), class_noun="cat").templates
+    except PromptError as error:
+        assert "any.txt" in str(error)
+        return
+    assert templates
+    assert len(set(templates)) == len(templates)
+    for template in templates:
+        assert template == " ".join(template.split())
+        assert not template.startswith("#")
+        template.encode()
+
+
+@pytest.mark.parametrize("text", ["x = [\n" * 20_000, "prompt_list = [" + "a\n" * 100_000, "'" * 50_000])
+def test_dreambooths_form_takes_no_longer_than_its_length(tmp_path: Path, text: str) -> None:
+    """The patterns that find its lists do not search a hostile file again from every line."""
+    started = time.perf_counter()
+    with pytest.raises(PromptError):
+        load_prompts(
+            str(write(tmp_path, text + "\nprompt_list = [\n'{0}'.format(unique_token, class_token)")),
+            class_noun="cat",
+        )
+    assert time.perf_counter() - started < 2
