@@ -9,7 +9,14 @@ from coeffdream.errors import MOST_QUOTED, listed, quoted, together
 
 @pytest.mark.parametrize(
     "value",
-    ["x" * 10**6, "\x1b" * 10**5, ["x" * 10**6] * 10**4, {"a": {"b": ["c" * 999] * 999}}, 10**6000, -(10**99)],
+    [
+        "x" * 10**6,
+        "\x1b" * 10**5,
+        ["x" * 10**6] * 10**4,
+        {"a": {"b": ["c" * 999] * 999}},
+        10**6000,
+        -(10**99),
+    ],
     ids=["text", "escapes", "list", "nested", "digits no int may have", "long number"],
 )
 def test_at_most_eighty_characters_are_quoted(value):

@@ -57,7 +57,9 @@ def test_no_pattern_takes_long(pattern):
     assert time.perf_counter() - started < 1
 
 
-@pytest.mark.parametrize("pattern", ["((a{1000}){1000}){1000}", "x" * 10**6, "mid(", "(?=a)", r"(a)\1", "a{2,1}"])
+@pytest.mark.parametrize(
+    "pattern", ["((a{1000}){1000}){1000}", "x" * 10**6, "mid(", "(?=a)", r"(a)\1", "a{2,1}"]
+)
 def test_patterns_that_are_refused(pattern):
     """Too large, not well formed, or of a kind that would need backtracking: one line with the syntax meant."""
     with pytest.raises(ConfigError, match="is not a regular expression") as caught:

@@ -55,11 +55,12 @@ def ending(error: Exception) -> tuple[str, int]:
 
 def _of_the_system(error: Exception) -> tuple[str, int]:
     number = getattr(error, "errno", None)
-    where = getattr(error, "filename", None) or "the system"
+    where = str(getattr(error, "filename", None) or "the system")
+    where = where if len(where) <= 300 else f"{where[:299]}…"
     why = getattr(error, "strerror", None) or _brief(error)
     if number in _ASK_DIFFERENTLY:
-        return _cut(f"{where}: {why}; check the path"), 2
-    return _cut(f"{where}: {why}; {_KEPT}"), 1
+        return f"{where}: {why}; check the path", 2
+    return f"{where}: {why}; {_KEPT}", 1
 
 
 def _brief(error: Exception) -> str:

@@ -34,11 +34,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def say(text: str = "") -> None:
     """A line about what is going on, on standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(printable(text), markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(printable(text), markup=False)
 
 
 def warn(text: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(
+    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(
         f"warning: {printable(text)}", style="yellow", markup=False
     )
 

@@ -198,9 +198,8 @@ def test_any_file_is_a_list_or_refused(tmp_path_factory, data: bytes) -> None:
     try:
         templates = load_prompts(str(path), class_noun="cat").templates
     except PromptError as error:
-        assert "any.txt" in str(error)
-        return
-    assert templates
+        message, templates = str(error), ()
+    assert templates or "any.txt" in message
     assert len(set(templates)) == len(templates)
     for template in templates:
         assert template == " ".join(template.split())

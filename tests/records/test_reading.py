@@ -149,10 +149,12 @@ class TestJson:
         path = tmp_path_factory.getbasetemp() / "record.json"
         path.write_bytes(content)
         for read in (read_json, read_jsonl):
+            message = str(path)
             try:
                 read(path)
             except RunError as error:
-                assert str(path) in str(error)
+                message = str(error)
+            assert str(path) in message
 
 
 class TestToml:
@@ -183,7 +185,9 @@ class TestToml:
         """No bytes make it raise anything but the error asked for."""
         path = tmp_path_factory.getbasetemp() / "some.toml"
         path.write_bytes(content)
+        message = str(path)
         try:
             read_toml(path, ConfigError, "")
         except ConfigError as error:
-            assert str(path) in str(error)
+            message = str(error)
+        assert str(path) in message
