@@ -39,7 +39,12 @@ LEVELS = {
     "workshop": 8,
 }
 # Level 0 is one floor of single files: errors, checked and limits lie under the others.
-WITHIN_THE_GROUND_FLOOR = {("config", "errors"), ("config", "checked"), ("config", "limits"), ("limits", "errors")}
+WITHIN_THE_GROUND_FLOOR = {
+    ("config", "errors"),
+    ("config", "checked"),
+    ("config", "limits"),
+    ("limits", "errors"),
+}
 # The report is made from files, on a machine that may have no torch.
 NO_TORCH = {
     "errors",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from coeffdream.config import TrainConfig
+from coeffdream.records.base import BaseRecord
 from coeffdream.records.commands import (
     benchmark_command,
     command_line,
@@ -17,8 +19,9 @@ from coeffdream.records.commands import (
     report_command,
     resume_command,
 )
-from coeffdream.records.images import SetRecord
-from coeffdream.records.run import RunFolder, RunRecord, find_run, point_latest_at
+from coeffdream.records.images import SetRecord, SetSettings
+from coeffdream.records.latest import point_latest_at
+from coeffdream.records.run import RunFolder, RunRecord, find_run
 
 
 @pytest.fixture
@@ -26,20 +29,19 @@ def run(tmp_path, monkeypatch):
     """A run of the given name in the given folder, seen from tmp_path."""
     monkeypatch.chdir(tmp_path)
 
-    def made(name: str = "cat-lora", runs: str = "runs", **fields) -> tuple[RunFolder, RunRecord]:
+    def made(
+        name: str = "cat-lora", runs: str = "runs", status: str = "complete"
+    ) -> tuple[RunFolder, RunRecord]:
         folder = RunFolder(tmp_path / runs / name)
         record = RunRecord(
-            **{
-                "name": name,
-                "status": "complete",
-                "created": "",
-                "method": "lora",
-                "config": {"base": "toybox"},
-                "base": {},
-                "class_noun": "cat",
-                "token": "sks",
-                **fields,
-            }
+            name,
+            status,
+            "2026-01-01",
+            "lora",
+            TrainConfig(base="toybox", concept="cat"),
+            BaseRecord("toybox", "toybox", "embedded", "ab12", [0.5]),
+            "cat",
+            "sks",
         )
         folder.write(record)
         return folder, record
@@ -58,7 +60,20 @@ def made() -> SetRecord:
         templates=["<V> cat", "a <V> cat's $HOME"],
         class_noun="cat",
         images_per_prompt=2,
-        settings={"adapter": {}, "seed": 3, "steps": 20, "negative": "-blur", "lora_scale": 0.5},
+        settings=SetSettings(
+            base=BaseRecord("toybox"),
+            adapter={},
+            lora_scale=0.5,
+            alpha_scale=1.0,
+            token="sks",
+            seed=3,
+            steps=20,
+            guidance_scale=3.0,
+            negative="-blur",
+            size=64,
+            scheduler="Euler",
+            precision="float32",
+        ),
     )
 
 
@@ -100,8 +115,8 @@ def test_a_run_is_named_only_where_it_must_be(run):
     older, _ = run("older")
     latest, _ = run("newest")
     far, _ = run("cat", "far")
-    point_latest_at(latest)
-    point_latest_at(far)
+    point_latest_at(latest.path)
+    point_latest_at(far.path)
     assert of_run(latest) == []
     assert of_run(older) == ["--run", "older"]
     assert of_run(far) == ["--run", "far/cat"]
