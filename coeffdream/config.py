@@ -7,14 +7,14 @@ the preset, a TOML file, the command line. The help of every option lives on its
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from coeffdream.checked import did_you_mean, ill_typed
-from coeffdream.errors import ConfigError, together
+from coeffdream.errors import ConfigError, quoted, together
+from coeffdream.limits import LARGEST, MOST, RUN_NAME, layer_pattern, out_of_range
 
 Method = Literal["lora", "dora", "coeff", "coeff-lora", "coeff-dora"]
 Parametrisation = Literal["residual", "direct-random", "direct-identity"]
@@ -149,37 +149,51 @@ class TrainConfig:
         """Everything wrong with the values, one line each."""
         found = []
         for name in ("rank", "steps", "batch_size", "grad_accum", "prior_images"):
-            if getattr(self, name) < 1:
-                found.append(f"{flag_of(name)} {getattr(self, name)} must be at least 1")
-        for name in ("lr", "coeff_lr", "min_snr", "prior_weight"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                found.append(f"{flag_of(name)} {value} must be a positive number")
+            found += out_of_range(flag_of(name), getattr(self, name), at_least=1, at_most=MOST[name])
         for name in ("sample_every", "checkpoint_every", "seed"):
             if getattr(self, name) < 0:
-                found.append(f"{flag_of(name)} {getattr(self, name)} must not be negative")
+                found.append(f"{flag_of(name)} {quoted(getattr(self, name))} must not be negative")
+            found += out_of_range(flag_of(name), getattr(self, name), at_most=MOST.get(name, MOST["steps"]))
+        for name in ("lr", "coeff_lr", "min_snr", "prior_weight"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= LARGEST:
+                found.append(
+                    f"{flag_of(name)} {quoted(value)} must be a positive number, at most {LARGEST:,}"
+                )
         if not 0 <= self.coeff_dropout < 1:
-            found.append(f"--coeff-dropout {self.coeff_dropout} must lie in [0, 1)")
-        if not math.isfinite(self.noise_offset):
-            found.append(f"--noise-offset {self.noise_offset} must be a finite number")
-        if self.resolution < 16 or self.resolution % 8:
-            found.append(f"--resolution {self.resolution} must be a multiple of 8, at least 16")
+            found.append(f"--coeff-dropout {quoted(self.coeff_dropout)} must lie in [0, 1)")
+        if not -LARGEST <= self.noise_offset <= LARGEST:
+            found.append(
+                f"--noise-offset {quoted(self.noise_offset)} must be a finite number, at most {LARGEST:,}"
+            )
+        if not 16 <= self.resolution <= MOST["resolution"] or self.resolution % 8:
+            found.append(
+                f"--resolution {quoted(self.resolution)} must be a multiple of 8, at least 16 and at most "
+                f"{MOST['resolution']:,}"
+            )
         if not self.token.strip() or len(self.token.split()) != 1:
-            found.append(f"--token {self.token!r} must be one word, such as sks")
+            found.append(f"--token {quoted(self.token)} must be one word, such as sks")
         if "<V>" not in self.caption:
-            found.append(f"--caption {self.caption!r} lacks <V>; write for example 'a photo of <V> CLASS'")
+            found.append(
+                f"--caption {quoted(self.caption)} lacks <V>; write for example 'a photo of <V> CLASS'"
+            )
         for part in self.lora_targets.split(","):
             if not LORA_TARGET.fullmatch(part.strip()):
                 found.append(
-                    f"--lora-targets {part.strip()!r} is not (all|self|cross).(q|k|v|out), such as cross.q"
+                    f"--lora-targets {quoted(part.strip())} is not (all|self|cross).(q|k|v|out), such as cross.q"
                 )
         if self.alpha_layers is not None:
             try:
-                re.compile(self.alpha_layers)
-            except re.error as error:
-                found.append(f"--alpha-layers {self.alpha_layers!r} is not a regular expression ({error})")
-        if self.name is not None and not re.fullmatch(r"[\w][\w.-]*", self.name):
-            found.append(f"--name {self.name!r} must be letters, digits, '.', '-' and '_'")
+                layer_pattern(self.alpha_layers)
+            except ValueError as error:
+                found.append(
+                    f"--alpha-layers {quoted(self.alpha_layers)} is not a regular expression ({error}); "
+                    "the syntax is RE2's, without look-around and back references"
+                )
+        if self.name is not None and not RUN_NAME.fullmatch(self.name):
+            found.append(
+                f"--name {quoted(self.name)} must be letters, digits, '.', '-' and '_', at most 100 of them"
+            )
         if self.name == "latest":
             found.append("--name latest is taken by the link to the newest run; choose another")
         return found
@@ -240,5 +254,5 @@ def _unknown(values: Mapping[str, Any]) -> list[str]:
     for name in values:
         if name not in known:
             hint = did_you_mean(name, known) or f"; known: {', '.join(known)}"
-            problems.append(f"the config file sets {name!r}, which is no option{hint}")
+            problems.append(f"the config file sets {quoted(name)}, which is no option{hint}")
     return problems

@@ -6,6 +6,7 @@ The command line prints it as it is and ends with `exit_status`; nothing else de
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 
 
@@ -65,8 +66,35 @@ class DivergedError(CoeffdreamError):
     """Training whose loss ran away, or whose weights went beyond any use; none of them is kept."""
 
 
+MOST_LISTED = 10  # of a long list in a message
+MOST_QUOTED = 80  # characters of a value in a message
+
+
 def together(heading: str, problems: Sequence[str]) -> str:
-    """One message out of several problems, so that a person repairs them in one go."""
+    """One message out of several problems, so that a person repairs them in one go; the first ten of many."""
     if len(problems) == 1:
         return f"{heading}: {problems[0]}"
-    return "\n".join([f"{heading}: {len(problems)} problems", *(f"  - {line}" for line in problems)])
+    shown = [f"  - {line}" for line in problems[:MOST_LISTED]]
+    if len(problems) > MOST_LISTED:
+        shown.append(f"  - and {len(problems) - MOST_LISTED:,} more")
+    return "\n".join([f"{heading}: {len(problems):,} problems", *shown])
+
+
+def quoted(value: object) -> str:
+    """A value that came in, as it stands in a message: escaped, and at most 80 characters of it."""
+    if isinstance(value, str):
+        text = repr(value[: MOST_QUOTED + 1])
+    else:
+        reader = reprlib.Repr()
+        reader.maxstring = reader.maxother = MOST_QUOTED
+        try:
+            text = reader.repr(value)
+        except ValueError:  # Python refuses to write out integers of many digits
+            text = "a number of thousands of digits"
+    return text if len(text) <= MOST_QUOTED + 2 else f"{text[: MOST_QUOTED - 1]}…"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a message: the first ten and how many more."""
+    more = len(names) - MOST_LISTED
+    return ", ".join(names[:MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from coeffdream.errors import AttentionError, ConfigError
+from coeffdream.errors import AttentionError, ConfigError, quoted
+from coeffdream.limits import layer_pattern
 
 PROJECTIONS = {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
 
@@ -51,10 +52,11 @@ def alpha_layers(layers: list[AttentionLayer], alpha_on: str, pattern: str | Non
     when a chosen layer computes something that mixing cannot replace."""
     chosen = [layer for layer in layers if alpha_on in ("all", layer.kind)]
     if pattern is not None:
-        chosen = [layer for layer in chosen if re.search(pattern, layer.path)]
+        matching = layer_pattern(pattern)
+        chosen = [layer for layer in chosen if matching.search(layer.path)]
     if not chosen:
         raise ConfigError(
-            f"--alpha-on {alpha_on} with --alpha-layers {pattern!r} matches none of the {len(layers)} attention layers; "
+            f"--alpha-on {alpha_on} with --alpha-layers {quoted(pattern)} matches none of the {len(layers)} attention layers; "
             f"they are called like {layers[0].path}"
         )
     for layer in chosen:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from dataclasses import dataclass
@@ -13,9 +12,12 @@ from msgspec import Meta
 
 from coeffdream.checked import converted, ill_typed, unknown_keys
 from coeffdream.config import Precision
-from coeffdream.errors import BaseModelError, together
+from coeffdream.errors import BaseModelError, quoted, together
 from coeffdream.records.base import BaseRecord
+from coeffdream.records.environment import home_expanded
 from coeffdream.records.fields import Positive
+from coeffdream.records.files import parse_json
+from coeffdream.records.reading import TEXT_LIMIT, decoded, read_bytes
 from coeffdream.toybox.paths import WEIGHTS as TOYBOX
 
 SDXL_ID = "stabilityai/stable-diffusion-xl-base-1.0"
@@ -89,7 +91,7 @@ def find_base(name: str) -> Base:
                 f"the embedded base is not in this installation ({TOYBOX}); install coeffdream again"
             )
         return Base(name, "toybox", str(TOYBOX), read_settings(TOYBOX))
-    path = Path(name).expanduser()
+    path = home_expanded(name)
     if path.is_dir():
         if not (path / "model_index.json").is_file():
             raise BaseModelError(
@@ -106,7 +108,7 @@ def find_base(name: str) -> Base:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith((".", "~")):
         return Base(name, "hub", name)
     raise BaseModelError(
-        f"--base {name!r} is neither sdxl, toybox, a hub id (owner/name), a folder nor a .safetensors file that exists"
+        f"--base {quoted(name)} is neither sdxl, toybox, a hub id (owner/name), a folder nor a .safetensors file that exists"
     )
 
 
@@ -116,8 +118,8 @@ def read_settings(folder: Path) -> BaseSettings:
     if not file.is_file():
         return BaseSettings()
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        values = parse_json(decoded(read_bytes(file, limit=TEXT_LIMIT, error=BaseModelError)))
+    except ValueError as error:
         raise BaseModelError(f"{file} is not valid JSON ({error}); repair or remove it") from None
     if not isinstance(values, dict):
         raise BaseModelError(f"{file} must hold one JSON object of settings; repair or remove it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from typing import Annotated, Any
@@ -22,9 +23,12 @@ from coeffdream.cli import (
     report,
     train,
 )
-from coeffdream.errors import CoeffdreamError
+from coeffdream.cli.endings import ending
+from coeffdream.cli.terminal import printable, use_any_encoding
+from coeffdream.errors import MOST_QUOTED, ConfigError, quoted
 
 DEBUG = "--debug"
+_LONG_QUOTE = re.compile(rf"('[^']{{{MOST_QUOTED}}})[^']*'")  # Typer quotes the whole of what was typed
 
 # Typer carries a copy of click of its own, so click's own class would not catch it.
 USAGE_ERROR: Any = typer.BadParameter.__base__
@@ -79,7 +83,9 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     command = typer.main.get_command(app)
+    use_any_encoding()
     try:
+        _check_text(arguments)
         # Not command(): Typer's own main would swallow Ctrl-C without a word.
         with stopping.heard(), command.make_context("coeffdream", arguments or ["--help"]) as context:
             command.invoke(context)
@@ -91,25 +97,34 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort) as stop:
         status = stopping.status_of(stop)
         _fail(stopping.line_of(status), status)
-    except CoeffdreamError as error:
-        if debug:
-            traceback.print_exc()
-        _fail(str(error), error.exit_status)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except OSError as error:  # a full disk, a folder that may not be written
+    except Exception as error:
         if debug:
             traceback.print_exc()
-        _fail(f"{error.filename or 'the system'}: {error.strerror or error}; what was finished is kept", 1)
+        _fail(*ending(error))
+
+
+def _check_text(arguments: list[str]) -> None:
+    """Raises ConfigError for words that are not text: they could be neither recorded nor printed."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"{quoted(argument)} is not UTF-8 text; rename the file or folder that it names, "
+                "or set the terminal to UTF-8 (PYTHONUTF8=1)"
+            ) from None
 
 
 def _one_line(error: Any) -> str:
     command = f" {error.ctx.info_name}" if error.ctx and error.ctx.parent else ""
     message = " ".join(error.format_message().replace("Value error, ", "").split())
+    message = _LONG_QUOTE.sub(r"\1…'", message)
     return f"{message.rstrip('.')} (see coeffdream{command} --help)"
 
 
 def _fail(message: str, status: int) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(status)

@@ -10,7 +10,8 @@ import typer
 
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json
 from coeffdream.config import Method
-from coeffdream.errors import ConfigError
+from coeffdream.errors import ConfigError, listed, quoted, together
+from coeffdream.limits import LARGEST, MOST, out_of_range
 
 app = typer.Typer(help="Run whole studies, and time the mixed attention.")
 
@@ -60,16 +61,30 @@ def concepts(
     from coeffdream.compare.scored import load_runs
     from coeffdream.data.concept import load_concept
     from coeffdream.data.shipped import concept_folder
+    from coeffdream.records.commands import command_line
     from coeffdream.records.files import write_json
     from coeffdream.records.study import Study, StudyFolder
 
     chosen = [method.strip() for method in methods.split(",") if method.strip()]
     unknown = [method for method in chosen if method not in get_args(Method)]
     if unknown or len(chosen) < 2:
-        what = f"{', '.join(unknown)} is no method" if unknown else "a study compares at least two methods"
-        raise ConfigError(f"--methods {methods!r}: {what}; there are {', '.join(get_args(Method))}")
-    if jobs < 1:
-        raise ConfigError(f"--jobs {jobs} must be at least 1")
+        what = f"{listed(unknown)} is no method" if unknown else "a study compares at least two methods"
+        raise ConfigError(f"--methods {quoted(methods)}: {what}; there are {', '.join(get_args(Method))}")
+    numbers = {
+        "--jobs": (jobs, 1000),
+        "--steps": (steps, MOST["steps"]),
+        "--images-per-prompt": (images_per_prompt, 10_000),
+        "--sampling-steps": (sampling_steps, 1000),
+    }
+    problems = [
+        line
+        for flag, (value, most) in numbers.items()
+        for line in out_of_range(flag, value, at_least=1, at_most=most)
+    ]
+    if lr is not None and not 0 < lr <= LARGEST:
+        problems.append(f"--lr {lr} must be a positive number, at most {LARGEST:,}")
+    if problems:
+        raise ConfigError(together("this makes no study", problems))
     folders = [concept_folder(name).resolve() for name in [*(given or []), *(more or [])]]
     for folder in folders:
         load_concept(folder)  # every concept is read before the first hour is spent
@@ -98,4 +113,4 @@ def concepts(
     else:
         show(comparison_table(comparison))
     say(f"every number: {near((study / 'comparison.json').resolve())}")
-    say(f"as a page: coeffdream report {near(study.resolve())}")
+    say(f"as a page: {command_line('report', near(study.resolve()))}")

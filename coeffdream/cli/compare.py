@@ -10,6 +10,7 @@ import typer
 
 from coeffdream.cli.terminal import near, say, show, show_json
 from coeffdream.errors import ConfigError, together
+from coeffdream.limits import MOST, out_of_range
 
 
 def command(
@@ -37,6 +38,8 @@ def command(
         problems.append(f"--seed {seed} must not be negative")
     if resamples < 100:
         problems.append(f"--resamples {resamples} must be at least 100 for a 95 % interval")
+    problems += out_of_range("--resamples", resamples, at_most=1_000_000)
+    problems += out_of_range("--seed", seed, at_most=MOST["seed"])
     if problems:
         raise ConfigError(together("these options make no comparison", problems))
 

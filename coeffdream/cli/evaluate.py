@@ -59,6 +59,7 @@ def command(
     options = ScoringOptions(**typed)
     options.check()
 
+    from coeffdream.records.commands import command_line, name_of
     from coeffdream.records.fields import record_to_json
     from coeffdream.records.run import find_run
 
@@ -88,8 +89,9 @@ def command(
     for warning in record.warnings:
         warn(warning)
     if record.drift is None and record.set.adapter and record.set.kind == "benchmark":
-        name = record.source.name
-        say(f"drift is absent; draw for it: coeffdream generate --run {name} --unrelated, then eval again")
+        assert folder is not None
+        line = command_line("generate", "--run", name_of(folder), "--unrelated")
+        say(f"drift is absent; draw for it: {line}, then eval again")
     if as_json:
         show_json(record_to_json(record))
         return

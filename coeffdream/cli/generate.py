@@ -38,6 +38,7 @@ def command(
     Example: coeffdream generate "<V> cat in snow"
     """
     from coeffdream.backbones.base import find_base
+    from coeffdream.records.commands import command_line, of_run
     from coeffdream.records.run import find_run
 
     request = GenerateRequest(prompts=tuple(prompts or ()), **typed)
@@ -84,9 +85,9 @@ def command(
         counts = {"already there": made.already_there, "drawn for a run beside this one": made.shared}
         kept = "; ".join(f"{count} were {how}" for how, count in counts.items() if count)
         say(f"{made.count} images{f' ({kept})' if kept else ''} in {near(made.folder.path)}")
-        if grid:
+        if grid and made.folder.contact_sheet.exists():
             say(f"contact sheet: {near(made.folder.contact_sheet)}")
     if left_out:
         say(f"left out, because they name the class {record.class_noun!r}: {'; '.join(left_out)}")
     if sets[0].folder.read_set().kind != "prompts":
-        say("next: coeffdream eval")
+        say(f"next: {command_line('eval', *of_run(folder))}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -16,14 +18,28 @@ from rich.text import Text
 SECONDS_BETWEEN_LINES = 10.0
 
 
+def use_any_encoding() -> None:
+    """Let standard output put a question mark for what its encoding lacks. Standard error escapes it already."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def printable(text: str) -> str:
+    """Text whose control characters are escaped: a file's name may hold commands to the terminal."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
 def say(text: str = "") -> None:
     """A line about what is going on, on standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(printable(text), markup=False)
 
 
 def warn(text: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(
-        f"warning: {text}", style="yellow", markup=False
+    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(
+        f"warning: {printable(text)}", style="yellow", markup=False
     )
 
 
@@ -33,7 +49,8 @@ def show(renderable: Any) -> None:
 
 
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    print(json.dumps(value, indent=2, ensure_ascii=not utf8))
 
 
 def near(path: Path) -> str:

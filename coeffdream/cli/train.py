@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +47,7 @@ def command(
     from coeffdream.data.shipped import concept_folder
     from coeffdream.records.latest import in_the_way
     from coeffdream.records.run import find_run
+    from coeffdream.records.settings import read_toml
 
     run = None
     if resume is not None:
@@ -56,7 +56,11 @@ def command(
             raise ConfigError("--resume takes its options from the run; leave --config out")
         resolved = _resumed(run.read(), typed)
     else:
-        file = _read_toml(config) if config else {}
+        file = (
+            read_toml(config, ConfigError, "write for example: steps = 300", option="--config")
+            if config
+            else {}
+        )
         base_name = typed.get("base", file.get("base", TrainConfig.base))
         resolved = resolve(typed, file, find_base(str(base_name)).settings.training)
     chosen = resolved.config
@@ -76,6 +80,7 @@ def command(
 
 
 def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | None, as_json: bool) -> None:
+    from coeffdream.records.commands import command_line, of_run, resume_command
     from coeffdream.records.files import read_jsonl
     from coeffdream.records.latest import LATEST, in_the_way, resolve_latest
     from coeffdream.training.run import resume, train
@@ -90,10 +95,7 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     if not in_the_way(runs) and resolve_latest(runs / LATEST) is None:
         warn(f"{runs / LATEST} could not be written; name this run with --run {record.name}")
     if not finished:
-        say(
-            f"stopped after {record.steps_done} of {config.steps} steps; go on with: "
-            f"coeffdream train --resume {record.name}"
-        )
+        say(f"stopped after {record.steps_done} of {config.steps} steps; go on with: {resume_command(run)}")
         raise typer.Exit(status_of())
     losses = [row["loss"] for row in read_jsonl(run.log)]
     tail = losses[-min(50, len(losses)) :]
@@ -115,7 +117,8 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     )
     if run.samples.exists():
         say(f"pictures along the way: {near(run.samples)}")
-    say(f'next: coeffdream generate "<V> {record.class_noun} in snow"')
+    prompt = f"<V> {record.class_noun} in snow"
+    say(f"next: {command_line('generate', *of_run(run), prompt)}")
 
 
 def _describe(resolved: Resolved, concept: Concept) -> None:
@@ -186,17 +189,3 @@ def _resumed(record: RunRecord, typed: dict[str, Any]) -> Resolved:
     if record.concept:
         kept["concept"] = record.concept.folder  # as it was typed it may have been relative to elsewhere
     return Resolved(resolve({**kept, **typed}).config, dict.fromkeys(kept, "command line"))
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"--config {path} does not exist") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"--config {path} is not valid TOML ({error})") from None

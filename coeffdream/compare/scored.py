@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coeffdream.errors import ScoreError, together
+from coeffdream.records.commands import command_line, name_of
 from coeffdream.records.run import RunRecord, find_run
 from coeffdream.records.scores import ScoresRecord, read_scores
 
@@ -45,9 +46,10 @@ def load_runs(names: Sequence[str], runs: Path) -> list[ScoredRun]:
     Raises RunError for a run that is not there, ScoreError for those that have no scores yet.
     """
     folders = list({folder.path: folder for name in names for folder in [find_run(name, runs)]}.values())
-    unscored = [folder.path.name for folder in folders if not folder.scores.is_file()]
+    unscored = [folder for folder in folders if not folder.scores.is_file()]
     if unscored:
-        raise ScoreError(
-            together("no scores.json", [f"{name}; run: coeffdream eval --run {name}" for name in unscored])
-        )
+        lines = [
+            f"{each.path.name}; run: {command_line('eval', '--run', name_of(each))}" for each in unscored
+        ]
+        raise ScoreError(together("no scores.json", lines))
     return [ScoredRun(folder.path, folder.read(), read_scores(folder.scores)) for folder in folders]

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coeffdream.data.images import EXTENSIONS, load_image
+from coeffdream.data.class_noun import SETTINGS, find_class_noun, unmade_repeats
+from coeffdream.data.images import EXTENSIONS, full_size, load_image
+from coeffdream.data.listing import entries, is_text, leads_out
 from coeffdream.data.living import is_live
 from coeffdream.data.prompts import PLACEHOLDER, check_prompt, fill_class, placeholder_hint
-from coeffdream.errors import ConceptError, together
+from coeffdream.errors import MOST_LISTED, ConceptError, listed, quoted, together
 from coeffdream.records.files import sha256_of_file
+from coeffdream.records.reading import read_text
+from coeffdream.records.settings import read_toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-SETTINGS = "concept.toml"
 MANY_PHOTOS = 50
+MOST_PHOTOS = 500  # more is an album given by mistake
+MOST_PHOTOS_VARIABLE = "COEFFDREAM_MAX_PHOTOS"
 
 # Photos that a person put there to be learned from, in formats that Pillow does not read by itself.
 _FOREIGN_IMAGES = frozenset(
@@ -42,8 +42,6 @@ _FOREIGN_IMAGES = frozenset(
         ".arw",
     }
 )
-_JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"})
-_JUNK_SUFFIXES = frozenset({".aae", ".xmp"})
 
 
 @dataclass(frozen=True)
@@ -88,19 +86,23 @@ def load_concept(
     """
     check_prompt(caption_template, needs_placeholder=True)
     files = _listing(folder)
+    name = folder.resolve().name
     problems: list[str] = []
+    if not is_text(name):
+        problems.append(f"the folder's name {quoted(name)} is not UTF-8 text; rename it")
 
     settings: dict[str, Any] = {}
     with _collected(problems):
-        settings = _settings(folder / SETTINGS)
+        settings = _settings(folder)
     noun, class_source = "", ""
     with _collected(problems):
-        noun, class_source = _class_noun(class_noun, settings.get("class"), folder.resolve().name)
+        noun, class_source = find_class_noun(class_noun, settings.get("class"), name)
 
     photos = [path for path in files if path.suffix.lower() in EXTENSIONS and not path.is_dir()]
     stems = {path.stem for path in photos}
     captions = {path.stem: path for path in files if path.suffix.lower() == ".txt" and path.stem in stems}
-    others = [path for path in files if path not in photos and path not in captions.values()]
+    used = {*photos, *captions.values()}
+    others = [path for path in files if path not in used]
     problems += [
         f"{path} is of a format that is not read; convert it to JPEG or PNG, or remove it"
         for path in others
@@ -108,26 +110,33 @@ def load_concept(
     ]
     if not photos and not problems:
         raise ConceptError(_no_photos(folder, others))
+    _check_number(folder, len(photos))
 
     images = []
     for path in photos:
         caption = caption_template
         with _collected(problems):
             if path.stem in captions:
-                caption = _caption(captions[path.stem])
+                caption = _caption(captions[path.stem], folder)
         with _collected(problems):
-            width, height = load_image(path).size
+            _check_place(path, folder)
+            width, height = full_size(load_image(path))
             images.append(ConceptImage(path, sha256_of_file(path), width, height, fill_class(caption, noun)))
     if problems:
         raise ConceptError(together(f"{folder} cannot be learned from", problems))
     return Concept(
-        name=folder.resolve().name,
+        name=" ".join("".join(letter if letter.isprintable() else " " for letter in name).split()),
         folder=folder,
         class_noun=noun,
         class_source=class_source,
         live=settings.get("live", is_live(noun)),
         images=tuple(images),
-        warnings=(*_duplicates(images), *_crowd(images), *(_unused(path) for path in others)),
+        warnings=(
+            *_duplicates(images),
+            *_crowd(images),
+            *unmade_repeats(name),
+            *_at_most_ten([_unused(path) for path in others]),
+        ),
     )
 
 
@@ -147,93 +156,83 @@ def _listing(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise ConceptError(f"{folder} is a file; give the folder that holds the photos")
     try:
-        entries = sorted(folder.iterdir(), key=lambda path: path.name)
+        return [path for path in entries(folder) if path.name != SETTINGS]
     except OSError as error:
         raise ConceptError(f"{folder} cannot be listed ({error.strerror}); change its permissions") from None
-    return [
-        path
-        for path in entries
-        if not path.name.startswith(".")
-        and path.name != SETTINGS
-        and path.name.lower() not in _JUNK
-        and path.suffix.lower() not in _JUNK_SUFFIXES
-    ]
+
+
+def _check_number(folder: Path, photos: int) -> None:
+    """Raises ConceptError for more photos than one concept has, before the first is decoded."""
+    setting = os.environ.get(MOST_PHOTOS_VARIABLE, str(MOST_PHOTOS))
+    if not re.fullmatch(r"[1-9]\d{0,8}", setting):
+        raise ConceptError(
+            f"{MOST_PHOTOS_VARIABLE} is {quoted(setting)}; set it to a whole number, or to none"
+        )
+    if photos > int(setting):
+        raise ConceptError(
+            f"{folder} holds {photos:,} photos, above the limit of {int(setting):,} for one concept; give a folder "
+            f"with a few photos of one thing, or raise the limit: {MOST_PHOTOS_VARIABLE}={photos}"
+        )
+
+
+def _check_place(path: Path, folder: Path) -> None:
+    if leads_out(path, folder):
+        raise ConceptError(f"{path} is a link that leads out of the folder; copy the file there instead")
+    if not is_text(path.name):
+        raise ConceptError(f"the name of {quoted(path.name)} is not UTF-8 text; rename the file")
 
 
 def _no_photos(folder: Path, others: list[Path]) -> str:
     if not others:
         return f"{folder} is empty; put three to six photos of one thing into it"
-    inside = [
-        path.name for path in others if path.is_dir() and any(_is_photo(file) for file in path.iterdir())
-    ]
+    inside = [path.name for path in others if path.is_dir() and _holds_photos(path)]
     if inside:
-        return f"{folder} holds no photos itself, but folders that do ({_some(inside)}); give one of those"
+        return f"{folder} holds no photos itself, but folders that do ({listed(inside)}); give one of those"
     return (
-        f"{folder} holds no photos (there: {_some([path.name for path in others])}); "
+        f"{folder} holds no photos (there: {listed([path.name for path in others])}); "
         f"put in photos that end in {', '.join(sorted(EXTENSIONS))}"
     )
 
 
-def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    """concept.toml as a dictionary with at most the keys class and live; {} when there is none."""
-    if not path.is_file():
-        return {}
+def _holds_photos(folder: Path) -> bool:
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
-        raise ConceptError(f'{path} is not valid TOML ({error}); write for example: class = "cat"') from None
+        return any(path.suffix.lower() in EXTENSIONS for path in entries(folder))
+    except OSError:
+        return False
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """concept.toml as a dictionary with at most the keys class and live; {} when there is none."""
+    path = folder / SETTINGS
+    if not os.path.lexists(path):
+        return {}
+    _check_place(path, folder)
+    settings = read_toml(path, ConceptError, 'write for example: class = "cat"')
     expected = {"class": (str, 'text, as in class = "cat"'), "live": (bool, "true or false")}
     problems = []
     for key, value in settings.items():
         if key not in expected:
-            problems.append(f"{path} has an unknown key {key!r}; the keys are class and live")
+            problems.append(f"{path} has an unknown key {quoted(key)}; the keys are class and live")
         elif not isinstance(value, expected[key][0]):
-            problems.append(f"{path}: {key} is {value!r}; it must be {expected[key][1]}")
+            problems.append(f"{path}: {key} is {quoted(value)}; it must be {expected[key][1]}")
     if problems:
-        raise ConceptError("; ".join(problems))
+        raise ConceptError("; ".join(problems[:MOST_LISTED]))
     return settings
 
 
-def _class_noun(option: str | None, setting: str | None, folder_name: str) -> tuple[str, str]:
-    """The class noun and where it is from."""
-    if option is not None:
-        noun, source = option, "--class"
-    elif setting is not None:
-        noun, source = setting, SETTINGS
-    else:
-        noun, source = re.sub(r"[\s_-]*\d*$", "", folder_name).replace("_", " "), "folder name"
-    noun = " ".join(noun.split())
-    if not re.search(r"\w", noun):
-        raise ConceptError(
-            f"no class noun can be had from the {source}; say what the thing is, as in --class cat"
-        )
-    if re.search(r"[<>]|\bCLASS\b", noun):
-        raise ConceptError(f"the class noun {noun!r} (from {source}) must be plain words, as in --class cat")
-    return noun, source
-
-
-def _caption(path: Path) -> str:
+def _caption(path: Path, folder: Path) -> str:
+    _check_place(path, folder)
     try:
-        caption = " ".join(path.read_text(encoding="utf-8-sig").split())
-    except (UnicodeDecodeError, OSError):
-        raise ConceptError(
-            f"{path} is not readable UTF-8 text; save the caption again, or remove it"
-        ) from None
+        caption = " ".join(read_text(path, error=ConceptError).split())
+    except OSError as error:
+        raise ConceptError(f"{path} cannot be read ({error.strerror}); save it again, or remove it") from None
     if not caption:
         raise ConceptError(
             f"{path} is an empty caption; write one, or remove the file to use the default caption"
         )
     if PLACEHOLDER not in caption:
         raise ConceptError(
-            f"{path} lacks {PLACEHOLDER}{placeholder_hint(caption)}: {caption!r} would not teach it; "
+            f"{path} lacks {PLACEHOLDER}{placeholder_hint(caption)}: {quoted(caption)} would not teach it; "
             f'name it, as in "{PLACEHOLDER} cat on a sofa"'
         )
     return caption
@@ -255,6 +254,11 @@ def _crowd(images: list[ConceptImage]) -> list[str]:
     if len(images) <= MANY_PHOTOS:
         return []
     return [f"{len(images)} photos are many for one concept; three to six good ones are the usual number"]
+
+
+def _at_most_ten(lines: list[str]) -> list[str]:
+    more = len(lines) - MOST_LISTED
+    return lines if more <= 0 else [*lines[:MOST_LISTED], f"{more:,} more files and folders are not used"]
 
 
 def _unused(path: Path) -> str:

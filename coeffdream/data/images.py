@@ -9,19 +9,25 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from coeffdream.data.png import PROFILE_LIMIT, SIGNATURE, pixels_only
 from coeffdream.errors import ConceptError
+from coeffdream.records.reading import opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_PIXELS = 200_000_000
+MAX_BYTES = 1 << 30  # of a file
+PIXEL_BUDGET = 50_000_000  # a larger photo is decoded, or made right away, at half its size
 MIN_SIDE = 32  # pixels of the shorter side
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 # Only these decoders may see the file, whatever its name: Pillow would hand an EPS to Ghostscript.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+_REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK")
+_FULL_SIZE = "full_size"  # in an image's info: its (width, height) before it was made to fit the budget
 _pillow_globals = threading.Lock()
 
 
@@ -47,22 +53,55 @@ def load_image(path: Path) -> Image:
     """Read a photo as an upright 8-bit RGB image.
 
     EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits, and
-    an embedded colour profile (CMYK, a phone's Display P3) is converted to sRGB.
+    an embedded colour profile (CMYK, a phone's Display P3) is converted to sRGB. A photo above
+    PIXEL_BUDGET comes at half its size or less; `full_size` tells what it has.
 
-    Raises ConceptError, which names the file and the remedy, for a file that is missing, not an
-    image, damaged, above 200 megapixels (told from its header, not decoded) or under 32 pixels.
+    Raises ConceptError, which names the file and the remedy, for a file that is missing, no regular
+    file, above 1 GiB, not an image, damaged, above 200 megapixels (told from its header, not decoded)
+    or under 32 pixels.
     """
-    with _undisturbed_pillow(), _opened(path) as image:
+    with _undisturbed_pillow(), _stream(path) as stream, _opened(path, stream) as image:
         _check_size(path, *image.size)
+        stored = image.size
+        factor = _reduction(*stored)
         try:
+            image.draft(None, (stored[0] // factor, stored[1] // factor))  # JPEG alone can do that
             image.load()
         except Exception as error:  # a damaged file makes Pillow raise nearly anything
             raise ConceptError(
-                f"{path} is damaged or cut short ({error}); copy it again from its source, or remove it"
+                f"{path} is damaged or cut short ({_brief(error)}); copy it again from its source, or remove it"
             ) from None
-        photo = _to_rgb(path, _upright(image))
+        if image.mode in _REDUCIBLE:
+            image = _reduced(image)
+        upright = _upright(image)
+        turned = upright.size == image.size[::-1]
+        photo = _reduced(_to_rgb(path, upright))
     photo.info.clear()  # the profile and EXIF describe the file's pixels, no longer these
+    if factor > 1:
+        photo.info[_FULL_SIZE] = stored[::-1] if turned else stored
     return photo
+
+
+def full_size(photo: Image) -> tuple[int, int]:
+    """(width, height) in pixels of the upright photo that `load_image` read; of any other image its own."""
+    return photo.info.get(_FULL_SIZE, photo.size)
+
+
+def _reduction(width: int, height: int) -> int:
+    """The least power of two by which both sides are divided to come into the budget."""
+    factor = 1
+    while width * height > PIXEL_BUDGET * factor**2:
+        factor *= 2
+    return factor
+
+
+def _reduced(image: Image) -> Image:
+    factor = _reduction(*image.size)
+    if factor == 1:
+        return image
+    smaller = image.reduce(factor)
+    smaller.info = image.info
+    return smaller
 
 
 def resize_and_crop(image: Image, resolution: int) -> tuple[Image, SizeConditioning]:
@@ -77,42 +116,55 @@ def resize_and_crop(image: Image, resolution: int) -> tuple[Image, SizeCondition
     across, down = image.width / width, image.height / height
     box = (left * across, top * down, (left + resolution) * across, (top + resolution) * down)
     square = image.resize((resolution, resolution), Resampling.LANCZOS, box=box)
-    return square, SizeConditioning((image.height, image.width), (top, left), (resolution, resolution))
+    original = full_size(image)[::-1]
+    return square, SizeConditioning(original, (top, left), (resolution, resolution))
 
 
 @contextlib.contextmanager
 def _undisturbed_pillow() -> Iterator[None]:
-    """Put our own size limit in place of Pillow's, and keep its warnings from the terminal."""
-    from PIL import Image
+    """Put our own limits in place of Pillow's, and keep its warnings from the terminal."""
+    from PIL import Image, PngImagePlugin
 
-    with _pillow_globals, warnings.catch_warnings():
+    ours: list[tuple[Any, str, Any]] = [
+        (Image, "MAX_IMAGE_PIXELS", None),
+        (PngImagePlugin, "MAX_TEXT_CHUNK", PROFILE_LIMIT),
+    ]
+    with _pillow_globals, warnings.catch_warnings(), contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+        for module, name, limit in ours:
+            stack.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, limit)
+        yield
 
 
-def _opened(path: Path) -> Image:
-    from PIL import Image
-
+@contextlib.contextmanager
+def _stream(path: Path) -> Iterator[BinaryIO]:
+    """The file's content, of a PNG what its pixels need."""
     try:
-        return Image.open(path, formats=_FORMATS)
+        with opened(path, limit=MAX_BYTES, error=ConceptError) as stream:
+            is_png = stream.read(len(SIGNATURE)) == SIGNATURE
+            stream.seek(0)
+            yield pixels_only(stream.read()) if is_png else stream
     except FileNotFoundError:
         raise ConceptError(f"{path} does not exist; check the path") from None
     except PermissionError:
         raise ConceptError(f"{path} may not be read; change its permissions, or remove it") from None
+    except OSError as error:
+        raise ConceptError(f"{path} cannot be read ({error.strerror or error}); remove it") from None
+
+
+def _opened(path: Path, stream: BinaryIO) -> Image:
+    from PIL import Image
+
+    try:
+        return Image.open(stream, formats=_FORMATS)
     except Exception:
-        raise ConceptError(f"{path} {_what_it_is(path)}") from None
+        stream.seek(0)
+        raise ConceptError(f"{path} {_what_it_is(stream.read(512))}") from None
 
 
-def _what_it_is(path: Path) -> str:
+def _what_it_is(head: bytes) -> str:
     """Why Pillow does not know this file, and the remedy, from its first bytes."""
-    if path.is_dir():
-        return "is a folder, not an image; give a file"
-    with path.open("rb") as stream:
-        head = stream.read(512)
     if not head:
         return "is empty (0 bytes); copy it again from its source, or remove it"
     if head[4:8] == b"ftyp":
@@ -122,6 +174,10 @@ def _what_it_is(path: Path) -> str:
     if all(byte >= 32 or byte in b"\t\n\r\f" for byte in head):
         return "is a text file, not an image; remove it or give it its right name"
     return "is not an image of a known format; convert it to JPEG or PNG, or remove it"
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from coeffdream.errors import PromptError
+from coeffdream.errors import PromptError, quoted
 
 _LIST = re.compile(
     r"^(?P<heading>[^\n=]+)\n\s*prompt_list\s*=\s*\[(?P<body>.*?)^\]", re.MULTILINE | re.DOTALL
@@ -38,7 +38,7 @@ def parse_official(text: str, *, live: bool, where: str) -> list[tuple[int, str]
         template = entry["prompt"].replace("{0}", "<V>").replace("{1}", "CLASS") if entry else ""
         if not template or "{" in template:
             raise PromptError(
-                f"{where}, line {number}: {line.strip()!r} is not a prompt in DreamBooth's form "
+                f"{where}, line {number}: {quoted(line.strip())} is not a prompt in DreamBooth's form "
                 "'a {0} {1} ...'.format(unique_token, class_token)"
             )
         entries.append((number, template))

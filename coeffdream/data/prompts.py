@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 from coeffdream.data.living import is_live
 from coeffdream.data.official import is_official, parse_official
 from coeffdream.data.shipped import shipped
-from coeffdream.errors import ConfigError, PromptError
+from coeffdream.errors import ConfigError, PromptError, quoted
+from coeffdream.records.environment import home_expanded
+from coeffdream.records.reading import read_text
 
 PLACEHOLDER = "<V>"  # stands for the learned concept
 CLASS = "CLASS"  # stands for the class noun
@@ -47,14 +48,16 @@ def to_scoring_text(prompt: str, *, mode: ScoringMode, class_noun: str, token: s
     Raises PromptError when no word is left to score.
     """
     if mode not in get_args(ScoringMode):
-        raise ConfigError(f"unknown scoring text {mode!r}; choose one of {', '.join(get_args(ScoringMode))}")
+        raise ConfigError(
+            f"unknown scoring text {quoted(mode)}; choose one of {', '.join(get_args(ScoringMode))}"
+        )
     if mode == "token":
         return to_model_text(prompt, token)
     text = _keep_class(prompt, class_noun) if mode == "class" else _strip_class(prompt, class_noun)
     text = re.sub(r"\s+(?=[,.;:!?])", "", " ".join(text.split())).lstrip(" ,;:")
     if not re.search(r"\w", text):
         raise PromptError(
-            f"no word of the prompt {prompt!r} is left to score in mode {mode!r}; use mode class"
+            f"no word of the prompt {quoted(prompt)} is left to score in mode {mode!r}; use mode class"
         )
     return text
 
@@ -95,12 +98,14 @@ def check_prompt(prompt: str, *, needs_placeholder: bool) -> None:
         raise PromptError('the prompt is empty; write for example "<V> cat in the snow"')
     if needs_placeholder and PLACEHOLDER not in prompt:
         raise PromptError(
-            f"the prompt {prompt!r} lacks {PLACEHOLDER}{placeholder_hint(prompt)}; write e.g. "
+            f"the prompt {quoted(prompt)} lacks {PLACEHOLDER}{placeholder_hint(prompt)}; write e.g. "
             f'"{PLACEHOLDER} cat" where the concept should appear, '
             "or pass --plain to draw the prompt as it is"
         )
     if re.search(rf"\w{PLACEHOLDER}|{PLACEHOLDER}\w", prompt):
-        raise PromptError(f"the prompt {prompt!r} has {PLACEHOLDER} inside a word; put a space between them")
+        raise PromptError(
+            f"the prompt {quoted(prompt)} has {PLACEHOLDER} inside a word; put a space between them"
+        )
 
 
 def placeholder_hint(prompt: str) -> str:
@@ -134,13 +139,14 @@ def load_prompts(source: str, *, class_noun: str, live: bool | None = None) -> P
     if source == "auto":
         source = "live" if live else "object"
     names = _shipped_names()
-    path = shipped(f"prompts/{source}.txt") if source in names else Path(source)
-    if not path.is_file():
+    path = shipped(f"prompts/{source}.txt") if source in names else home_expanded(source)
+    try:
+        text = read_text(path, error=PromptError)
+    except FileNotFoundError:
         raise PromptError(
-            f"no prompts at {source!r}; give a text file with one prompt a line, "
+            f"no prompts at {quoted(source)}; give a text file with one prompt a line, "
             f"or one of: auto, {', '.join(names)}"
-        )
-    text = _text_of(path)
+        ) from None
     entries = parse_official(text, live=live, where=source) if is_official(text) else _lines_of(text)
     if not entries:
         raise PromptError(
@@ -150,7 +156,7 @@ def load_prompts(source: str, *, class_noun: str, live: bool | None = None) -> P
     for number, template in entries:
         if template in first_seen:
             raise PromptError(
-                f"{source}, line {number} repeats line {first_seen[template]}: {template!r}; remove one "
+                f"{source}, line {number} repeats line {first_seen[template]}: {quoted(template)}; remove one "
                 "(several pictures of one prompt are --images-per-prompt)"
             )
         first_seen[template] = number
@@ -159,19 +165,6 @@ def load_prompts(source: str, *, class_noun: str, live: bool | None = None) -> P
 
 def _shipped_names() -> list[str]:
     return sorted(path.stem for path in shipped("prompts").glob("*.txt"))
-
-
-def _text_of(path: Path) -> str:
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-        broken_at = text.find("\0")
-    except UnicodeDecodeError as error:
-        text, broken_at = "", error.start
-    if broken_at >= 0:
-        line = data.count(b"\n", 0, broken_at) + 1
-        raise PromptError(f"{path}, line {line} is not UTF-8 text; save the file as UTF-8 plain text")
-    return text
 
 
 def _lines_of(text: str) -> list[tuple[int, str]]:

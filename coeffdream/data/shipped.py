@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from coeffdream.errors import ConfigError
+from coeffdream.records.environment import home_expanded
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # An installed wheel holds them inside the package (see force-include in pyproject.toml); a checkout
@@ -28,7 +29,7 @@ def shipped(relative: str) -> Path:
 
 def concept_folder(name: str) -> Path:
     """The folder that --concept names: a path, or else the name of a shipped concept, such as "cat"."""
-    path = Path(name).expanduser()
+    path = home_expanded(name)
     if not path.exists() and path.name == name:
         for root in _ROOTS:
             if (root / "concepts" / name).is_dir():

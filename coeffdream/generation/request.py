@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,12 @@ from pathlib import Path
 from coeffdream.config import Precision, flag_of, option
 from coeffdream.data.living import is_live
 from coeffdream.data.prompts import check_prompt, load_prompts, names_class
-from coeffdream.errors import ConfigError, PromptError, together
+from coeffdream.errors import ConfigError, PromptError, quoted, together
+from coeffdream.limits import MOST, RUN_NAME, out_of_range
 
 GIVEN = "given"
+# steps: the training steps of SDXL's scheduler, of which each sampling step is one.
+MOST_DRAWN = {"images_per_prompt": 10_000, "steps": 1000, "size": MOST["resolution"], "batch_size": 1024}
 UNRELATED = "unrelated"
 
 
@@ -48,18 +50,20 @@ class GenerateRequest:
     def check(self) -> None:
         """Raises ConfigError, PromptError with everything that is wrong."""
         problems = []
-        for name in ("images_per_prompt", "steps", "size", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                problems.append(f"{flag_of(name, GenerateRequest)} {value} must be at least 1")
+        for name, most in MOST_DRAWN.items():
+            flag = flag_of(name, GenerateRequest)
+            problems += out_of_range(flag, getattr(self, name), at_least=1, at_most=most)
         for name in ("guidance", "lora_scale", "alpha_scale"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 problems.append(f"{flag_of(name, GenerateRequest)} {value} must be a finite number")
         if self.seed < 0:
-            problems.append(f"--seed {self.seed} must not be negative")
-        if self.set_name is not None and not re.fullmatch(r"\w[\w.-]*", self.set_name):
-            problems.append(f"--set {self.set_name!r} must be letters, digits, '.', '-' and '_'")
+            problems.append(f"--seed {quoted(self.seed)} must not be negative")
+        problems += out_of_range("--seed", self.seed, at_most=MOST["seed"])
+        if self.set_name is not None and not RUN_NAME.fullmatch(self.set_name):
+            problems.append(
+                f"--set {quoted(self.set_name)} must be letters, digits, '.', '-' and '_', at most 100 of them"
+            )
         if self.prompts and self.prompt_list != "auto":
             problems.append("give prompts or --prompts, not both")
         if self.unrelated:

@@ -25,6 +25,7 @@ from coeffdream.generation.sheet import contact_sheet
 from coeffdream.progress import Progress
 from coeffdream.records.base import same_weights
 from coeffdream.records.claim import confirm, in_use, is_held
+from coeffdream.records.commands import resume_command
 from coeffdream.records.environment import now
 from coeffdream.records.files import replacing, sha256_of_file
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetKind, SetRecord, SetSettings
@@ -65,8 +66,8 @@ class SetSampler:
     prompts: str
     jobs: SetPlan
     progress: Progress
-    batch_size: int
     warn: Callable[[str], None]
+    batch_size: int
     adapter: dict[str, str] | None = None  # hashes of the files, once it is installed
     conditionings: dict[str, Conditioning] = field(default_factory=dict)
 
@@ -113,8 +114,8 @@ class SetSampler:
             prompts=source,
             jobs=jobs,
             progress=progress,
-            batch_size=request.batch_size or base.settings.sampling_batch_size,
             warn=warn,
+            batch_size=request.batch_size or base.settings.sampling_batch_size,
         )
 
     @property
@@ -167,7 +168,7 @@ class SetSampler:
                 folder.keep_images({image.index: offset for offset, image in folder.rows()})
             if with_grid and (already < total or not folder.contact_sheet.exists()):
                 shown = [image for _, image in itertools.islice(folder.rows(), SHEET_PICTURES)]
-                contact_sheet(folder.path, shown, folder.contact_sheet, self._title(plan, len(shown)))
+                self._draw_sheet(folder, shown, plan)
         return Generated(folder, total, already, shared)
 
     def _take_over(self, folder: SetFolder, plan: SetRecord, there: dict[int, int]) -> int:
@@ -202,6 +203,13 @@ class SetSampler:
                 self.components.text_encoders_to(torch.device("cpu"))
             for first in range(0, len(window), self.batch_size):
                 yield window[first : first + self.batch_size]
+
+    def _draw_sheet(self, folder: SetFolder, images: list[ImageRecord], plan: SetRecord) -> None:
+        """The contact sheet is a view of a set that is whole without it, so its failure is only told."""
+        try:
+            contact_sheet(folder.path, images, folder.contact_sheet, self._title(plan, len(images)))
+        except Exception as error:
+            self.warn(f"no contact sheet of {folder.path}: {error}; all pictures are there")
 
     def _plan(self, name: str) -> SetRecord:
         request = self.request
@@ -256,7 +264,7 @@ def _check_trained(run: RunFolder, record: RunRecord) -> None:
     if record.status != "complete":
         raise RunError(
             f"{record.name} is {record.status} after {record.steps_done} of {record.config.steps} steps; finish it "
-            f"with: coeffdream train --resume {record.name}"
+            f"with: {resume_command(run)}"
         )
 
 

@@ -12,6 +12,7 @@ from coeffdream.records.images import ImageRecord
 
 BLOCK_WIDTH = 560  # pixels for one prompt's row of images
 GAP, MARGIN, CAPTION = 6, 24, 30
+LONGEST = 400  # characters of a prompt; none that is longer fits a block
 INK, PAPER = (38, 38, 42), (250, 250, 248)
 
 
@@ -60,7 +61,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def _fitted(
     pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
 ) -> str:
-    """`text`, cut with an ellipsis where it is wider than `width` pixels."""
+    """`text` on one line, cut with an ellipsis where it is wider than `width` pixels."""
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text[:LONGEST]).split())
     if pen.textlength(text, font) <= width:
         return text
     while text and pen.textlength(text + "…", font) > width:

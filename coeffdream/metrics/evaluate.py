@@ -23,6 +23,7 @@ from coeffdream.metrics.options import ScoringOptions
 from coeffdream.metrics.untouched import find_floor, measure_drift
 from coeffdream.progress import Progress, silent
 from coeffdream.records.base import BaseRecord
+from coeffdream.records.commands import benchmark_command
 from coeffdream.records.environment import now, versions
 from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import sha256_of_json
@@ -76,7 +77,7 @@ def evaluate_run(
     if set_name is None and set_record.kind == "unrelated":
         raise ScoreError(
             f"{run_record.name} holds no pictures of its concept, only of unrelated prompts; "
-            "draw the benchmark with: coeffdream generate"
+            f"draw the benchmark with: {benchmark_command(run, run_record)}"
         )
 
     def pictures_of(folder: SetFolder, record: SetRecord) -> list[Picture]:
@@ -162,10 +163,11 @@ def evaluate_folder(
         photos = [Reference(image.path.name, image.path, image.sha256) for image in concept.images]
     if class_noun is None:
         raise ScoreError("no class noun to score <V> with; give --class NOUN, or --references FOLDER")
-    pictures = pictures_of_folder(
+    pictures, left_out = pictures_of_folder(
         images, prompts, score_text=options.score_text, class_noun=class_noun, token=token
     )
     scorer = _scorer(base, options, encoders, cache, on_progress)
+    scorer.warnings.extend(left_out)
     if not photos:
         scorer.warnings.append("no photos were given: scores against photos are absent")
     scored = scorer.pictures(pictures, photos)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coeffdream.data.images import EXTENSIONS
+from coeffdream.data.listing import entries, is_text
 from coeffdream.data.prompts import ScoringMode, fill_class, to_scoring_text
-from coeffdream.errors import ScoreError, together
+from coeffdream.errors import ScoreError, listed, quoted, together
 from coeffdream.metrics.prompt_table import read_prompt_table
+from coeffdream.records.commands import generate_command
 from coeffdream.records.files import sha256_of_file, sha256_of_json
 from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
-from coeffdream.records.run import RunRecord
+from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.records.scores import PictureHashes
 
 
@@ -67,9 +69,13 @@ def pictures_of_set(
 
 
 def _check_set(folder: SetFolder, record: SetRecord, rows: list[ImageRecord]) -> None:
-    finish = "finish it with: coeffdream generate"
+
+    def finish() -> str:
+        run = RunFolder(folder.path.parents[1])
+        return f"finish it with: {generate_command(run, run.read(), record)}"
+
     if len(rows) < record.expected:
-        raise ScoreError(f"{folder.path} holds {len(rows)} of {record.expected} images; {finish}")
+        raise ScoreError(f"{folder.path} holds {len(rows)} of {record.expected} images; {finish()}")
     places = Counter((row.prompt_index, row.image_index) for row in rows)
     wanted = {(p, i) for p in range(len(record.templates)) for i in range(record.images_per_prompt)}
     if len(rows) != record.expected or places.keys() != wanted:
@@ -81,9 +87,9 @@ def _check_set(folder: SetFolder, record: SetRecord, rows: list[ImageRecord]) ->
     for row in rows:
         path = folder.path / row.file
         if not path.is_file():
-            problems.append(f"{row.file} is missing; {finish}")
+            problems.append(f"{row.file} is missing; {finish()}")
         elif sha256_of_file(path) != row.sha256:
-            problems.append(f"{row.file} was altered after it was made; remove it, and {finish}")
+            problems.append(f"{row.file} was altered after it was made; remove it, and {finish()}")
     if problems:
         raise ScoreError(together(f"{folder.path} cannot be scored", problems))
 
@@ -115,8 +121,8 @@ def references_of_run(record: RunRecord, folder: Path | None = None) -> list[Ref
 
 def pictures_of_folder(
     folder: Path, prompts: Path | None, *, score_text: ScoringMode, class_noun: str, token: str
-) -> list[Picture]:
-    """Pictures that any other tool drew.
+) -> tuple[list[Picture], list[str]]:
+    """Pictures that any other tool drew, and a word on each file there that is not scored.
 
     prompts: a CSV file with the columns file and prompt (file relative to `folder`); None where every
     subfolder's name is the prompt of the pictures in it, underscores as spaces. A prompt may hold <V>
@@ -126,7 +132,9 @@ def pictures_of_folder(
     """
     if not folder.is_dir():
         raise ScoreError(f"--images {folder} is not a folder; give the folder with the pictures")
-    named = _named_by_subfolder(folder) if prompts is None else read_prompt_table(prompts, folder)
+    named, left_out = (
+        _named_by_subfolder(folder) if prompts is None else (read_prompt_table(prompts, folder), [])
+    )
     templates = list(dict.fromkeys(template for _, template in named))
     seen: Counter[int] = Counter()
     pictures = []
@@ -149,21 +157,34 @@ def pictures_of_folder(
             )
         )
         seen[prompt_index] += 1
-    return pictures
+    return pictures, left_out
 
 
-def _named_by_subfolder(folder: Path) -> list[tuple[str, str]]:
-    named = [
-        (path.relative_to(folder).as_posix(), path.parent.name.replace("_", " "))
-        for path in sorted(folder.glob("*/*"))
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
-    ]
+def _named_by_subfolder(folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """(file, prompt) of every picture in a subfolder, and what else was found there."""
+    named, left_out, unnamed = [], [], []
+    for place in entries(folder):
+        if not place.is_dir():
+            left_out.append(f"{place.name} (not in a prompt's folder)")
+            continue
+        for path in entries(place):
+            file = path.relative_to(folder).as_posix()
+            if path.is_dir():
+                left_out.append(f"{file} (a folder in a prompt's folder)")
+            elif path.suffix.lower() not in EXTENSIONS:
+                left_out.append(f"{file} (of a format that is not read)")
+            elif not is_text(file):
+                unnamed.append(f"the name {quoted(file)} is not UTF-8 text; rename that file or folder")
+            else:
+                named.append((file, place.name.replace("_", " ")))
+    if unnamed:
+        raise ScoreError(together(f"{folder} cannot be scored", unnamed))
     if not named:
         raise ScoreError(
             f"{folder} has no subfolders with pictures; name one subfolder after each prompt, "
             "or give a CSV file with the columns file and prompt: --prompts FILE"
         )
-    return named
+    return named, [f"not scored: {listed(left_out)}"] if left_out else []
 
 
 def hashes(pictures: Sequence[Picture]) -> PictureHashes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from coeffdream.config import option
 from coeffdream.data.prompts import ScoringMode
 from coeffdream.errors import ConfigError
+from coeffdream.limits import MOST, out_of_range
 
 
 @dataclass(frozen=True)
@@ -24,5 +25,5 @@ class ScoringOptions:
 
     def check(self) -> None:
         """Raises ConfigError."""
-        if self.batch_size < 1:
-            raise ConfigError(f"--batch-size {self.batch_size} must be at least 1")
+        if problems := out_of_range("--batch-size", self.batch_size, at_least=1, at_most=MOST["batch_size"]):
+            raise ConfigError(problems[0])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from coeffdream.errors import ConfigError
 
 PACKAGES = (
     "coeffdream",
@@ -57,6 +60,26 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
+def home_expanded(path: str) -> Path:
+    """A path as typed, ~ in it being the home folder; left as it is where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # a container's user without HOME and without an entry in /etc/passwd
+        return Path(path)
+
+
 def cache_folder() -> Path:
-    """COEFFDREAM_CACHE, else ~/.cache/coeffdream. Everything in it can be made again."""
-    return Path(os.environ.get("COEFFDREAM_CACHE") or Path.home() / ".cache" / "coeffdream")
+    """COEFFDREAM_CACHE, else ~/.cache/coeffdream, else a private folder among the temporary ones.
+
+    Everything in it can be made again. Raises ConfigError when the temporary one is not this user's.
+    """
+    if given := os.environ.get("COEFFDREAM_CACHE"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache" / "coeffdream"
+    except RuntimeError:
+        folder = Path(tempfile.gettempdir()) / f"coeffdream-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise ConfigError(f"{folder} belongs to somebody else; set COEFFDREAM_CACHE to a folder of yours")
+    return folder

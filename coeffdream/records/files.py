@@ -6,13 +6,16 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from coeffdream.errors import RunError
+from coeffdream.errors import RunError, quoted
+from coeffdream.records.reading import RECORD_LIMIT, decoded, opened, read_bytes
 
 
 @contextlib.contextmanager
@@ -76,9 +79,9 @@ def json_line(row: Any) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file. Raises RunError when it is missing or damaged."""
+    """The value in a JSON file. Raises RunError when it is missing or damaged (see `parse_json`)."""
     with _explained(path):
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(decoded(read_bytes(path, limit=RECORD_LIMIT)))
 
 
 def read_jsonl(path: Path) -> list[Any]:
@@ -93,28 +96,75 @@ def iter_jsonl(path: Path, *, growing: bool = False) -> Iterator[tuple[int, Any]
     Raises RunError when the file is missing or damaged.
     """
     offset = 0
-    with _explained(path), path.open("rb") as stream:
+    with _explained(path), opened(path, limit=RECORD_LIMIT) as stream:
         # Bytes: text would also be cut at U+2028 and U+0085, which JSON leaves unescaped in a prompt.
-        for line in stream:
+        for number, line in enumerate(stream, start=1):
             if line.strip():
                 try:
-                    value = json.loads(line.decode("utf-8"))
-                except ValueError:
+                    value = parse_json(decoded(line))
+                except ValueError as error:
                     if growing and not line.endswith(b"\n"):
                         return
-                    raise
+                    raise ValueError(f"row {number}: {error}") from None
                 yield offset, value
             offset += len(line)
 
 
+def parse_json(text: str) -> Any:
+    """A JSON value of finite numbers and of text that a file, a path and a terminal can take.
+
+    Raises ValueError for anything else: NaN, Infinity, 1e999, a NUL, half of a surrogate pair, or lists
+    within lists beyond what the parser takes.
+    """
+    try:
+        value = _DECODER.decode(text)
+        if _SUSPECT.search(text):
+            _check_text(value)
+    except RecursionError:
+        raise ValueError("its lists or objects are nested too deeply") from None
+    return value
+
+
+# An escape that may stand for a NUL or a surrogate; pairs of surrogates are sound, so the value decides.
+_SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits:.20} is beyond any number")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def _check_text(value: Any) -> None:
+    if isinstance(value, str):
+        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError(f"{quoted(value)} holds a NUL or half of a surrogate pair")
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            _check_text(key)
+            _check_text(each)
+    elif isinstance(value, list):
+        for each in value:
+            _check_text(each)
+
+
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
+    remedy = "put back a good copy, or remove it and run that stage again"
     try:
         yield
     except FileNotFoundError:
         raise RunError(f"{path} is missing; the command that writes it has not finished") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged ({error}); remove it and run that stage again") from None
+    except ValueError as error:  # JSONDecodeError, and a number of more digits than Python converts
+        raise RunError(f"{path} is damaged ({error}); {remedy}") from None
 
 
 def sha256_of_file(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -168,7 +169,9 @@ def find_set(images: Path, name: str | None) -> SetFolder:
         return folder
     folders = [SetFolder(path.parent) for path in images.glob("*/set.json")]
     if not folders:
-        raise RunError(f"{images} holds no generated set; make one with: coeffdream generate")
+        raise RunError(
+            f"{images} holds no generated set; make one with: coeffdream generate --run {shlex.quote(str(images.parent))}"
+        )
 
     def rank(folder: SetFolder) -> tuple[bool, bool, bool, str, str]:
         record = folder.read_set()

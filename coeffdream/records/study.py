@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from coeffdream.errors import ConfigError, RunError, together
+from coeffdream.errors import ConfigError, RunError, quoted, together
 from coeffdream.records.fields import record_from_json, record_to_json
 from coeffdream.records.files import read_json, write_json
 from coeffdream.records.run import RunFolder
@@ -62,8 +62,8 @@ class Study:
         problems += [
             f"method {m} is named twice" for m in {m for m in self.methods if self.methods.count(m) > 1}
         ]
-        if self.seeds < 1:
-            problems.append(f"--seeds {self.seeds} must be at least 1")
+        if not 1 <= self.seeds <= 1000:
+            problems.append(f"--seeds {quoted(self.seeds)} must be at least 1 and at most 1,000")
         if self.lr is not None and not self.lr > 0:
             problems.append(f"--lr {self.lr} must be a positive number")
         if problems:

@@ -6,10 +6,11 @@ import dataclasses
 from typing import Any
 
 from coeffdream.config import TrainConfig, flag_of
+from coeffdream.records import commands
 from coeffdream.records.images import ImageRecord, SetRecord
-from coeffdream.records.run import RunRecord
+from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.records.scores import ScoresRecord
-from coeffdream.report import commands
+from coeffdream.report.commands import train_command
 
 
 def settings(record: RunRecord) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
@@ -45,7 +46,11 @@ def status(record: RunRecord) -> str:
 
 
 def missing(
-    record: RunRecord, made: SetRecord | None, images: list[ImageRecord], scores: ScoresRecord | None
+    run: RunFolder,
+    record: RunRecord,
+    made: SetRecord | None,
+    images: list[ImageRecord],
+    scores: ScoresRecord | None,
 ) -> list[tuple[str, str]]:
     """What the page cannot show yet, and the command that makes it."""
     if record.status == "diverged":
@@ -53,17 +58,19 @@ def missing(
             ("The training diverged. Train again with a smaller --lr than", commands.train_command(record))
         ]
     if record.status not in ("complete", "base"):
-        return [("The training is not finished. Go on with", commands.resume_command(record))]
+        return [("The training is not finished. Go on with", commands.resume_command(run))]
     if made is None:
-        return [("There are no pictures yet. Draw the benchmark with", commands.benchmark_command(record))]
+        return [
+            ("There are no pictures yet. Draw the benchmark with", commands.benchmark_command(run, record))
+        ]
     found = []
     if len(images) < made.expected:
-        found.append(("Pictures are missing. Draw them with", commands.generate_command(record, made)))
+        found.append(("Pictures are missing. Draw them with", commands.generate_command(run, record, made)))
     elif scores is None:
-        found.append(("There are no scores yet. Make them with", commands.eval_command(record, made, scores)))
+        found.append(("There are no scores yet. Make them with", commands.eval_command(run, made, scores)))
     if record.status == "complete" and made.settings.adapter and not (scores and scores.floor):
-        floor = commands.generate_command(record, made, no_adapter=True)
-        again = commands.eval_command(record, made, scores)
+        floor = commands.generate_command(run, record, made, no_adapter=True)
+        again = commands.eval_command(run, made, scores)
         found.append(
             ("The untouched base on the same prompts and seeds shows what was gained", f"{floor}\n{again}")
         )
@@ -71,18 +78,18 @@ def missing(
 
 
 def reproduction(
-    record: RunRecord, made: SetRecord | None, scores: ScoresRecord | None
+    run: RunFolder, record: RunRecord, made: SetRecord | None, scores: ScoresRecord | None
 ) -> list[tuple[str, str]]:
     lines = []
     if record.status != "base":
-        lines.append(("Train", commands.train_command(record)))
+        lines.append(("Train", train_command(record)))
     if made:
-        lines.append(("Draw", commands.generate_command(record, made)))
+        lines.append(("Draw", commands.generate_command(run, record, made)))
         if scores and scores.floor:
-            lines.append(("Draw the floor", commands.generate_command(record, made, no_adapter=True)))
+            lines.append(("Draw the floor", commands.generate_command(run, record, made, no_adapter=True)))
         if scores:
-            lines.append(("Score", commands.eval_command(record, made, scores)))
-    lines.append(("Report", commands.report_command(record, made)))
+            lines.append(("Score", commands.eval_command(run, made, scores)))
+    lines.append(("Report", commands.report_command(run, made)))
     return lines
 
 

@@ -9,6 +9,8 @@ from PIL import Image
 from coeffdream.backbones.encode import encode_prompt
 from coeffdream.backbones.load import Components
 from coeffdream.backbones.sampling import Sampling, draw
+from coeffdream.data.images import load_image
+from coeffdream.errors import ConceptError
 from coeffdream.progress import Progress
 from coeffdream.records.environment import cache_folder
 from coeffdream.records.files import replacing, sha256_of_json
@@ -26,14 +28,23 @@ def class_images(
     images = []
     for seed in range(count):
         file = folder / f"{seed:04d}.png"
-        if not file.is_file():
+        image = _cached(file, sampling.size)
+        if image is None:
             [image] = draw(components, [conditioning], [seed], sampling)
             with replacing(file) as temporary:
                 image.save(temporary, "PNG")
-        with Image.open(file) as opened:
-            images.append(opened.convert("RGB"))
+        images.append(image)
         progress("drawing class images", seed + 1, count, "")
     return images
+
+
+def _cached(file: Path, size: int) -> Image.Image | None:
+    """A cached picture; None when it is not there, damaged, or not of `size` pixels a side."""
+    try:
+        image = load_image(file)
+    except ConceptError:
+        return None
+    return image if image.size == (size, size) else None
 
 
 def class_image_folder(components: Components, prompt: str, sampling: Sampling) -> Path:

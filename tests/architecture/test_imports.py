@@ -17,6 +17,7 @@ LEVELS = {
     "checked": 0,
     "config": 0,
     "stopping": 0,
+    "limits": 0,
     "tables": 0,
     "progress": 0,
     "records": 1,
@@ -37,13 +38,19 @@ LEVELS = {
     # Programs that build and judge the toybox: they may use anything, and nothing may use them.
     "workshop": 8,
 }
-# Level 0 is one floor of single files: errors and checked lie under the others.
-WITHIN_THE_GROUND_FLOOR = {("config", "errors"), ("config", "checked")}
+# Level 0 is one floor of single files: errors, checked and limits lie under the others.
+WITHIN_THE_GROUND_FLOOR = {
+    ("config", "errors"),
+    ("config", "checked"),
+    ("config", "limits"),
+    ("limits", "errors"),
+}
 # The report is made from files, on a machine that may have no torch.
 NO_TORCH = {
     "errors",
     "checked",
     "config",
+    "limits",
     "records",
     "progress",
     "stopping",

@@ -126,7 +126,7 @@ def test_a_base_without_settings_has_none(tmp_path):
     assert read_settings(tmp_path) == BaseSettings()
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '"text"', b"\xff\xfe"])
+@pytest.mark.parametrize("content", ["{", "[1]", '"text"', b"\xff\xfe", '{"learning_rate": NaN}'])
 def test_settings_that_are_no_json_object(tmp_path, content):
     """Named with the remedy."""
     file = tmp_path / "coeffdream.json"
@@ -143,7 +143,7 @@ def test_settings_that_are_no_json_object(tmp_path, content):
         '"resolution": 64.5',
         '"train_steps": true',
         '"sampling_steps": 0',
-        '"learning_rate": NaN',
+        '"learning_rate": "fast"',
         '"guidance_scale": -1',
         '"precision": 16',
         '"gradient_checkpointing": 1',

@@ -186,7 +186,7 @@ class TestTrainOptions:
     def test_config_file_that_is_no_text(self, training, tmp_path):
         """A binary file as --config."""
         (tmp_path / "options.toml").write_bytes(b"\xff\xfe\x00")
-        training("--config", tmp_path / "options.toml", says=["is not valid TOML"])
+        training("--config", tmp_path / "options.toml", says=["is UTF-16, not UTF-8 text"])
 
     def test_hub_out_of_reach(self, training):
         """Without the weights of SDXL there is still something to do, and it is said."""
@@ -365,6 +365,6 @@ def test_a_folder_that_cannot_be_written(cli, tiny_base, cat_folder, tmp_path):
     """What the system refuses is one line that names the place, not a traceback."""
     (tmp_path / "occupied").write_text("a file where runs should go")
     answer = cli("train", "--concept", cat_folder, "--base", tiny_base, "--steps", 1, "--runs", "occupied")
-    assert answer.status == 1
+    assert answer.status == 2
     [line] = answer.complaint
     assert "occupied" in line

@@ -58,7 +58,7 @@ class TestTrain:
         answer = teach("--sample-every", 1, "--name", "mine")
         assert answer.status == 0
         assert answer.out == ""
-        assert 'next: coeffdream generate "<V> cat in snow"' in answer.err
+        assert "next: coeffdream generate '<V> cat in snow'" in answer.err
         run = tmp_path / "runs" / "mine"
         assert (tmp_path / "runs" / "latest").resolve() == run
         assert json.loads((run / "run.json").read_text())["status"] == "complete"

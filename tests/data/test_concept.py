@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -120,7 +122,7 @@ def test_settings_are_checked(folder: Path, toml: str, says: str) -> None:
 def test_settings_of_another_encoding(folder: Path) -> None:
     """A concept.toml in Latin-1 is refused by name."""
     (folder / "concept.toml").write_bytes('class = "Bär"'.encode("latin-1"))
-    assert "concept.toml is not valid TOML" in refusal(folder)
+    assert "concept.toml, line 1 is not UTF-8 text" in refusal(folder)
 
 
 def test_captions_beside_photos(folder: Path) -> None:
@@ -136,7 +138,7 @@ def test_captions_beside_photos(folder: Path) -> None:
         (b"a sofa with a cat", "lacks <V>: 'a sofa with a cat' would not teach it"),
         (b"a &lt;V&gt; cat", "it has '&lt;V&gt;'"),
         (b"  \n", "is an empty caption"),
-        (b"\xff\xfea\0", "is not readable UTF-8 text"),
+        (b"\xff\xfea\0", "is UTF-16, not UTF-8 text"),
     ],
 )
 def test_captions_are_checked(folder: Path, caption: bytes, says: str) -> None:
@@ -271,3 +273,110 @@ def test_importing_the_room_is_cheap() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+class TestFoldersAsPeopleHaveThem:
+    """Names, links and numbers of files that no one planned for."""
+
+    @pytest.mark.parametrize("name", ["b.jpg", "a.txt", "concept.toml"])
+    def test_links_are_not_followed_out_of_the_folder(self, folder: Path, tmp_path: Path, name: str) -> None:
+        """A caption linked to /etc/shadow would be printed, and learned."""
+        secret = tmp_path / "secret"
+        photo(tmp_path / "secret.png")
+        secret.write_text("<V> root:hash") if name != "b.jpg" else (tmp_path / "secret.png").rename(secret)
+        (folder / name).symlink_to(secret)
+        message = refusal(folder)
+        assert f"{name} is a link that leads out of the folder" in message
+        assert "root:hash" not in message
+
+    def test_links_within_the_folder_are_followed(self, folder: Path) -> None:
+        """One photo under two names is only remarked on, as a copy is."""
+        (folder / "c.png").symlink_to("a.png")
+        assert len(load_concept(folder).images) == 3
+
+    def test_the_folder_itself_may_be_a_link(self, folder: Path, tmp_path: Path) -> None:
+        """Its photos are where it leads."""
+        (tmp_path / "kitten").symlink_to(folder)
+        assert len(load_concept(tmp_path / "kitten").images) == 2
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+    def test_names_that_are_not_utf8(self, folder: Path, tmp_path: Path) -> None:
+        """Out of old archives: named as what they are, before anything is trained that could not be recorded."""
+        odd = os.fsdecode(b"caf\xe9.png")
+        shutil.copy(folder / "a.png", folder / odd)
+        message = refusal(folder)
+        assert r"'caf\udce9.png' is not UTF-8 text; rename the file" in message
+        message.encode()
+        (folder / odd).unlink()
+        folder.rename(tmp_path / os.fsdecode(b"chat-\xe9t\xe9"))
+        assert "the folder's name" in refusal(tmp_path / os.fsdecode(b"chat-\xe9t\xe9"), class_noun="cat")
+
+    def test_a_line_end_in_the_folders_name(self, folder: Path, tmp_path: Path) -> None:
+        """The run and its contact sheets are named after it."""
+        folder.rename(tmp_path / "odd\n\x1bcat")
+        assert load_concept(tmp_path / "odd\n\x1bcat", class_noun="cat").name == "odd cat"
+
+    @pytest.mark.parametrize("name", ["10_sks cat", "1_ohwx cat"])
+    def test_folders_prepared_for_kohya(self, tmp_path: Path, name: str) -> None:
+        """Repeats, token and class: the class is read, the others are told; never a photo of a 10 sks cat."""
+        (tmp_path / name).mkdir()
+        photo(tmp_path / name / "a.png")
+        concept = load_concept(tmp_path / name)
+        assert concept.class_noun == "cat"
+        [warning] = concept.warnings
+        assert f"{name.partition('_')[0]} repeats" in warning
+        assert f"--token {name.split('_')[1].split()[0]}" in warning
+
+    @pytest.mark.parametrize("name", ["10_jennifer aniston person", "10_sks", "5_a b c", "3_"])
+    def test_kohya_names_that_do_not_tell_the_class(self, tmp_path: Path, name: str) -> None:
+        """Asked for by name, and taken from --class."""
+        (tmp_path / name).mkdir()
+        photo(tmp_path / name / "a.png")
+        message = refusal(tmp_path / name)
+        assert name in message
+        assert "--class cat" in message
+        assert load_concept(tmp_path / name, class_noun="person").class_noun == "person"
+
+    def test_the_folder_above_one_of_kohya_names_it(self, tmp_path: Path) -> None:
+        """`--concept img` is answered with the folder that holds the photos."""
+        (tmp_path / "img" / "10_sks cat").mkdir(parents=True)
+        photo(tmp_path / "img" / "10_sks cat" / "a.png")
+        assert "folders that do (10_sks cat); give one of those" in refusal(tmp_path / "img")
+
+    def test_leavings_of_disk_stations_and_notebooks(self, folder: Path) -> None:
+        """Not looked into, and not worth a word."""
+        for junk in ("@eaDir", "__MACOSX", ".ipynb_checkpoints", "#recycle", "lost+found"):
+            (folder / junk).mkdir()
+            photo(folder / junk / "a.png")
+        assert load_concept(folder).warnings == ()
+
+    def test_more_photos_than_one_concept_has(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An album given by mistake is told before it is decoded, with the way to mean it."""
+        monkeypatch.setattr("coeffdream.data.concept.MOST_PHOTOS", 1)
+        message = refusal(folder)
+        assert "holds 2 photos, above the limit of 1" in message
+        assert "COEFFDREAM_MAX_PHOTOS=2" in message
+        monkeypatch.setenv("COEFFDREAM_MAX_PHOTOS", "2")
+        assert len(load_concept(folder).images) == 2
+        monkeypatch.setenv("COEFFDREAM_MAX_PHOTOS", "many")
+        assert "COEFFDREAM_MAX_PHOTOS is 'many'" in refusal(folder)
+
+    def test_a_hundred_problems_are_ten_and_a_count(self, folder: Path) -> None:
+        """A folder of broken photos fills no terminal."""
+        for number in range(100):
+            (folder / f"{number}.jpg").write_bytes(b"")
+        message = refusal(folder)
+        assert message.startswith(f"{folder} cannot be learned from: 100 problems")
+        assert len(message.splitlines()) == 12
+
+    def test_a_caption_of_a_megabyte_is_not_repeated(self, folder: Path) -> None:
+        """Eighty characters of it are enough to find it."""
+        (folder / "a.txt").write_text("cat " * 250_000)
+        assert len(refusal(folder)) < 600
+        (folder / "a.txt").write_text("<V> cat " * 1_000_000)
+        assert "above the limit of 4,194,304" in refusal(folder)
+
+    def test_a_caption_that_is_a_pipe(self, folder: Path) -> None:
+        """Not waited for."""
+        os.mkfifo(folder / "a.txt")
+        assert "a.txt is a pipe, not a file" in refusal(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from coeffdream.data.images import MAX_PIXELS, SizeConditioning, load_image, resize_and_crop
+from coeffdream.data.images import MAX_PIXELS, SizeConditioning, full_size, load_image, resize_and_crop
 from coeffdream.errors import ConceptError
 
 DREAMBOOTH = Path(__file__).parents[2].parent / "shared/data/dreambooth"
@@ -373,3 +374,48 @@ def wide_gamut_profile() -> bytes:
     header = struct.pack(">I4sI4s4s4s", start + len(body), b"\0\0\0\0", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
     header += bytes(12) + b"acsp" + bytes(28) + fixed(0.9642) + fixed(1.0) + fixed(0.8249)
     return header.ljust(128, b"\0") + table + body
+
+
+class TestBudgets:
+    """What a file may cost is known from its size and its header."""
+
+    def test_what_is_no_file(self, tmp_path: Path) -> None:
+        """A pipe would be waited for, a device read without end, a loop of links followed for ever."""
+        os.mkfifo(tmp_path / "pipe.png")
+        (tmp_path / "zero.png").symlink_to("/dev/zero")
+        (tmp_path / "loop.png").symlink_to("loop.png")
+        for name, says in (("pipe", "is a pipe"), ("zero", "is a device"), ("loop", "Too many levels")):
+            with pytest.raises(ConceptError, match=says):
+                load_image(tmp_path / f"{name}.png")
+
+    def test_a_file_of_a_terabyte(self, tmp_path: Path) -> None:
+        """Told from its size."""
+        (tmp_path / "hole.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        os.truncate(tmp_path / "hole.png", 1 << 40)
+        with pytest.raises(ConceptError, match="above the limit of 1,073,741,824"):
+            load_image(tmp_path / "hole.png")
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+    def test_beyond_the_pixel_budget_it_comes_smaller(
+        self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Half the sides at least, the same picture, and the size it has is still known."""
+        monkeypatch.setattr("coeffdream.data.images.PIXEL_BUDGET", 200 * 160)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        picture = Image.fromarray(scene(640, 480))
+        picture.save(tmp_path / "large", kind, exif=exif)
+        loaded = load_image(tmp_path / "large")
+        assert loaded.size == (120, 160)
+        assert full_size(loaded) == (480, 640)
+        small = picture.resize((160, 120), Image.Resampling.BOX).rotate(-90, expand=True)
+        assert np.abs(pixels(loaded) - pixels(small)).mean() < 3
+        square, size = resize_and_crop(loaded, 64)
+        assert size.original_size == (640, 480)
+        assert square.size == (64, 64)
+
+    def test_within_the_budget_nothing_changes(self, tmp_path: Path) -> None:
+        """An ordinary photo is decoded whole."""
+        Image.fromarray(scene()).save(tmp_path / "a.png")
+        loaded = load_image(tmp_path / "a.png")
+        assert full_size(loaded) == loaded.size == (64, 48)

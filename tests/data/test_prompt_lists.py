@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
 from coeffdream.data.prompts import load_prompts
 from coeffdream.data.shipped import shipped
@@ -111,10 +114,13 @@ def test_repeated_prompt(tmp_path: Path) -> None:
     assert "line 5 repeats line 2: 'a <V> cat'" in message
 
 
-@pytest.mark.parametrize("data", [b"a <V> cat\nb\xe4r <V>\n", b"a <V> cat\nb\0r <V>\n"])
-def test_undecodable_file(tmp_path: Path, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [(b"a <V> cat\nb\xe4r <V>\n", "is not UTF-8 text"), (b"a <V> cat\nb\0r <V>\n", "holds NUL bytes")],
+)
+def test_undecodable_file(tmp_path: Path, data: bytes, says: str) -> None:
     """A Latin-1 or binary file is refused with the line where it stops being text."""
-    assert "mine.txt, line 2 is not UTF-8 text" in refusal(write(tmp_path, data))
+    assert f"mine.txt, line 2 {says}" in refusal(write(tmp_path, data))
 
 
 def test_utf16_file(tmp_path: Path) -> None:
@@ -127,7 +133,7 @@ def test_unknown_source(tmp_path: Path) -> None:
     message = refusal("lvie")
     assert "no prompts at 'lvie'" in message
     assert re.search(r"one of: auto, .*live.*object", message)
-    assert "no prompts at" in refusal(str(tmp_path))
+    assert "is a folder, not a file" in refusal(str(tmp_path))
 
 
 def test_file_of_a_shipped_name_in_the_folder_is_not_taken(
@@ -181,3 +187,33 @@ def test_the_official_file_itself() -> None:
     assert objects[10] == "a <V> CLASS with a wheat field in the background"
     assert live[20:] == objects[20:]
     assert all("<V> CLASS" in template and "{" not in template for template in live + objects)
+
+
+@given(some.binary(max_size=300) | some.text(max_size=200).map(str.encode))
+@settings(max_examples=200, deadline=None)
+def test_any_file_is_a_list_or_refused(tmp_path_factory, data: bytes) -> None:
+    """Whatever the bytes, prompts come out as single lines of text, or PromptError names the file."""
+    path = tmp_path_factory.getbasetemp() / "any.txt"
+    path.write_bytes(data)
+    try:
+        templates = load_prompts(str(path), class_noun="cat").templates
+    except PromptError as error:
+        message, templates = str(error), ()
+    assert templates or "any.txt" in message
+    assert len(set(templates)) == len(templates)
+    for template in templates:
+        assert template == " ".join(template.split())
+        assert not template.startswith("#")
+        template.encode()
+
+
+@pytest.mark.parametrize("text", ["x = [\n" * 20_000, "prompt_list = [" + "a\n" * 100_000, "'" * 50_000])
+def test_dreambooths_form_takes_no_longer_than_its_length(tmp_path: Path, text: str) -> None:
+    """The patterns that find its lists do not search a hostile file again from every line."""
+    started = time.perf_counter()
+    with pytest.raises(PromptError):
+        load_prompts(
+            str(write(tmp_path, text + "\nprompt_list = [\n'{0}'.format(unique_token, class_token)")),
+            class_noun="cat",
+        )
+    assert time.perf_counter() - started < 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -76,3 +77,25 @@ def test_long_prompt_is_cut(tmp_path):
     with Image.open(tmp_path / "sheet.jpg") as opened:
         sheet = np.asarray(opened.convert("RGB")).astype(np.int16)
     assert np.abs(sheet[:, -12:] - np.array(PAPER)).max() <= 12
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "<V> cat,\nin snow",
+        "<V>\r\n\tcat",
+        "\n<V> cat\n",
+        "<V> \u2028 cat",
+        "<V>\x07\x1b[31m cat",
+        "<V> \udce9",
+        "x" * 10**6,
+    ],
+)
+def test_any_prompt_can_be_captioned(prompt, tmp_path):
+    """A line end, a bell or a megabyte in a prompt once failed a set after its last picture was drawn."""
+    [job] = SetPlan(["<V> cat"], class_noun="cat", token="sks", images_per_prompt=1, seed=0)
+    Image.new("RGB", (32, 32), "red").save(tmp_path / job.file)
+    record = dataclasses.replace(ImageRecord(**vars(job), sha256=""), prompt=prompt)
+    contact_sheet(tmp_path, [record], tmp_path / "sheet.jpg", f"odd\nname {prompt}")
+    with Image.open(tmp_path / "sheet.jpg") as sheet:
+        assert sheet.size == (328, 408)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 from PIL import Image
 
 from coeffdream.errors import ConceptError, ScoreError
 from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
+from coeffdream.metrics.inputs import pictures_of_folder
+from coeffdream.metrics.prompt_table import read_prompt_table
 from coeffdream.records.scores import read_scores
 
 
@@ -110,9 +116,9 @@ def test_without_photos_only_text_and_diversity_are_scored(peer, tiny_encoders, 
         ("file,prompt\n", "names no picture"),
         (
             "file,prompt\n0.png,a cat\n9.png,a cat\n8.png,a cat",
-            r"2 problems\n.*line 3.*9\.png does not exist.*\n.*line 4",
+            r"2 problems\n.*line 3.*9\.png' does not exist.*\n.*line 4",
         ),
-        ("file,prompt\n0.png,a cat\n0.png,a dog", r"line 3 names 0\.png again"),
+        ("file,prompt\n0.png,a cat\n0.png,a dog", r"line 3 names '0\.png' again"),
         ("file,prompt\n0.png,", "line 2 lacks the prompt"),
         ("file,prompt\n,a cat", "line 2 lacks the file"),
         ("file,prompt\n../cat2/0.png,a cat", "lies outside"),
@@ -129,7 +135,7 @@ def test_tables_that_do_not_fit_are_refused(peer, tiny_encoders, cache, text, sa
 def test_tables_that_are_not_text_are_refused(peer, tiny_encoders, cache):
     """A spreadsheet's own format, or no file at all, is one line."""
     (peer / "table.csv").write_bytes(b"PK\x03\x04\xff\xfe")
-    with pytest.raises(ScoreError, match="cannot be read"):
+    with pytest.raises(ScoreError, match="line 1 is not UTF-8 text"):
         score(peer, tiny_encoders, cache)
     with pytest.raises(ScoreError, match="cannot be read"):
         score(peer, tiny_encoders, cache, prompts=peer / "gone.csv")
@@ -239,3 +245,105 @@ def test_recompression_is_another_picture(make, tiny_encoders, cache, peer, draw
     jpeg = score(peer, tiny_encoders, cache).per_image[1]
     assert jpeg.sha256 != png.sha256
     assert jpeg.dino_by_reference != png.dino_by_reference
+
+
+class TestWhatElseLiesThere:
+    """Only the pictures of prompts count, and what is not counted is said."""
+
+    @pytest.fixture
+    def sorted_pictures(self, peer):
+        """One folder a prompt, as other tools leave them."""
+        for prompt, names in (("a cat", "01"), ("a_cat_on_sand", "23")):
+            (peer / "made" / prompt).mkdir(parents=True)
+            for name in names:
+                shutil.copy(peer / "peer" / f"{name}.png", peer / "made" / prompt)
+        return peer / "made"
+
+    @pytest.fixture
+    def named(self, sorted_pictures):
+        """(pictures by file, what is told)."""
+
+        def found():
+            pictures, told = pictures_of_folder(
+                sorted_pictures, None, score_text="class", class_noun="cat", token="sks"
+            )
+            return [picture.file for picture in pictures], told
+
+        return found
+
+    @pytest.mark.parametrize("junk", [".ipynb_checkpoints", "__MACOSX", "@eaDir", ".thumbnails", ".git"])
+    def test_folders_of_tools_are_no_prompts(self, junk, sorted_pictures, named):
+        """Notebooks, archives and disk stations put pictures of their own beside ours."""
+        (sorted_pictures / junk / "0.png").mkdir(parents=True)
+        shutil.copy(sorted_pictures / "a cat" / "0.png", sorted_pictures / junk / "1.png")
+        files, told = named()
+        assert len(files) == 4
+        assert told == []
+
+    @pytest.mark.parametrize(
+        "lost",
+        ["loose.png", "a cat/seed1/x.png", "a cat/x.avif", "a cat/x.gif", "a cat/notes.txt", "a cat/d.png/"],
+    )
+    def test_what_is_left_out_is_said(self, lost, sorted_pictures, named):
+        """So that n is what the person thinks it is."""
+        path = sorted_pictures / lost
+        if lost.endswith("/"):
+            path.mkdir()
+        else:
+            path.parent.mkdir(exist_ok=True)
+            shutil.copy(sorted_pictures / "a cat" / "0.png", path)
+        files, [told] = named()
+        assert len(files) == 4
+        assert told.startswith("not scored: ")
+        assert lost.split("/")[1 if "/" in lost else 0] in told
+
+    def test_hundreds_left_out_are_ten_and_a_count(self, sorted_pictures, named):
+        """A message, not a list."""
+        for number in range(300):
+            (sorted_pictures / f"{number}.txt").touch()
+        _, [told] = named()
+        assert "and 290 more" in told
+
+    def test_the_record_keeps_it(self, sorted_pictures, tiny_encoders, cache):
+        """Whoever reads the scores later sees what was not scored."""
+        shutil.copy(sorted_pictures / "a cat" / "0.png", sorted_pictures / "loose.png")
+        record = evaluate_folder(sorted_pictures, class_noun="cat", encoders=tiny_encoders, cache=cache)
+        assert record.overall.n == 4
+        assert any("loose.png" in warning for warning in record.warnings)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+    def test_names_that_are_not_utf8(self, sorted_pictures, named):
+        """A prompt that cannot be read is asked for, before anything is encoded."""
+        (sorted_pictures / "a cat").rename(sorted_pictures / os.fsdecode(b"un \xe9t\xe9"))
+        with pytest.raises(ScoreError, match=r"'un \\udce9t\\udce9/0\.png' is not UTF-8 text; rename"):
+            named()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"file,prompt\n0.png,a\0cat\n", "line 2 holds NUL bytes"),
+        (b"file,prompt\n" + b"x" * 300 + b".png,a cat\n", "does not exist"),
+        (b"file,prompt\n" + b"x" * 9000 + b".png,a cat\n", "does not exist|lies outside"),
+        (b'file,prompt\n"' + b"x" * 200_000 + b'",a cat\n', "cannot be read"),
+        (b"x" * 100_000, "has the columns"),
+        (b"file,prompt\n" + b"\n".join(b"%d.jpg,a" % n for n in range(1000)), "and 990 more"),
+    ],
+    ids=["NUL", "long name", "longer than a path", "endless field", "no columns", "thousand rows"],
+)
+def test_tables_of_any_bytes(content, says, peer):
+    """Each is told in a few lines, however long what came in."""
+    (peer / "table.csv").write_bytes(content)
+    with pytest.raises(ScoreError, match=says) as caught:
+        read_prompt_table(peer / "table.csv", peer / "peer")
+    assert len(str(caught.value)) < 3000
+
+
+@given(some.binary(max_size=200) | some.text(max_size=100).map(lambda text: f"file,prompt\n{text}".encode()))
+@settings(max_examples=150, deadline=None)
+def test_any_table_is_read_or_refused(tmp_path_factory, content):
+    """No bytes make it raise anything but ScoreError."""
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_bytes(content)
+    with pytest.raises(ScoreError):  # none of its files is there
+        read_prompt_table(path, path.parent / "nowhere")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from coeffdream.backbones.sampling import Sampling
 from coeffdream.diffusion.noise import normal
@@ -188,6 +190,34 @@ class TestPriorPreservation:
         components = dataclasses.replace(components, **change.get("components", {}))
         components.unet.to(change.get("unet", torch.float32))
         assert prior.class_image_folder(components, change.get("prompt", prompt), sampling) != folder
+
+    @pytest.mark.parametrize("damage", ["empty", "cut", "text", "zeros", "pipe", "other size"])
+    def test_a_damaged_one_is_drawn_again(self, damage, options, learn, monkeypatch, own_cache):
+        """Everything in the cache can be made again, so a crash while it was written costs no training."""
+        drawn = []
+        original = prior.draw
+
+        def counting(components, conditionings, seeds, sampling):
+            drawn.extend(seeds)
+            return original(components, conditionings, seeds, sampling)
+
+        config = options(steps=1, prior=True, prior_images=2)
+        learn(config)
+        monkeypatch.setattr(prior, "draw", counting)
+        [file] = (Path(os.environ["COEFFDREAM_CACHE"]) / "class-images").rglob("0000.png")
+        good = file.read_bytes()
+        if damage == "pipe":
+            file.unlink()
+            os.mkfifo(file)
+        elif damage == "other size":
+            Image.new("RGB", (64, 64)).save(file)
+        else:
+            file.write_bytes(
+                {"empty": b"", "cut": good[:300], "text": b"hello", "zeros": bytes(4000)}[damage]
+            )
+        learn(config)
+        assert drawn == [0]
+        assert file.read_bytes() == good
 
     def test_log_shows_both_parts(self, options, learn):
         """The photos' loss is logged as without a prior, and the prior's beside it."""

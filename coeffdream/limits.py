@@ -1,0 +1,49 @@
+"""How much may be asked for, and patterns that cost no more than they look: met before memory or time is spent."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from coeffdream.errors import quoted
+
+# Beyond these no machine draws or trains; met before anything of that size is made.
+MOST = {
+    "rank": 2048,  # the widest layer of SDXL has 2,048 inputs
+    "steps": 10_000_000,
+    "batch_size": 1024,
+    "grad_accum": 100_000,
+    "prior_images": 100_000,
+    "resolution": 8192,
+    "seed": 2**63 - 1,
+}
+LARGEST = 1_000_000  # of a learning rate, a weight, a scale
+RUN_NAME = re.compile(r"\w[\w.-]{0,99}")
+
+
+def out_of_range(flag: str, value: int | None, *, at_most: int, at_least: int | None = None) -> list[str]:
+    """What is wrong with a whole number: nothing, or one line."""
+    if value is not None and at_least is not None and value < at_least:
+        return [f"{flag} {quoted(value)} must be at least {at_least}"]
+    if value is not None and value > at_most:
+        return [f"{flag} {quoted(value)} must be at most {at_most:,}"]
+    return []
+
+
+def layer_pattern(text: str) -> Any:
+    """A compiled pattern for module paths, whose `search` takes time linear in the path's length.
+
+    Python's own `re` can be kept busy for years by a pattern of ten characters. Raises ValueError.
+    """
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 1 << 20  # bytes; a larger pattern is refused
+    try:
+        return re2.compile(text, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else error
+        raise ValueError(
+            reason.decode(errors="replace")[:100] if isinstance(reason, bytes) else reason
+        ) from None

@@ -1,0 +1,94 @@
+"""Commands to be typed next: quoted for the shell, and with all that they need from where the reader stands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+from coeffdream.errors import RunError
+from coeffdream.records.images import SetRecord
+from coeffdream.records.run import RunFolder, RunRecord, find_run
+from coeffdream.records.scores import ScoresRecord
+
+RUNS = Path("runs")  # where commands look when they are not told
+
+
+def command_line(*words: object) -> str:
+    """`coeffdream WORDS...` as a shell takes it."""
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    return join(["coeffdream", *map(str, words)])
+
+
+def name_of(run: RunFolder) -> str:
+    """What --run must be given: the name of a run in ./runs, of any other its path."""
+    path = run.path.resolve()
+    if path.parent == RUNS.resolve() and not path.name.startswith("-"):
+        return path.name
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def of_run(run: RunFolder) -> list[str]:
+    """--run and what it must be given; nothing where a command finds this run by itself."""
+    with contextlib.suppress(RunError):
+        if find_run(None, RUNS).path == run.path.resolve():
+            return []
+    return ["--run", name_of(run)]
+
+
+def resume_command(run: RunFolder) -> str:
+    return command_line("train", "--resume", name_of(run))
+
+
+def benchmark_command(run: RunFolder, record: RunRecord) -> str:
+    """The line that draws the whole benchmark as the base recommends."""
+    untouched = ["--no-adapter"] if record.status == "base" else []
+    return command_line("generate", "--run", name_of(run), *untouched)
+
+
+def generate_command(run: RunFolder, record: RunRecord, made: SetRecord, *, no_adapter: bool = False) -> str:
+    """The `coeffdream generate` line that draws this set; `no_adapter`: the same with the untouched base."""
+    settings = made.settings
+    untouched = no_adapter or settings.adapter is None
+    words: list[object] = ["generate"]
+    if made.kind == "unrelated":
+        words.append("--unrelated")  # draws both sets, with the adapter and without
+    elif made.prompts != "given":
+        words += ["--prompts", made.prompts]
+    if record.status == "base":
+        words += ["--base", record.base.name, "--class", record.class_noun]
+        words += [] if run.path.resolve().parent == RUNS.resolve() else ["--runs", Path(name_of(run)).parent]
+    else:
+        words += ["--run", name_of(run)]
+    words += ["--images-per-prompt", made.images_per_prompt]
+    words += ["--seed", settings.seed, "--steps", settings.steps]
+    words += ["--guidance", settings.guidance_scale, "--size", settings.size]
+    if settings.negative:
+        words += ["--negative", settings.negative]
+    if not untouched:
+        for flag, scale in (("--lora-scale", settings.lora_scale), ("--alpha-scale", settings.alpha_scale)):
+            if scale not in (None, 1.0):
+                words += [flag, scale]
+    elif made.kind != "unrelated":
+        words.append("--no-adapter")
+    if not no_adapter:
+        own = untouched and made.kind == "unrelated"
+        words += ["--set", made.name.removesuffix("-base") if own else made.name]
+    if made.prompts == "given":
+        plain = ["--plain"] if any("<V>" not in template for template in made.templates) else []
+        words += [*plain, "--", *made.templates]
+    return command_line(*words)
+
+
+def eval_command(run: RunFolder, made: SetRecord, scores: ScoresRecord | None) -> str:
+    words = ["eval", "--run", name_of(run), "--set", made.name]
+    if scores and scores.score_text != "class":
+        words += ["--score-text", scores.score_text]
+    return command_line(*words)
+
+
+def report_command(run: RunFolder, made: SetRecord | None) -> str:
+    return command_line("report", name_of(run), *(["--set", made.name] if made else []))
