@@ -1,4 +1,8 @@
-"""Values from outside, such as JSON and TOML, against the types that they are meant to have. msgspec checks them."""
+"""Values from outside, such as JSON and TOML, against the types that they are meant to have. msgspec checks them.
+
+It reads into plain frozen dataclasses, is strict about bool, int and float, names the path of what is wrong, and
+is imported in a tenth of a second, if at all: --help does without. What it passes over, unknown keys, is found here.
+"""
 
 from __future__ import annotations
 
