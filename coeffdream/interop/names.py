@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from coeffdream.errors import AdapterError
+from coeffdream.records.run import COEFF_FILE, LORA_FILE
 
 UNET = "unet"
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")  # CLIP-L and CLIP-G: lora_te1_ and lora_te2_
@@ -94,3 +95,9 @@ def kohya_name(component: str, path: str, blocks: dict[str, str]) -> str:
         raise AdapterError(f"{component}.{path} is no layer of a CLIP text encoder")
     inner = found[1] if found[1] == "text_projection" else f"text_model.{found[1]}"
     return f"lora_te{TEXT_ENCODERS.index(component) + 1}_" + inner.replace(".", "_")
+
+
+def portable_name(run: str) -> str:
+    """The file beside a run's own adapter files that other tools load."""
+    name = f"{run}.safetensors"
+    return f"lora-{name}" if name in (LORA_FILE, COEFF_FILE) else name

@@ -15,16 +15,9 @@ from coeffdream.interop.changes import Change, LowRank, Magnitude, comfy_dora_sc
 from coeffdream.interop.metadata import About, kohya_metadata
 from coeffdream.interop.names import UNET, kohya_name, sgm_blocks
 from coeffdream.records.files import replacing
-from coeffdream.records.run import COEFF_FILE, LORA_FILE
 
 # What loaders that know dora_scale make of it depends on it; a reader of our own must know which it is.
 DORA_OVER = "coeffdream.dora_over"
-
-
-def portable_name(run: str) -> str:
-    """The file beside a run's own adapter files that other tools load."""
-    name = f"{run}.safetensors"
-    return f"lora-{name}" if name in (LORA_FILE, COEFF_FILE) else name
 
 
 def changes_of(tensors: Mapping[str, Tensor]) -> dict[str, Change]:

@@ -26,6 +26,7 @@ LEVELS = {
     "toybox": 2,
     "backbones": 3,
     "adapters": 3,
+    "interop": 3,
     "compare": 3,
     "training": 4,
     "generation": 4,
