@@ -16,6 +16,7 @@ from coeffdream.cli import (
     compare,
     doctor,
     evaluate,
+    export,
     generate,
     inspect,
     params,
@@ -59,6 +60,7 @@ def _options(
 app.command("train")(train.command)
 app.command("generate")(generate.command)
 app.command("eval")(evaluate.command)
+app.command("export")(export.command)
 app.command("compare")(compare.command)
 app.command("params")(params.command)
 app.command("inspect")(inspect.command)

@@ -30,6 +30,7 @@ LEVELS = {
     "compare": 3,
     "training": 4,
     "generation": 4,
+    "sharing": 4,
     "metrics": 4,
     "report": 4,
     "bench": 5,
