@@ -18,6 +18,7 @@ from coeffdream.cli import (
     evaluate,
     export,
     generate,
+    import_adapter,
     inspect,
     params,
     report,
@@ -61,6 +62,7 @@ app.command("train")(train.command)
 app.command("generate")(generate.command)
 app.command("eval")(evaluate.command)
 app.command("export")(export.command)
+app.command("import")(import_adapter.command)
 app.command("compare")(compare.command)
 app.command("params")(params.command)
 app.command("inspect")(inspect.command)

@@ -16,7 +16,7 @@ def tell_where_files_go(run: RunFolder, record: RunRecord) -> None:
     from coeffdream.records.run import LORA_FILE
 
     portable = run.adapter / portable_name(record.name)
-    mixed = record.parameters.get("alpha_layers", 0)
+    mixed = record.parameters.alpha_layers
     if not portable.is_file():
         warn("no other tool can load this run: it has no LoRA, only head mixing (docs/elsewhere.md)")
         return

@@ -49,7 +49,7 @@ def command(
     request = ExportRequest(form, as_lora, without_alpha, precision, output)
     request.check(record)
     with ProgressDisplay() as progress:
-        chosen = find_base(base or record.config["base"])
+        chosen = find_base(base or record.base.name)
         made = export(request, folder, record, chosen, progress=progress, warn=warn)
     if as_json:
         show_json({"run": str(folder.path), "path": str(made.path), "lost": made.lost, "errors": made.errors})

@@ -39,21 +39,26 @@ def attach(weighted: Sequence[tuple[OtherAdapter, float]], components: Mapping[s
 
     Raises AdapterError, with nothing attached, for a module that a component has not, or has in another shape.
     """
-    added: dict[nn.Module, list[Added]] = {}
+    added: dict[nn.Module, list[tuple[Change, float]]] = {}
     # One order of summation whatever the order asked for: the same pictures to the last bit.
     for adapter, weight in sorted(weighted, key=lambda pair: (pair[0].sha256, pair[1])):
         for component, changes in adapter.changes.items():
             for path, change in changes.items():
                 module = _module(components[component], component, path, adapter)
-                function = _added(change, getattr(module, "base_layer", module), weight)
-                added.setdefault(module, []).append(function)
-    return Attachment([module.register_forward_hook(_hook(functions)) for module, functions in added.items()])
+                added.setdefault(module, []).append((change, weight))
+    return Attachment([module.register_forward_hook(_hook(changes)) for module, changes in added.items()])
 
 
-def _hook(functions: list[Added]) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
-    def after(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+def _hook(changes: list[tuple[Change, float]]) -> Callable[[Any, tuple[Any, ...], Tensor], Tensor]:
+    prepared: dict[torch.device, list[Added]] = {}  # text encoders are moved away and back while one draws
+
+    def after(module: Any, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        if output.device not in prepared:
+            base = getattr(module, "base_layer", module)
+            prepared.clear()
+            prepared[output.device] = [_added(change, base, weight) for change, weight in changes]
         total = output.float()
-        for function in functions:
+        for function in prepared[output.device]:
             total = total + function(inputs[0])
         return total.to(output.dtype)
 

@@ -25,6 +25,7 @@ from coeffdream.interop.write import DORA_OVER
 from coeffdream.records.files import sha256_of_file
 
 MOST_NAMED = 12
+PEFT_CONFIG = "adapter_config.json"  # beside the file, where PEFT saved it
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class _Scales:
     """lora_alpha / r where a file tells it by configuration: diffusers in its metadata, PEFT in a file beside it."""
 
     def __init__(self, file: Path, metadata: Mapping[str, str]) -> None:
-        beside = file.with_name("adapter_config.json")
+        beside = file.with_name(PEFT_CONFIG)
         try:
             if "lora_adapter_metadata" in metadata:
                 found = json.loads(metadata["lora_adapter_metadata"])

@@ -15,7 +15,6 @@ from coeffdream.adapters.files import load_adapter
 from coeffdream.adapters.install import Adapter
 from coeffdream.backbones.base import SETTINGS_FILE, Base
 from coeffdream.backbones.device import DTYPES
-from coeffdream.backbones.fingerprint import same_weights
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.errors import AdapterError, ConfigError, RunError
 from coeffdream.interop.beside import about_run
@@ -24,6 +23,7 @@ from coeffdream.interop.metadata import About
 from coeffdream.interop.names import portable_name
 from coeffdream.interop.write import base_weight, changes_of, write_diffusers, write_kohya
 from coeffdream.progress import Progress
+from coeffdream.records.base import same_weights
 from coeffdream.records.run import LORA_FILE, RunFolder, RunRecord
 
 Form = Literal["comfyui", "diffusers", "merged"]
@@ -91,8 +91,8 @@ def export(
     progress("loading the base", 0, 1, base.name)
     components = load_components(base, device=torch.device("cpu"), dtype=torch.float32)
     progress("loading the base", 1, 1, base.name)
-    if not same_weights(record.base["sketch"], components.sketch):
-        warn(f"{record.name} was trained on other weights of this architecture ({record.base['name']})")
+    if not same_weights(record.base.sketch, components.sketch):
+        warn(f"{record.name} was trained on other weights of this architecture ({record.base.name})")
     adapter = load_adapter(components.unet, run.adapter, components.architecture)
     about = about_run(run, record, components.scheduler.config)
     if request.form == "merged":

@@ -30,10 +30,10 @@ LEVELS = {
     "compare": 3,
     "training": 4,
     "generation": 4,
-    "sharing": 4,
     "metrics": 4,
     "report": 4,
     "bench": 5,
+    "sharing": 5,
     "cli": 6,
     "__main__": 7,
     # Programs that build and judge the toybox: they may use anything, and nothing may use them.
