@@ -34,7 +34,9 @@ LEVELS = {
     "report": 4,
     "bench": 5,
     "sharing": 5,
+    "api": 6,
     "cli": 6,
+    "": 7,  # the package itself: the names of the Python API
     "__main__": 7,
     # Programs that build and judge the toybox: they may use anything, and nothing may use them.
     "workshop": 8,
