@@ -73,7 +73,7 @@ def train(concept: str | Path, *, progress: Progress = silent, **options: Any) -
 
     _check_names("train", options, TrainConfig)
     base = find_base(str(options.get("base", TrainConfig.base)))
-    config = resolve({**options, "concept": str(concept)}, None, base.recommended_training).config
+    config = resolve({**options, "concept": str(concept)}, None, base.settings.training).config
     photos = load_concept(
         concept_folder(config.concept), class_noun=config.class_noun, caption_template=config.caption
     )
@@ -108,7 +108,7 @@ def generate(
         request,
         folder,
         record,
-        find_base(record.config["base"]),
+        find_base(record.base.name),
         grid=False,
         progress=progress,
         warn=warn or warnings.warn,

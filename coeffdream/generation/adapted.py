@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
 from coeffdream.adapters.files import adapter_hashes, load_adapter
 from coeffdream.backbones.load import Components
 from coeffdream.errors import AdapterError

@@ -16,7 +16,7 @@ from coeffdream.interop.choice import IMPORTED, IMPORTED_FILE
 from coeffdream.interop.names import TEXT_ENCODERS, UNET
 from coeffdream.interop.read import PEFT_CONFIG, OtherAdapter, read_adapter
 from coeffdream.progress import Progress
-from coeffdream.records.environment import machine, now, versions
+from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.files import replacing
 from coeffdream.records.run import Parameters, RunFolder, RunRecord, new_run, point_latest_at
 from coeffdream.training.run import concept_record
@@ -72,7 +72,7 @@ def import_adapter(
                 lora_modules=sum(len(changes) for changes in adapter.changes.values()),
             ),
             versions=versions(),
-            machine=machine(),
+            machine=Machine(**machine()),
         )
     )
     point_latest_at(run)

@@ -21,7 +21,7 @@ def loaded(base: str):
 
 def exported(run, **wanted):
     record = run.read()
-    base = find_base(record.config["base"])
+    base = find_base(record.base.name)
     return export(ExportRequest(**wanted), run, record, base, progress=silent, warn=pytest.fail)
 
 
@@ -30,13 +30,15 @@ def test_a_merged_base_draws_what_the_adapter_draws(trained_run, predict, method
     """Exact up to float32's rounding, as a diffusers folder that --base takes, settings and all."""
     run = trained_run(method)
     made = exported(run, form="merged")
-    ours = loaded(run.read().config["base"])
+    ours = loaded(run.read().base.name)
     untouched = predict(ours.unet)
     load_adapter(ours.unet, run.adapter, ours.architecture)
     merged = loaded(str(made.path))
     assert (predict(merged.unet) - predict(ours.unet)).abs().max() < 1e-5
     assert (predict(merged.unet) - untouched).abs().max() > 1e-3
-    assert find_base(str(made.path)).resolution == find_base(run.read().config["base"]).resolution
+    assert (
+        find_base(str(made.path)).settings.resolution == find_base(run.read().base.name).settings.resolution
+    )
     with pytest.raises(ConfigError, match="there already"):
         exported(run, form="merged")
 
@@ -75,7 +77,7 @@ def test_dora_as_a_lora_tells_its_error(trained_run, read_file):
         made = exported(run, form="diffusers", as_lora=rank)
         errors[rank] = made.errors
         tensors, _ = read_file(made.path)
-        unet = loaded(run.read().config["base"])
+        unet = loaded(run.read().base.name)
         adapter = load_adapter(unet.unet, run.adapter, unet.architecture)
         for path, change in changes_of(adapter.lora).items():
             weight = unet.unet.get_submodule(path).base_layer.weight
