@@ -244,7 +244,8 @@ class SetSampler:
         )
 
     def _title(self, plan: SetRecord, shown: int) -> str:
-        who = f"{self.record.method}, {self.record.config.steps} steps"
+        steps = f", {self.record.steps_done} steps" if self.record.steps_done else ""
+        who = f"{self.record.method}{steps}"
         with_others = [*([] if self.request.no_adapter else [who]), *self.request.loras_shown]
         by = " + ".join(with_others) if self.adapted else "untouched base"
         part = f" · the first {shown} of {len(self.jobs)} pictures" if shown < len(self.jobs) else ""

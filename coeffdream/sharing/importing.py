@@ -58,8 +58,8 @@ def import_adapter(
             status="complete",
             created=now(),
             method=f"{IMPORTED}{adapter.kind}",
-            # How it was trained is not in the file.
-            config=TrainConfig(concept=str(concept.folder), base=base.name, steps=0),
+            # How it was trained nobody knows: this config is that of nothing, and no step was taken here.
+            config=TrainConfig(concept=str(concept.folder), base=base.name),
             base=components.identity(),
             class_noun=concept.class_noun,
             token=token or _token_of(adapter, concept.class_noun),

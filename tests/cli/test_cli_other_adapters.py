@@ -43,8 +43,8 @@ def test_drawn_with_on_top_of_a_run_and_alone(cli, run_of, peer, tiny_base):
     assert all(differ(one, other) for one in sets for other in sets if one != other)
     settings = json.loads((run.images / "both" / "set.json").read_text())["settings"]
     assert peer.name in settings["adapter"]
-    assert [weight for _, weight in settings["loras"]] == [0.5]
-    assert "loras" not in json.loads((run.images / "own" / "set.json").read_text())["settings"]
+    assert list(settings["loras"].values()) == [0.5]
+    assert json.loads((run.images / "own" / "set.json").read_text())["settings"]["loras"] == {}
 
 
 def test_a_weight_of_nothing_changes_nothing(cli, run_of, peer):
