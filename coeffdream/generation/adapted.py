@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 from coeffdream.adapters.files import adapter_hashes, load_adapter
 from coeffdream.backbones.load import Components
-from coeffdream.errors import AdapterError
+from coeffdream.errors import AdapterError, RunError
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.interop.attach import attach
 from coeffdream.interop.choice import IMPORTED_FILE, LoraChoice
 from coeffdream.interop.names import TEXT_ENCODERS, UNET
 from coeffdream.interop.read import OtherAdapter, read_adapter
 from coeffdream.records.base import same_weights
+from coeffdream.records.claim import in_use, is_held
 from coeffdream.records.run import RunFolder, RunRecord
 
 Weighted = Sequence[tuple[OtherAdapter, float]]
@@ -23,6 +24,23 @@ def other_choices(request: GenerateRequest, run: RunFolder) -> list[LoraChoice]:
     imported = run.adapter / IMPORTED_FILE
     own = not request.no_adapter and imported.is_file()
     return [*([LoraChoice(imported, request.lora_scale)] if own else []), *request.loras]
+
+
+def check_trained(run: RunFolder, record: RunRecord) -> None:
+    if record.status == "training" and is_held(run.path):
+        raise in_use(run.path, f"run {record.name}", "draw when that has ended")
+    if record.status == "base":
+        raise RunError(f"{record.name} trained nothing; add --no-adapter, or name a trained --run")
+    if record.status == "diverged":
+        raise RunError(
+            f"{record.name} diverged, so there is nothing in it to draw with; train again with a smaller --lr "
+            f"(it was {record.config.lr:g})"
+        )
+    if record.status != "complete":
+        raise RunError(
+            f"{record.name} is {record.status} after {record.steps_done} of {record.config.steps} steps; finish it "
+            f"with: coeffdream train --resume {record.name}"
+        )
 
 
 def read_others(components: Components, request: GenerateRequest, run: RunFolder) -> Weighted:

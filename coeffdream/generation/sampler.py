@@ -15,11 +15,12 @@ from coeffdream.backbones.encode import Conditioning, check_length, encode_promp
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.data.images import of_one_color
-from coeffdream.errors import ConfigError, RunError
+from coeffdream.errors import ConfigError
 from coeffdream.generation.adapted import (
     Weighted,
     adapter_hashes_of,
     changes_text,
+    check_trained,
     put_on,
     read_others,
 )
@@ -29,7 +30,7 @@ from coeffdream.generation.request import GIVEN, GenerateRequest
 from coeffdream.generation.sets import claimed_set, drawn_beside, intact, take_over
 from coeffdream.generation.sheet import contact_sheet
 from coeffdream.progress import Progress
-from coeffdream.records.claim import confirm, in_use, is_held
+from coeffdream.records.claim import confirm, in_use
 from coeffdream.records.environment import now
 from coeffdream.records.files import replacing, sha256_of_file
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetKind, SetRecord, SetSettings
@@ -91,7 +92,7 @@ class SetSampler:
             record.class_noun, record.concept.live if record.concept else None, toybox=base.is_toybox
         )
         if not request.no_adapter:
-            _check_trained(run, record)
+            check_trained(run, record)
         jobs = SetPlan(
             list(templates),
             class_noun=record.class_noun,
@@ -133,7 +134,7 @@ class SetSampler:
         before = adapter_hashes_of(self.request, self.run, self.others)
         put_on(self.components, self.request, self.run, self.record, self.others, self.warn)
         if not self.request.no_adapter:
-            _check_trained(self.run, self.run.read())
+            check_trained(self.run, self.run.read())
         if adapter_hashes_of(self.request, self.run, self.others) != before:
             raise in_use(self.run.path, f"run {self.record.name}", "draw again when that has ended")
         self.adapter = before
@@ -254,23 +255,6 @@ class SetSampler:
 
 def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
     return ImageRecord(**vars(job), sha256=sha256_of_file(folder.path / job.file))
-
-
-def _check_trained(run: RunFolder, record: RunRecord) -> None:
-    if record.status == "training" and is_held(run.path):
-        raise in_use(run.path, f"run {record.name}", "draw when that has ended")
-    if record.status == "base":
-        raise RunError(f"{record.name} trained nothing; add --no-adapter, or name a trained --run")
-    if record.status == "diverged":
-        raise RunError(
-            f"{record.name} diverged, so there is nothing in it to draw with; train again with a smaller --lr "
-            f"(it was {record.config.lr:g})"
-        )
-    if record.status != "complete":
-        raise RunError(
-            f"{record.name} is {record.status} after {record.steps_done} of {record.config.steps} steps; finish it "
-            f"with: coeffdream train --resume {record.name}"
-        )
 
 
 def _warn_of_unknown_words(texts: Iterable[str], warn: Callable[[str], None]) -> None:

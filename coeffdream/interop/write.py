@@ -14,7 +14,7 @@ from coeffdream.errors import AdapterError
 from coeffdream.interop.changes import Change, LowRank, Magnitude, comfy_dora_scale
 from coeffdream.interop.metadata import About, kohya_metadata
 from coeffdream.interop.names import UNET, kohya_name, sgm_blocks
-from coeffdream.records.files import replacing
+from coeffdream.records.tensors import write_tensors
 
 # What loaders that know dora_scale make of it depends on it; a reader of our own must know which it is.
 DORA_OVER = "coeffdream.dora_over"
@@ -45,8 +45,6 @@ def write_kohya(file: Path, changes: Mapping[str, Change], unet: Any, about: Abo
     `unet`: the base the changes belong to; DoRA needs its weights, LoRA nothing but its architecture.
     Raises AdapterError for a change that has no low-rank form.
     """
-    from safetensors.torch import save_file
-
     blocks = sgm_blocks(unet)
     tensors: dict[str, Tensor] = {}
     ranks = set()
@@ -64,14 +62,11 @@ def write_kohya(file: Path, changes: Mapping[str, Change], unet: Any, about: Abo
     metadata = kohya_metadata(about, tensors, max(ranks))
     if any(change.magnitude for change in changes.values()):
         metadata[DORA_OVER] = "untouched"
-    with replacing(file) as temporary:
-        save_file(tensors, temporary, metadata)
+    write_tensors(file, {name: tensor.numpy() for name, tensor in tensors.items()}, metadata)
 
 
 def write_diffusers(file: Path, changes: Mapping[str, Change], about: About) -> None:
     """`unet.<module>.lora_A.weight, .lora_B.weight, .lora_magnitude_vector`, the scale folded into lora_B."""
-    from safetensors.torch import save_file
-
     tensors: dict[str, Tensor] = {}
     rank, dora = 0, False
     for path, change in changes.items():
@@ -92,8 +87,7 @@ def write_diffusers(file: Path, changes: Mapping[str, Change], about: About) -> 
     }
     if about.what_is_lost:
         metadata["coeffdream.alpha"] = about.what_is_lost
-    with replacing(file) as temporary:
-        save_file(tensors, temporary, metadata)
+    write_tensors(file, {name: tensor.numpy() for name, tensor in tensors.items()}, metadata)
 
 
 def base_weight(model: Any, path: str) -> Tensor:

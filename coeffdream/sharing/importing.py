@@ -18,7 +18,8 @@ from coeffdream.interop.read import PEFT_CONFIG, OtherAdapter, read_adapter
 from coeffdream.progress import Progress
 from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.files import replacing
-from coeffdream.records.run import Parameters, RunFolder, RunRecord, new_run, point_latest_at
+from coeffdream.records.latest import point_latest_at
+from coeffdream.records.run import Parameters, RunFolder, RunRecord, new_run
 from coeffdream.training.run import concept_record
 
 TRIGGER = "modelspec.trigger_phrase"
@@ -44,16 +45,14 @@ def import_adapter(
     progress("loading the base", 1, 1, base.name)
     adapter = read_adapter(file, components.unet)
     attach([(adapter, 1.0)], {each: getattr(components, each) for each in (UNET, *TEXT_ENCODERS)}).remove()
-    run = new_run(name or f"{concept.name}-{file.stem}", runs)
-    run.adapter.mkdir()
-    beside = file.with_name(PEFT_CONFIG)
-    for source, target in ((file, IMPORTED_FILE), (beside, PEFT_CONFIG)):
-        if source.is_file():
-            with replacing(run.adapter / target) as temporary:
-                shutil.copyfile(source, temporary)
     total = sum(parameter.numel() for parameter in components.unet.parameters())
-    run.write(
-        RunRecord(
+    with new_run(name or f"{concept.name}-{file.stem}", runs) as run:
+        beside = file.with_name(PEFT_CONFIG)
+        for source, target in ((file, IMPORTED_FILE), (beside, PEFT_CONFIG)):
+            if source.is_file():
+                with replacing(run.adapter / target) as temporary:
+                    shutil.copyfile(source, temporary)
+        record = RunRecord(
             name=run.path.name,
             status="complete",
             created=now(),
@@ -74,8 +73,8 @@ def import_adapter(
             versions=versions(),
             machine=Machine(**machine()),
         )
-    )
-    point_latest_at(run)
+        run.create(record)
+    point_latest_at(run.path)
     return run
 
 
