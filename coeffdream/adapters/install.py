@@ -7,6 +7,7 @@ list of what is trained. Nothing is ever found by a substring of its name.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +70,7 @@ class Adapter:
     lora: dict[str, nn.Parameter] = field(default_factory=dict)  # "<module>.lora_A.weight" -> parameter
     processors: dict[str, CoefficientProcessor] = field(default_factory=dict)  # module path -> processor
     _originals: dict[str, Any] = field(default_factory=dict)
-    _required_grad: dict[str, bool] = field(default_factory=dict)
+    _required_grad: list[tuple[nn.Parameter, bool]] = field(default_factory=list)
     _magnitudes: dict[str, Tensor] = field(default_factory=dict)  # DoRA's, as trained, once scales are set
 
     @property
@@ -119,9 +120,9 @@ class Adapter:
         for path, original in self._originals.items():
             self.unet.get_submodule(path).set_processor(original)
         if self.spec.lora:
-            self.unet.unload_lora()
-        for name, parameter in self.unet.named_parameters():
-            parameter.requires_grad_(self._required_grad[name])
+            _take_out_lora(self.unet, self.spec.lora)
+        for parameter, required in self._required_grad:
+            parameter.requires_grad_(required)
 
 
 def install(unet: Any, spec: AdapterSpec, *, seed: int = 0) -> Adapter:
@@ -132,10 +133,10 @@ def install(unet: Any, spec: AdapterSpec, *, seed: int = 0) -> Adapter:
     """
     by_path = {layer.path: layer for layer in attention_layers(unet)}
     mixed = any(isinstance(layer.module.processor, CoefficientProcessor) for layer in by_path.values())
-    if mixed or getattr(unet, "peft_config", None):
+    if mixed or ADAPTER_NAME in getattr(unet, "peft_config", {}):
         raise AdapterError("the UNet already carries an adapter; uninstall that one first")
     modules = dict(unet.named_modules())
-    absent = [path for path in spec.lora if not isinstance(modules.get(path), nn.Linear)]
+    absent = [path for path in spec.lora if not isinstance(_base(modules.get(path)), nn.Linear)]
     absent += [path for path in spec.alpha if path not in by_path]
     if absent:
         raise AdapterError(
@@ -145,7 +146,7 @@ def install(unet: Any, spec: AdapterSpec, *, seed: int = 0) -> Adapter:
         check_served(by_path[path])
     _check_size(unet, spec, modules, by_path)
     adapter = Adapter(unet, spec)
-    adapter._required_grad = {name: p.requires_grad for name, p in unet.named_parameters()}
+    adapter._required_grad = [(parameter, parameter.requires_grad) for parameter in unet.parameters()]
     unet.requires_grad_(False)
     if spec.lora:
         _install_lora(adapter, seed)
@@ -183,11 +184,17 @@ def _check_size(
 def _install_lora(adapter: Adapter, seed: int) -> None:
     from peft import LoraConfig
 
-    spec = adapter.spec
-    adapter.unet.add_adapter(
-        LoraConfig(r=spec.rank, lora_alpha=spec.rank, use_dora=spec.dora, target_modules=list(spec.lora)),
-        adapter_name=ADAPTER_NAME,
-    )
+    spec, unet = adapter.spec, adapter.unet
+    before = unet.active_adapters() if getattr(unet, "peft_config", None) else []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # meant: see below
+        unet.add_adapter(
+            LoraConfig(r=spec.rank, lora_alpha=spec.rank, use_dora=spec.dora, target_modules=list(spec.lora)),
+            adapter_name=ADAPTER_NAME,
+        )
+    if before:  # a LoRA that was there keeps drawing (LCM, Lightning, a style); PEFT has switched it off
+        unet.set_adapter([*before, ADAPTER_NAME])
+        unet.requires_grad_(False)
     for index, path in enumerate(spec.lora):
         layer = adapter.unet.get_submodule(path)
         for part in LORA_PARTS:
@@ -199,6 +206,24 @@ def _install_lora(adapter: Adapter, seed: int) -> None:
                 suffix = "" if part == "lora_magnitude_vector" else ".weight"
                 adapter.lora[f"{path}.{part}{suffix}"] = parameter
         _initialise(layer, seed, index)
+
+
+def _take_out_lora(unet: Any, paths: tuple[str, ...]) -> None:
+    """Our low-rank part, and nothing of any other adapter."""
+    if set(getattr(unet, "peft_config", {})) <= {ADAPTER_NAME}:
+        unet.unload_lora()
+        return
+    unet.delete_adapters(ADAPTER_NAME)
+    for path in paths:
+        parent, _, name = path.rpartition(".")
+        layer = unet.get_submodule(path)
+        if hasattr(layer, "base_layer") and not layer.lora_A:  # the wrapper was there for ours alone
+            setattr(unet.get_submodule(parent), name, layer.base_layer)
+
+
+def _base(module: Any) -> Any:
+    """The layer itself where PEFT has wrapped it."""
+    return getattr(module, "base_layer", module)
 
 
 @torch.no_grad()

@@ -24,8 +24,12 @@ class CoefficientProcessor(nn.Module):
     is then the untouched model to the last bit, in every dtype.
     """
 
-    def __init__(self, coefficients: SubspaceCoefficients) -> None:
+    def __init__(self, coefficients: SubspaceCoefficients | None = None) -> None:
         super().__init__()
+        if coefficients is None:  # diffusers makes a new one of our class when it loads an IP-Adapter
+            raise AttentionError(
+                "an IP-Adapter would replace the trained head mixing; take that out first: coeffdream.unload(pipe)"
+            )
         self.coefficients = coefficients
 
     # diffusers reads the parameters of __call__ to decide which cross_attention_kwargs to pass on.

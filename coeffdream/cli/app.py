@@ -17,7 +17,9 @@ from coeffdream.cli import (
     compare,
     doctor,
     evaluate,
+    export,
     generate,
+    import_adapter,
     inspect,
     params,
     report,
@@ -63,6 +65,8 @@ def _options(
 app.command("train")(train.command)
 app.command("generate")(generate.command)
 app.command("eval")(evaluate.command)
+app.command("export")(export.command)
+app.command("import")(import_adapter.command)
 app.command("compare")(compare.command)
 app.command("params")(params.command)
 app.command("inspect")(inspect.command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +10,10 @@ import typer
 
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
+from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError
 from coeffdream.generation.request import GenerateRequest
+from coeffdream.interop.choice import parse_lora
 
 
 @with_config_options(GenerateRequest)
@@ -26,9 +29,16 @@ def command(
         str | None, typer.Option(help="A run's name or folder.", show_default="the latest")
     ] = None,
     base: Annotated[str | None, typer.Option(help="Another base model.", show_default="the run's")] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:WEIGHT]",
+            help="Draw with another tool's adapter: on top of --run, or alone with --class. May be repeated.",
+        ),
+    ] = None,
     grid: Annotated[bool, typer.Option(help="Make a contact sheet.")] = True,
     class_noun: Annotated[
-        str | None, typer.Option("--class", help="The class noun, for --no-adapter without a run.")
+        str | None, typer.Option("--class", help="The class noun, for --no-adapter or --lora without a run.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -41,8 +51,17 @@ def command(
     from coeffdream.records.commands import command_line, of_run
     from coeffdream.records.run import find_run
 
-    request = GenerateRequest(prompts=tuple(prompts or ()), **typed)
+    loras = tuple(parse_lora(each) for each in lora or ())
+    request = GenerateRequest(prompts=tuple(prompts or ()), loras=loras, **typed)
     request.check()
+    if loras and run is None:
+        if class_noun is None:
+            raise ConfigError(
+                "--lora needs to know what to draw: --run NAME draws with it on top of a run, --class NOUN draws with "
+                "it alone, and coeffdream import makes a run of it"
+            )
+        request = dataclasses.replace(request, no_adapter=True)
+        base = base or TrainConfig.base
     if request.no_adapter and run is None and base is not None:
         if class_noun is None:
             raise ConfigError(
@@ -54,7 +73,9 @@ def command(
         folder, record = base_run(chosen_base, class_noun, "sks", runs)
     else:
         if class_noun is not None:
-            raise ConfigError("--class goes with --no-adapter --base; a run has its own class noun")
+            raise ConfigError(
+                "--class goes with --no-adapter --base, or --lora; a run has its own class noun"
+            )
         folder = find_run(run, runs)
         record = folder.read()
         chosen_base = find_base(base or record.base.name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from coeffdream.cli.elsewhere import tell_where_files_go
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
 from coeffdream.config import Resolved, TrainConfig, flag_of, resolve
@@ -117,6 +118,7 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     )
     if run.samples.exists():
         say(f"pictures along the way: {near(run.samples)}")
+    tell_where_files_go(run, record)
     prompt = f"<V> {record.class_noun} in snow"
     say(f"next: {command_line('generate', *of_run(run), prompt)}")
 

@@ -11,6 +11,7 @@ from coeffdream.config import Precision, flag_of, option
 from coeffdream.data.living import is_live
 from coeffdream.data.prompts import check_prompt, load_prompts, names_class
 from coeffdream.errors import ConfigError, PromptError, quoted, together
+from coeffdream.interop.choice import LoraChoice
 from coeffdream.limits import MOST, RUN_NAME, out_of_range
 
 GIVEN = "given"
@@ -24,6 +25,7 @@ class GenerateRequest:
     """The options of `generate`; None means: as the base recommends."""
 
     prompts: tuple[str, ...] = ()  # given by hand; none means a list
+    loras: tuple[LoraChoice, ...] = ()  # adapters of other tools, on top of the run's or alone
     prompt_list: str = option(
         "auto", "live, object, or a file (one prompt a line, or DreamBooth's own).", flag="--prompts"
     )
@@ -68,7 +70,7 @@ class GenerateRequest:
             problems.append("give prompts or --prompts, not both")
         if self.unrelated:
             own = {"PROMPT": self.prompts, "--prompts": self.prompt_list != "auto"}
-            own |= {"--no-adapter": self.no_adapter, "--plain": self.plain}
+            own |= {"--no-adapter": self.no_adapter and not self.loras, "--plain": self.plain}
             problems += [
                 f"--unrelated draws its own prompts with the adapter and without; leave out {name}"
                 for name, given in own.items()
@@ -118,17 +120,27 @@ class GenerateRequest:
         return self.images_per_prompt or (1 if self.unrelated else 4)
 
     @property
+    def adapts(self) -> bool:
+        """Whether anything is drawn with but the untouched base."""
+        return not self.no_adapter or bool(self.loras)
+
+    @property
+    def loras_shown(self) -> list[str]:
+        return [f"{each.file.name}:{each.weight:g}" for each in self.loras]
+
+    @property
     def default_set_name(self) -> str:
         from coeffdream.generation.plan import slug  # not above: --help reads this file, and needs no records
 
         if self.prompts:
             return slug(self.prompts[0], 32)
+        with_others = [slug(each.file.stem, 24) for each in self.loras]
         if self.unrelated:
-            return UNRELATED
+            return "-".join([UNRELATED, *with_others])
         listed = (
             "" if self.prompt_list in ("auto", "live", "object") else slug(Path(self.prompt_list).stem, 24)
         )
-        return "-".join(part for part in (listed or "benchmark", "base" if self.no_adapter else "") if part)
+        return "-".join([listed or "benchmark", *with_others, *([] if self.adapts else ["base"])])
 
 
 def _unrelated(toybox: bool) -> str:

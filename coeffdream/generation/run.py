@@ -28,7 +28,7 @@ def generate(
     Raises UserError before anything is drawn when the request, the run or the base do not fit.
     """
     sampler = SetSampler.open(request, run, record, base, progress, warn)
-    if not request.no_adapter:
+    if request.adapts:
         sampler.install()
     return sampler.draw_set(request.set_name or request.default_set_name, with_grid=grid)
 

@@ -9,23 +9,28 @@ from typing import Any
 
 import torch
 
-from coeffdream.adapters.files import adapter_hashes, load_adapter
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.encode import Conditioning, check_length, encode_prompt
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.data.images import of_one_color
-from coeffdream.errors import AdapterError, ConfigError, RunError
+from coeffdream.errors import ConfigError
+from coeffdream.generation.adapted import (
+    Weighted,
+    adapter_hashes_of,
+    changes_text,
+    check_trained,
+    put_on,
+    read_others,
+)
 from coeffdream.generation.base_run import begin_base_run
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GIVEN, GenerateRequest
 from coeffdream.generation.sets import claimed_set, drawn_beside, intact, take_over
 from coeffdream.generation.sheet import contact_sheet
 from coeffdream.progress import Progress
-from coeffdream.records.base import same_weights
-from coeffdream.records.claim import confirm, in_use, is_held
-from coeffdream.records.commands import resume_command
+from coeffdream.records.claim import confirm, in_use
 from coeffdream.records.environment import now
 from coeffdream.records.files import replacing, sha256_of_file
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetKind, SetRecord, SetSettings
@@ -69,6 +74,7 @@ class SetSampler:
     warn: Callable[[str], None]
     batch_size: int
     adapter: dict[str, str] | None = None  # hashes of the files, once it is installed
+    others: Weighted = ()  # adapters of other tools
     conditionings: dict[str, Conditioning] = field(default_factory=dict)
 
     @classmethod
@@ -86,7 +92,7 @@ class SetSampler:
             record.class_noun, record.concept.live if record.concept else None, toybox=base.is_toybox
         )
         if not request.no_adapter:
-            _check_trained(run, record)
+            check_trained(run, record)
         jobs = SetPlan(
             list(templates),
             class_noun=record.class_noun,
@@ -116,6 +122,7 @@ class SetSampler:
             progress=progress,
             warn=warn,
             batch_size=request.batch_size or base.settings.sampling_batch_size,
+            others=read_others(components, request, run),
         )
 
     @property
@@ -124,12 +131,15 @@ class SetSampler:
 
     def install(self) -> None:
         """Put the run's adapter in. Training may go on in the run afterwards: the set keeps to what was read."""
-        before = adapter_hashes(self.run.adapter)
-        _install(self.components, self.run, self.record, self.request, self.warn)
-        _check_trained(self.run, self.run.read())
-        if adapter_hashes(self.run.adapter) != before:
+        before = adapter_hashes_of(self.request, self.run, self.others)
+        put_on(self.components, self.request, self.run, self.record, self.others, self.warn)
+        if not self.request.no_adapter:
+            check_trained(self.run, self.run.read())
+        if adapter_hashes_of(self.request, self.run, self.others) != before:
             raise in_use(self.run.path, f"run {self.record.name}", "draw again when that has ended")
         self.adapter = before
+        if changes_text(self.others):
+            self.conditionings.clear()
 
     def draw_set(self, name: str, *, with_grid: bool, last: bool = True) -> Generated:
         """Complete one set. The manifest is true after every batch.
@@ -229,6 +239,7 @@ class SetSampler:
                 adapter=self.adapter,
                 lora_scale=request.lora_scale if self.adapted else None,
                 alpha_scale=request.alpha_scale if self.adapted else None,
+                loras={each.sha256: weight for each, weight in self.others} if self.adapted else {},
                 token=self.record.token,
                 seed=request.seed,
                 steps=self.sampling.steps,
@@ -241,31 +252,16 @@ class SetSampler:
         )
 
     def _title(self, plan: SetRecord, shown: int) -> str:
-        who = f"{self.record.method}, {self.record.config.steps} steps"
-        by = who if self.adapted else "untouched base"
+        steps = f", {self.record.steps_done} steps" if self.record.steps_done else ""
+        who = f"{self.record.method}{steps}"
+        with_others = [*([] if self.request.no_adapter else [who]), *self.request.loras_shown]
+        by = " + ".join(with_others) if self.adapted else "untouched base"
         part = f" · the first {shown} of {len(self.jobs)} pictures" if shown < len(self.jobs) else ""
         return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}{part}"
 
 
 def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
     return ImageRecord(**vars(job), sha256=sha256_of_file(folder.path / job.file))
-
-
-def _check_trained(run: RunFolder, record: RunRecord) -> None:
-    if record.status == "training" and is_held(run.path):
-        raise in_use(run.path, f"run {record.name}", "draw when that has ended")
-    if record.status == "base":
-        raise RunError(f"{record.name} trained nothing; add --no-adapter, or name a trained --run")
-    if record.status == "diverged":
-        raise RunError(
-            f"{record.name} diverged, so there is nothing in it to draw with; train again with a smaller --lr "
-            f"(it was {record.config.lr:g})"
-        )
-    if record.status != "complete":
-        raise RunError(
-            f"{record.name} is {record.status} after {record.steps_done} of {record.config.steps} steps; finish it "
-            f"with: {resume_command(run)}"
-        )
 
 
 def _warn_of_unknown_words(texts: Iterable[str], warn: Callable[[str], None]) -> None:
@@ -281,32 +277,6 @@ def _load(request: GenerateRequest, base: Base, progress: Progress) -> Component
     components = load_components(base, device=device, dtype=pick_dtype(request.precision, device))
     progress("loading the base", 1, 1, base.name)
     return components
-
-
-def _install(
-    components: Components,
-    run: RunFolder,
-    record: RunRecord,
-    request: GenerateRequest,
-    warn: Callable[[str], None],
-) -> None:
-    if not same_weights(record.base.sketch, components.sketch):
-        warn(
-            f"{record.name} was trained on other weights of this architecture ({record.base.name}); likeness may suffer"
-        )
-    adapter = load_adapter(components.unet, run.adapter, components.architecture, warn)
-    if adapter.spec.method != record.method:
-        adapter.uninstall()
-        raise AdapterError(
-            f"{run.adapter} holds a {adapter.spec.method} adapter where run.json says {record.method}; "
-            "a file is missing or was replaced, so put the original files back"
-        )
-    if record.adapter and record.adapter != adapter_hashes(run.adapter):
-        adapter.uninstall()
-        raise AdapterError(
-            f"{run.adapter} is not the adapter that run.json says was trained; put the original files back, or train again"
-        )
-    adapter.set_scales(lora=request.lora_scale, alpha=request.alpha_scale)
 
 
 def _draw(

@@ -14,6 +14,7 @@ from coeffdream.metrics.inputs import (
     Picture,
     Reference,
     hashes,
+    photos_of,
     pictures_of_folder,
     pictures_of_set,
     references_of_run,
@@ -160,7 +161,7 @@ def evaluate_folder(
     if references is not None:
         concept = load_concept(references, class_noun=class_noun)
         class_noun = concept.class_noun
-        photos = [Reference(image.path.name, image.path, image.sha256) for image in concept.images]
+        photos = photos_of(concept)
     if class_noun is None:
         raise ScoreError("no class noun to score <V> with; give --class NOUN, or --references FOLDER")
     pictures, left_out = pictures_of_folder(

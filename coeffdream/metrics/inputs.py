@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from coeffdream.data.concept import Concept, load_concept
 from coeffdream.data.images import EXTENSIONS
 from coeffdream.data.listing import entries, is_text
 from coeffdream.data.prompts import ScoringMode, fill_class, to_scoring_text
@@ -94,13 +95,18 @@ def _check_set(folder: SetFolder, record: SetRecord, rows: list[ImageRecord]) ->
         raise ScoreError(together(f"{folder.path} cannot be scored", problems))
 
 
+def photos_of(concept: Concept) -> list[Reference]:
+    """The photos of a concept folder."""
+    return [Reference(image.path.name, image.path, image.sha256) for image in concept.images]
+
+
 def references_of_run(record: RunRecord, folder: Path | None = None) -> list[Reference]:
-    """The photos that the run learned from; none for a run without a concept.
+    """The photos that the run learned from; for a run without a concept those in `folder`, else none.
 
     folder: where the photos lie now, if they were moved. Raises ScoreError when they are gone or altered.
     """
     if record.concept is None:
-        return []
+        return [] if folder is None else photos_of(load_concept(folder, class_noun=record.class_noun))
     where = Path(record.concept.folder) if folder is None else folder
     remedy = "put the photos back, or say where they are: --references FOLDER"
     if not where.is_dir():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -17,7 +17,7 @@ from coeffdream.records.files import iter_jsonl, json_line, read_json, replacing
 
 # The settings of a set that belong to the adapter: the untouched base has none of them, and two sets that are
 # compared may differ in them, which is the point.
-OF_THE_ADAPTER = ("adapter", "lora_scale", "alpha_scale")
+OF_THE_ADAPTER = ("adapter", "loras", "lora_scale", "alpha_scale")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,10 @@ class ImageRecord(ImagePlan):
 
 @dataclass(frozen=True)
 class SetSettings:
-    """How a set was drawn. `adapter`: sha256 of its files by name; None, as the scales, for the untouched base."""
+    """How a set was drawn. `adapter`: sha256 of its files by name; None, as the scales, for the untouched base.
+
+    loras: weights of the adapters of other tools among them, by sha256.
+    """
 
     base: BaseRecord
     adapter: dict[str, str] | None
@@ -65,6 +68,7 @@ class SetSettings:
     size: Positive
     scheduler: str
     precision: str
+    loras: dict[str, float] = field(default_factory=dict)
 
     def differing(self, other: SetSettings) -> list[str]:
         """Names of the settings in which two sets differ."""

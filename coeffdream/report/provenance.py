@@ -54,9 +54,7 @@ def missing(
 ) -> list[tuple[str, str]]:
     """What the page cannot show yet, and the command that makes it."""
     if record.status == "diverged":
-        return [
-            ("The training diverged. Train again with a smaller --lr than", commands.train_command(record))
-        ]
+        return [("The training diverged. Train again with a smaller --lr than", train_command(record))]
     if record.status not in ("complete", "base"):
         return [("The training is not finished. Go on with", commands.resume_command(run))]
     if made is None:

@@ -20,6 +20,7 @@ from coeffdream.config import TrainConfig, flag_of
 from coeffdream.data.concept import Concept
 from coeffdream.data.prompts import fill_class
 from coeffdream.errors import ConfigError, DivergedError, RunError, together
+from coeffdream.interop.beside import write_beside
 from coeffdream.progress import Progress, unheard
 from coeffdream.records.claim import confirm
 from coeffdream.records.concept import ConceptRecord, PhotoRecord
@@ -256,6 +257,8 @@ class _Session:
             confirm(run.path)
             if finished:
                 save_adapter(state.adapter, run.adapter, architecture)
+                scheduler = self.components.scheduler.config
+                write_beside(run, record, state.adapter.lora, self.components.unet, scheduler)
                 adapter = adapter_hashes(run.adapter)
             else:
                 save_checkpoint(run.checkpoints, state, architecture)

@@ -27,13 +27,17 @@ LEVELS = {
     "toybox": 2,
     "backbones": 3,
     "adapters": 3,
+    "interop": 3,
     "compare": 3,
     "training": 4,
     "generation": 4,
     "metrics": 4,
     "report": 4,
     "bench": 5,
+    "sharing": 5,
+    "api": 6,
     "cli": 6,
+    "": 7,  # the package itself: the names of the Python API
     "__main__": 7,
     # Programs that build and judge the toybox: they may use anything, and nothing may use them.
     "workshop": 8,

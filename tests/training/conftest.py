@@ -106,8 +106,9 @@ def outcome():
         tensors = {}
         for folder in (run.adapter, checkpoint):
             for file in sorted(folder.glob("*.safetensors")):
+                what = file.name.replace(run.path.name, "NAME")  # the one file that is called like its run
                 tensors |= {
-                    f"{folder.name if folder == run.adapter else 'checkpoint'}/{file.name}/{name}": value.numpy().tobytes()
+                    f"{folder.name if folder == run.adapter else 'checkpoint'}/{what}/{name}": value.numpy().tobytes()
                     for name, value in load_file(file).items()
                 }
         rows = [json.loads(line) for line in run.log.read_text().splitlines()]

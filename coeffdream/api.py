@@ -1,0 +1,158 @@
+"""The Python door: what the command line does, as functions, and our adapters in a diffusers pipeline.
+
+Every error is a `coeffdream.CoeffdreamError`; a request that cannot be served as it was made is a `UserError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coeffdream.config import TrainConfig, resolve
+from coeffdream.errors import AdapterError, ConfigError
+from coeffdream.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from coeffdream.adapters.install import Adapter
+    from coeffdream.compare.comparison import Comparison
+    from coeffdream.generation.sampler import Generated
+    from coeffdream.records.run import RunFolder
+    from coeffdream.records.scores import ScoresRecord
+
+RUNS = Path("runs")
+
+# The adapter of each UNet it was loaded into, and the end of its guard.
+_loaded: weakref.WeakKeyDictionary[Any, tuple[Adapter, Any]] = weakref.WeakKeyDictionary()
+
+
+def load(
+    pipe: Any, run: str | Path | RunFolder, *, lora_scale: float = 1.0, alpha_scale: float = 1.0
+) -> Adapter:
+    """Put what a run has learned, head mixing and all, into a diffusers SDXL pipeline (or what else has a .unet).
+
+    run: a run's folder, its adapter/ folder, or a run's name in ./runs. LoRAs that are loaded already stay in force.
+    From now on the pipeline refuses to draw when something takes a part of it out of force without a word.
+    Raises AdapterError, RunError, and leaves the pipeline as it was.
+    """
+    from coeffdream.adapters.files import load_adapter
+    from coeffdream.adapters.guard import guard
+    from coeffdream.backbones.fingerprint import architecture_of
+
+    unet = pipe.unet
+    if unet in _loaded:
+        raise AdapterError(
+            "this pipeline carries an adapter of coeffdream; take it out with coeffdream.unload(pipe)"
+        )
+    adapter = load_adapter(unet, _adapter_folder(run), architecture_of(unet))
+    adapter.set_scales(lora=lora_scale, alpha=alpha_scale)
+    _loaded[unet] = adapter, guard(adapter)
+    return adapter
+
+
+def unload(pipe: Any) -> None:
+    """Take out what `load` put in; other LoRAs stay. Raises AdapterError when there is nothing of ours."""
+    if pipe.unet not in _loaded:
+        raise AdapterError("this pipeline carries no adapter of coeffdream; nothing to unload")
+    adapter, guarding = _loaded.pop(pipe.unet)
+    guarding.remove()
+    adapter.uninstall()
+
+
+def train(concept: str | Path, *, progress: Progress = silent, **options: Any) -> RunFolder:
+    """Learn one thing from a folder of photos. options: those of `coeffdream train`, as fields of TrainConfig.
+
+    Returns the run's folder. Raises UserError; KeyboardInterrupt leaves a run that `coeffdream train --resume` takes up.
+    """
+    from coeffdream.backbones.base import find_base
+    from coeffdream.data.concept import load_concept
+    from coeffdream.data.shipped import concept_folder
+    from coeffdream.training.run import train as train_run
+
+    _check_names("train", options, TrainConfig)
+    base = find_base(str(options.get("base", TrainConfig.base)))
+    config = resolve({**options, "concept": str(concept)}, None, base.settings.training).config
+    photos = load_concept(
+        concept_folder(config.concept), class_noun=config.class_noun, caption_template=config.caption
+    )
+    return train_run(config, photos, base, progress)[0]
+
+
+def generate(
+    run: str | Path | RunFolder,
+    prompts: Sequence[str] = (),
+    *,
+    progress: Progress = silent,
+    warn: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Generated:
+    """Draw prompts (none: the benchmark) with a run. options: those of `coeffdream generate`, fields of GenerateRequest.
+
+    warn: called with every warning; None takes Python's own warnings. Raises UserError.
+    """
+    import warnings
+
+    from coeffdream.backbones.base import find_base
+    from coeffdream.generation.request import GenerateRequest
+    from coeffdream.generation.run import generate as generate_set
+
+    _check_names("generate", options, GenerateRequest)
+    if options.get("unrelated"):
+        raise ConfigError("unrelated prompts are drawn twice, by coeffdream generate --unrelated")
+    request = GenerateRequest(prompts=tuple(prompts), **options)
+    folder = _run(run)
+    record = folder.read()
+    return generate_set(
+        request,
+        folder,
+        record,
+        find_base(record.base.name),
+        grid=False,
+        progress=progress,
+        warn=warn or warnings.warn,
+    )
+
+
+def score(run: str | Path | RunFolder, *, set_name: str | None = None, **options: Any) -> ScoresRecord:
+    """Score a set of a run (None: the newest benchmark). options: those of `coeffdream eval`, fields of ScoringOptions."""
+    from coeffdream.metrics.evaluate import evaluate_run
+    from coeffdream.metrics.options import ScoringOptions
+
+    _check_names("score", options, ScoringOptions)
+    scoring = ScoringOptions(**options)
+    scoring.check()
+    return evaluate_run(_run(run), set_name=set_name, options=scoring)
+
+
+def compare(*runs: str | Path | RunFolder, by_method: bool = False, seed: int = 0) -> Comparison:
+    """Compare scored runs, paired on prompt and seed; the first is the baseline. Raises UserError."""
+    from coeffdream.compare.comparison import compare as compare_pairing
+    from coeffdream.compare.pairing import pair_by_method, pair_runs
+    from coeffdream.compare.scored import load_runs
+
+    given = load_runs([str(_run(run).path) for run in runs], RUNS)
+    return compare_pairing(pair_by_method(given) if by_method else pair_runs(given), seed=seed)
+
+
+def _check_names(function: str, options: dict[str, Any], kind: type) -> None:
+    known = [each.name for each in dataclasses.fields(kind)]
+    if unknown := [name for name in options if name not in known]:
+        raise ConfigError(f"{function} has no option {unknown[0]!r}; it has: {', '.join(known)}")
+
+
+def _run(run: str | Path | RunFolder) -> RunFolder:
+    from coeffdream.records.run import RunFolder, find_run
+
+    return run if isinstance(run, RunFolder) else find_run(str(run), RUNS)
+
+
+def _adapter_folder(run: str | Path | RunFolder) -> Path:
+    from coeffdream.records.run import COEFF_FILE, LORA_FILE, RunFolder
+
+    if not isinstance(run, RunFolder):
+        folder = Path(run).expanduser()
+        if any((folder / name).is_file() for name in (LORA_FILE, COEFF_FILE)):
+            return folder
+    return _run(run).adapter

@@ -1,0 +1,38 @@
+"""An adapter file with its weight, as it is typed: FILE or FILE:WEIGHT."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from coeffdream.errors import ConfigError
+
+# The file of another tool that a run made by `coeffdream import` holds in place of what it learned.
+IMPORTED_FILE = "imported.safetensors"
+IMPORTED = "imported-"  # before the kind, in place of a method
+
+
+@dataclass(frozen=True)
+class LoraChoice:
+    """One --lora."""
+
+    file: Path
+    weight: float = 1.0
+
+
+def parse_lora(typed: str) -> LoraChoice:
+    """Raises ConfigError for a weight that is no number, or a file that is not there."""
+    name, colon, weight = typed.rpartition(":")
+    if not colon or Path(typed).exists():
+        name, weight = typed, "1"
+    try:
+        value = float(weight)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"--lora {typed}: {weight!r} is no weight; write --lora FILE or --lora FILE:0.7")
+    file = Path(name).expanduser()
+    if not file.is_file():
+        raise ConfigError(f"--lora {name} does not exist")
+    return LoraChoice(file, value)

@@ -1,0 +1,84 @@
+"""The Python API: what it exports, how light it is, and that it does what the command line does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+
+import coeffdream
+from coeffdream.errors import CoeffdreamError, ConfigError, RunError
+
+
+def test_the_exported_names():
+    """They are these; each can be had, has a docstring, and is what `dir` shows."""
+    assert set(coeffdream.__all__) == {
+        "CoeffdreamError",
+        "SubspaceCoefficients",
+        "UserError",
+        "__version__",
+        "compare",
+        "generate",
+        "load",
+        "mixed_attention",
+        "score",
+        "train",
+        "unload",
+    }
+    assert dir(coeffdream) == sorted(coeffdream.__all__)
+    for name in set(coeffdream.__all__) - {"__version__"}:
+        assert getattr(coeffdream, name).__doc__, name
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = coeffdream.nonsense  # type: ignore[attr-defined]
+    assert issubclass(coeffdream.UserError, coeffdream.CoeffdreamError)
+    assert coeffdream.CoeffdreamError is CoeffdreamError
+
+
+def test_importing_it_is_light():
+    """No torch until something is asked for."""
+    probe = "import sys, coeffdream; print([m for m in ('torch', 'diffusers', 'numpy', 'PIL') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_it_is_typed():
+    """py.typed is there, and every function says what it takes and gives."""
+    assert (Path(coeffdream.__file__).parent / "py.typed").is_file()
+    from coeffdream import api
+
+    for name in ("load", "unload", "train", "generate", "score", "compare"):
+        annotations = getattr(api, name).__annotations__
+        assert "return" in annotations, name
+        assert typing.TYPE_CHECKING is False
+
+
+@pytest.mark.parametrize("name", ["train", "generate", "score"])
+def test_a_misspelled_option_is_named(name):
+    """Nothing is swallowed by **options."""
+    arguments = {"train": ("photos",), "generate": ("cat",), "score": ("cat",)}[name]
+    with pytest.raises(ConfigError, match="'setps'"):
+        getattr(coeffdream, name)(*arguments, setps=3)
+
+
+def test_from_photos_to_pictures(tiny_base, cat_folder, tmp_path, monkeypatch):
+    """train and generate as a program calls them; a run by name, by folder, or as it was given back."""
+    monkeypatch.chdir(tmp_path)
+    run = coeffdream.train(
+        cat_folder,
+        base=str(tiny_base),
+        class_noun="cat",
+        method="coeff-lora",
+        steps=1,
+        sample_every=0,
+        name="mine",
+    )
+    assert run.read().status == "complete"
+    made = coeffdream.generate("mine", ["<V> cat"], images_per_prompt=1)
+    assert made.images == 1
+    again = coeffdream.generate(run, ["<V> cat"], images_per_prompt=1)
+    assert again.already_there == 1
+    with pytest.raises(RunError):
+        coeffdream.score("nothing")
