@@ -16,10 +16,10 @@ from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, initial_latents
-from coeffdream.config import TrainConfig, flag_of
+from coeffdream.config import TrainConfig
 from coeffdream.data.concept import Concept
 from coeffdream.data.prompts import fill_class
-from coeffdream.errors import ConfigError, DivergedError, RunError, together
+from coeffdream.errors import ConfigError, DivergedError, RunError
 from coeffdream.interop.beside import write_beside
 from coeffdream.progress import Progress, unheard
 from coeffdream.records.claim import confirm
@@ -38,11 +38,9 @@ from coeffdream.training.latent_cache import cache_class_images, cache_concept
 from coeffdream.training.loop import TrainingData, run_steps
 from coeffdream.training.optimizer import new_optimizer
 from coeffdream.training.prior import class_images
+from coeffdream.training.resumable import check_resumable
 from coeffdream.training.samples import Sampler
 from coeffdream.training.step import NoiseSchedule
-
-# What may change when a run is resumed: it alters no draw and no update of the steps already counted.
-RESUMABLE = ("steps", "sample_every", "checkpoint_every", "device")
 
 
 def train(
@@ -100,32 +98,6 @@ def _mark_as_latest(run: RunFolder) -> None:
     """A convenience, and no reason to lose the work over; the command line tells."""
     with contextlib.suppress(OSError):
         point_latest_at(run.path)
-
-
-def check_resumable(record: RunRecord, config: TrainConfig, concept: Concept, reached: int) -> None:
-    """Raises ConfigError when going on would not be what the run would have been.
-
-    reached: the step of the newest checkpoint, which run.json may not know of yet.
-    """
-    problems = [
-        f"{flag_of(name)} was {value!r} and is now {getattr(config, name)!r}"
-        for name, value in vars(record.config).items()
-        if name not in (*RESUMABLE, "runs", "name", "concept", "class_noun")
-        and getattr(config, name) != value
-    ]
-    if concept.class_noun != record.class_noun:
-        problems.append(f"--class was {record.class_noun!r} and is now {concept.class_noun!r}")
-    learned = record.concept.images if record.concept else []
-    if [(photo.file, photo.sha256, photo.caption) for photo in learned] != [
-        (image.path.name, image.sha256, image.caption) for image in concept.images
-    ]:
-        problems.append(f"the photos or captions in {concept.folder} are not those the run began with")
-    if config.steps < reached:
-        problems.append(f"--steps {config.steps} is less than the {reached} steps already done")
-    if problems:
-        raise ConfigError(
-            together(f"{record.name} cannot be resumed exactly (start a new run instead)", problems)
-        )
 
 
 def concept_record(concept: Concept) -> ConceptRecord:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from coeffdream.adapters.files import adapter_hashes
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.encode import encode_prompt
 from coeffdream.backbones.load import load_components
@@ -212,7 +213,8 @@ class TestCompletion:
         draw_set(run, SNOW, images_per_prompt=1)
         shutil.rmtree(run.adapter)
         shutil.copytree(learned("coeff-dora") / "adapter", run.adapter)
-        run.write(dataclasses.replace(run.read(), method="coeff-dora"))
+        hashes = adapter_hashes(run.adapter)
+        run.write(dataclasses.replace(run.read(), method="coeff-dora", adapter=hashes))
         second = draw_set(run, SNOW, images_per_prompt=1)
         assert second.folder.path.name == "cat-in-snow-2"
 
