@@ -122,6 +122,12 @@ def parse_json(text: str) -> Any:
             _check_text(value)
     except RecursionError:
         raise ValueError("its lists or objects are nested too deeply") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # Python converts no integer of more than 4,300 digits
+        raise ValueError(
+            "a number of thousands of digits" if "int_max_str" in str(error) else error
+        ) from None
     return value
 
 

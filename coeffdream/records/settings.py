@@ -26,6 +26,8 @@ def read_toml(path: Path, error: type[UserError], example: str, *, option: str =
         raise error(f"{where} cannot be read ({problem.strerror})") from None
     except (ValueError, RecursionError) as problem:  # TOMLDecodeError, and numbers of thousands of digits
         text = " ".join(str(problem).split())[:120]
+        if "digits" in text:  # Python converts no integer of more than 4,300
+            text = "a number of thousands of digits"
         if "escape" in text or "hex" in text:
             example = "a path with backslashes goes into single quotes, as in concept = 'C:\\photos\\cat'"
         raise error(f"{where} is not valid TOML ({text}); {example}") from None

@@ -1,0 +1,208 @@
+"""Every row of the table in docs/reliability.md is what the command line does."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from coeffdream.cli.app import main
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
+ROW = re.compile(r"\| (?P<what>[^|]+) \| `(?P<command>[^`]+)` \| (?P<status>\d+) \| (?P<message>.+) \|")
+ROWS = [found for line in DOCUMENT.read_text().splitlines() if (found := ROW.fullmatch(line))]
+
+
+RUN = '{"name": "r", "status": "complete", "created": "2026-01-01", "method": "lora"'
+DEEP = "[" * 100_000
+
+CAPTIONS = {
+    "latin": "<V> Kätzchen".encode("latin-1"),
+    "utf16": "<V> cat".encode("utf-16"),
+    "nul": b"<V> cat\0\0",
+    "empty": b"",
+    "blank": b" \n\t\n",
+    "plain": b"a cat on a sofa",
+    "token": b"sks cat on a sofa",
+    "large": b"<V> cat " * 600_000,
+}
+SETTINGS = {
+    "broken": b"class = cat",
+    "key": b'klass = "cat"',
+    "type": b"class = 3",
+    "live": b'live = "yes"',
+    "latin": 'class = "Bär"'.encode("latin-1"),
+    "deep": b"a = " + DEEP.encode(),
+}
+CONFIGS = {
+    "broken": b"steps = = 3",
+    "key": b"stepps = 3",
+    "type": b'steps = "three"',
+    "latin": 'class = "Bär"'.encode("latin-1"),
+    "utf16": "steps = 3".encode("utf-16"),
+    "nul": b"steps = 3\0",
+    "path": rb'concept = "C:\Users\me\cat"',
+    "digits": b"steps = " + b"9" * 6000,
+    "deep": b"a = " + DEEP.encode(),
+}
+LISTS = {
+    "latin": "<V> cat\n<V> Kätzchen".encode("latin-1"),
+    "utf16": "<V> cat".encode("utf-16"),
+    "nul": b"<V> cat\n\0",
+    "empty": b"# nothing yet\n",
+    "twice": b"<V> cat\n<V>  cat\n",
+    "plain": b"a cat in snow\n",
+    "large": b"<V> cat\n" * 600_000,
+}
+RECORDS = {
+    "cut": (RUN + ', "config": {').encode(),
+    "empty": b"",
+    "list": b"[]",
+    "object": b"{}",
+    "null": b"null",
+    "deep": DEEP.encode(),
+    "digits": b"9" * 6000,
+    "nan": (RUN + ', "steps_done": NaN}').encode(),
+    "infinity": (RUN + ', "steps_done": Infinity}').encode(),
+    "huge": (RUN + ', "steps_done": 1e999}').encode(),
+    "nul": rb'{"name": "a\u0000"}',
+    "surrogate": rb'{"name": "\ud83d"}',
+    "utf16": "{}".encode("utf-16"),
+    "latin": '{"name": "Bär"}'.encode("latin-1"),
+}
+TABLES = {
+    "columns": b"name,prompt\na.png,a cat\n",
+    "nul": b"file,prompt\np.png,a\0cat\n",
+    "latin": "file,prompt\np.png,Kätzchen\n".encode("latin-1"),
+    "outside": b"file,prompt\n../file,a cat\n",
+    "absent": b"file,prompt\nq.png,a cat\n",
+    "twice": b"file,prompt\np.png,a cat\np.png,a dog\n",
+    "gap": b"file,prompt\np.png,\n",
+    "rows": b"file,prompt\n",
+    "field": b'file,prompt\n"' + b"x" * 200_000 + b'",a cat\n',
+}
+
+
+def png(width: int, height: int) -> bytes:
+    """The header of a PNG, with no pixels behind it."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [
+        struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each))
+        for each in (header, b"IDAT")
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def build(folder: Path) -> None:
+    """Fill an empty folder."""
+    photo = Image.effect_noise((64, 48), 60).convert("RGB")
+
+    def concept(name: str, file: str = "p.png", content: bytes | None = None) -> Path:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        if content is None:
+            photo.save(folder / name / file)
+        else:
+            (folder / name / file).write_bytes(content)
+        return folder / name
+
+    def special(path: Path, *, pipe: bool = True) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(path) if pipe else path.symlink_to("/dev/zero")
+
+    concept("cat")
+    (folder / "file").write_text("notes\n")
+    (folder / "nothing").mkdir()
+    concept("above/cat")
+    concept("10_sks")
+    concept("2024")
+    concept("notes", "notes.md", b"soon")
+    for name, file, content in (
+        ("text", "p.jpg", b"these are notes\n" * 9),
+        ("zero", "p.png", b""),
+        ("heic", "p.heic", b"\0\0\0\x18ftypheic"),
+        ("heic-as-jpg", "p.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
+        ("bytes", "p.png", bytes(range(256))),
+        ("bomb", "p.png", png(30_000, 20_000)),
+        ("cut", "p.png", png(64, 48)),
+    ):
+        concept(name, file, content)
+    Image.new("RGB", (16, 16)).save(concept("tiny", "p.png", b"") / "p.png")
+    Image.new("F", (40, 40), 0.5).save(concept("depth", "p.tif", b"") / "p.tif")
+    os.truncate(concept("hole", "p.png", png(64, 48)) / "p.png", 1 << 40)
+    special(folder / "pipe" / "p.png")
+    special(folder / "device" / "p.png", pipe=False)
+    for name, target in (("loop", "p.png"), ("out", "../cat/p.png"), ("dangling", "gone.png")):
+        (folder / name).mkdir()
+        (folder / name / "p.png").symlink_to(target)
+    concept("odd", os.fsdecode(b"caf\xe9.png"))
+    for name, content in CAPTIONS.items():
+        (concept(f"caption-{name}") / "p.txt").write_bytes(content)
+    special(concept("caption-pipe") / "p.txt")
+    (concept("caption-link") / "p.txt").symlink_to("../file")
+    for name, content in SETTINGS.items():
+        (concept(f"settings-{name}") / "concept.toml").write_bytes(content)
+    special(concept("settings-pipe") / "concept.toml")
+    for name, content in CONFIGS.items():
+        (folder / f"{name}.toml").write_bytes(content)
+    special(folder / "pipe.toml")
+    special(folder / "device.toml", pipe=False)
+    for name, content in LISTS.items():
+        (folder / f"{name}.txt").write_bytes(content)
+    special(folder / "pipe.txt")
+    special(folder / "device.txt", pipe=False)
+    for name, content in RECORDS.items():
+        (folder / "runs" / name).mkdir(parents=True)
+        (folder / "runs" / name / "run.json").write_bytes(content)
+    for name, content in TABLES.items():
+        (folder / f"{name}.csv").write_bytes(content)
+    special(folder / "pipe.csv")
+    special(folder / "device.csv", pipe=False)
+    (folder / "model.ckpt").write_bytes(b"\x80\x04.")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("hostile")
+    build(folder)
+    return folder
+
+
+def answer(folder: Path, command: str, monkeypatch, capsys) -> tuple[int, str]:
+    """The status, and the error in one line with the folder's own path left out."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["coeffdream", *shlex.split(command)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    message = printed.err[printed.err.index("error: ") + len("error: ") :].strip().replace(f"{folder}/", "")
+    return ended.value.code, " ".join(message.split())  # type: ignore[return-value]
+
+
+def without_brackets(message: str) -> str:
+    """Brackets hold the words of a parser, which change with its version."""
+    return re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", message))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["command"])
+def test_row(row, hostile, monkeypatch, capsys):
+    """The status and the whole message; nothing is written."""
+    before = sorted(path.name for path in (hostile / "runs").iterdir())
+    status, message = answer(hostile, row["command"].replace(r"\|", "|"), monkeypatch, capsys)
+    assert status == int(row["status"])
+    assert without_brackets(message) == without_brackets(row["message"].replace(r"\|", "|"))
+    assert sorted(path.name for path in (hostile / "runs").iterdir()) == before
+
+
+def test_the_table_is_there():
+    """A change of its form must not leave it unread."""
+    assert len(ROWS) >= 90
