@@ -11,6 +11,7 @@ from coeffdream.backbones.base import Base
 from coeffdream.backbones.load import load_components
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import Concept
+from coeffdream.data.record import concept_record
 from coeffdream.interop.attach import attach
 from coeffdream.interop.choice import IMPORTED, IMPORTED_FILE
 from coeffdream.interop.names import TEXT_ENCODERS, UNET
@@ -20,7 +21,6 @@ from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.files import replacing
 from coeffdream.records.latest import point_latest_at
 from coeffdream.records.run import Parameters, RunFolder, RunRecord, new_run
-from coeffdream.training.run import concept_record
 
 TRIGGER = "modelspec.trigger_phrase"
 
