@@ -77,7 +77,7 @@ def test_from_photos_to_pictures(tiny_base, cat_folder, tmp_path, monkeypatch):
     )
     assert run.read().status == "complete"
     made = coeffdream.generate("mine", ["<V> cat"], images_per_prompt=1)
-    assert made.images == 1
+    assert made.count == 1
     again = coeffdream.generate(run, ["<V> cat"], images_per_prompt=1)
     assert again.already_there == 1
     with pytest.raises(RunError):

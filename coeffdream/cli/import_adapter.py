@@ -36,7 +36,7 @@ def command(
     from coeffdream.backbones.base import find_base
     from coeffdream.data.concept import load_concept
     from coeffdream.data.shipped import concept_folder
-    from coeffdream.interop.choice import IMPORTED
+    from coeffdream.records.run import IMPORTED
     from coeffdream.sharing.importing import import_adapter
 
     photos = load_concept(concept_folder(concept), class_noun=class_noun)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ from coeffdream.compare.alike import (
     refuse_different,
 )
 from coeffdream.compare.scored import ScoredRun
+from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError, ScoreError
 
 # Fields of run.json's config that change nothing that is learned, or that make up the pairing itself.
@@ -150,13 +151,17 @@ def _checked(pairing: Pairing) -> Pairing:
                     f"the image seeds of {run.name} are not known, so its pictures cannot be paired; "
                     "draw them with coeffdream generate"
                 )
-    configs = [run.record.config for run in everything]
+    configs = [run.record.config for run in everything if not run.record.imported]
     differ = sorted(
         key
-        for key in vars(configs[0]).keys() - NOT_TRAINING
+        for key in {each.name for each in fields(TrainConfig)} - NOT_TRAINING
         if any(getattr(one, key) != getattr(other, key) for one, other in pairwise(configs))
     )
     notes = list(pairing.notes)
     if differ:
         notes.append(f"trained with different {', '.join(differ)}: the difference may be due to that")
+    if strangers := [run.name for run in everything if run.record.imported]:
+        notes.append(
+            f"another tool trained {', '.join(strangers)}, with what settings is not known: the difference may be due to that"
+        )
     return replace(pairing, notes=notes)

@@ -10,7 +10,6 @@ from coeffdream.errors import ConfigError
 
 # The file of another tool that a run made by `coeffdream import` holds in place of what it learned.
 IMPORTED_FILE = "imported.safetensors"
-IMPORTED = "imported-"  # before the kind, in place of a method
 
 
 @dataclass(frozen=True)

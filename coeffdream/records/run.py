@@ -24,6 +24,8 @@ FORMAT = 1
 LORA_FILE = "pytorch_lora_weights.safetensors"
 COEFF_FILE = "coeff_weights.safetensors"
 
+IMPORTED = "imported-"  # before the kind of an adapter that another tool trained, in place of a method
+
 # What every run that trained has always said of itself. An option that is absent came later: its default was in force.
 ALWAYS = {
     "config": ("base", "concept", "method", "seed", "steps", "lr"),
@@ -72,6 +74,11 @@ class RunRecord:
     adapter: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     format: int = FORMAT
+
+    @property
+    def imported(self) -> bool:
+        """Whether another tool trained it; then `config` says nothing of how."""
+        return self.method.startswith(IMPORTED)
 
 
 @dataclass(frozen=True)

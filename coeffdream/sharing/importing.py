@@ -11,16 +11,16 @@ from coeffdream.backbones.base import Base
 from coeffdream.backbones.load import load_components
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import Concept
+from coeffdream.data.record import concept_record
 from coeffdream.interop.attach import attach
-from coeffdream.interop.choice import IMPORTED, IMPORTED_FILE
+from coeffdream.interop.choice import IMPORTED_FILE
 from coeffdream.interop.names import TEXT_ENCODERS, UNET
 from coeffdream.interop.read import PEFT_CONFIG, OtherAdapter, read_adapter
 from coeffdream.progress import Progress
 from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.files import replacing
 from coeffdream.records.latest import point_latest_at
-from coeffdream.records.run import Parameters, RunFolder, RunRecord, new_run
-from coeffdream.training.run import concept_record
+from coeffdream.records.run import IMPORTED, Parameters, RunFolder, RunRecord, new_run
 
 TRIGGER = "modelspec.trigger_phrase"
 

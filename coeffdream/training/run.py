@@ -19,11 +19,11 @@ from coeffdream.backbones.sampling import Sampling, initial_latents
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import Concept
 from coeffdream.data.prompts import fill_class
+from coeffdream.data.record import concept_record
 from coeffdream.errors import ConfigError, DivergedError, RunError
 from coeffdream.interop.beside import write_beside
 from coeffdream.progress import Progress, unheard
 from coeffdream.records.claim import confirm
-from coeffdream.records.concept import ConceptRecord, PhotoRecord
 from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.latest import point_latest_at
 from coeffdream.records.run import Parameters, RunFolder, RunRecord, Status, held_run, new_run
@@ -98,20 +98,6 @@ def _mark_as_latest(run: RunFolder) -> None:
     """A convenience, and no reason to lose the work over; the command line tells."""
     with contextlib.suppress(OSError):
         point_latest_at(run.path)
-
-
-def concept_record(concept: Concept) -> ConceptRecord:
-    return ConceptRecord(
-        name=concept.name,
-        folder=str(concept.folder.resolve()),
-        class_noun=concept.class_noun,
-        class_source=concept.class_source,
-        live=concept.live,
-        images=[
-            PhotoRecord(image.path.name, image.sha256, image.width, image.height, image.caption)
-            for image in concept.images
-        ],
-    )
 
 
 @dataclasses.dataclass

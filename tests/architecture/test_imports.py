@@ -31,10 +31,10 @@ LEVELS = {
     "compare": 3,
     "training": 4,
     "generation": 4,
+    "sharing": 4,
     "metrics": 4,
     "report": 4,
     "bench": 5,
-    "sharing": 5,
     "api": 6,
     "cli": 6,
     "": 7,  # the package itself: the names of the Python API

@@ -128,6 +128,15 @@ class TestAccepted:
         notes = pair_runs([two[0], replace(two[1], record=record)]).notes
         assert notes == ["trained with different steps: the difference may be due to that"]
 
+    def test_an_imported_run_is_not_said_to_have_settings(self, two):
+        """How another tool trained is not known, so nothing is said of its steps but that."""
+        record = replace(
+            two[1].record, method="imported-lora", config=replace(two[1].record.config, steps=400)
+        )
+        [note] = pair_runs([two[0], replace(two[1], record=record)]).notes
+        assert "another tool trained" in note
+        assert "steps" not in note
+
     def test_training_seeds_of_single_runs_are_noted(self, made):
         """Two runs by hand need no equal seed."""
         assert pair_runs([made(), made(seed=3)]).notes == ["training seeds differ (0, 3)"]
