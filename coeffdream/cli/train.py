@@ -83,7 +83,6 @@ def command(
 def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | None, as_json: bool) -> None:
     from coeffdream.records.commands import command_line, of_run, resume_command
     from coeffdream.records.files import read_jsonl
-    from coeffdream.records.latest import LATEST, in_the_way, resolve_latest
     from coeffdream.training.run import resume, train
 
     with ProgressDisplay() as progress:
@@ -92,9 +91,6 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
         else:
             finished = resume(run, config, concept, base, progress, warn)
     record = run.read()
-    runs = run.path.parent
-    if not in_the_way(runs) and resolve_latest(runs / LATEST) is None:
-        warn(f"{runs / LATEST} could not be written; name this run with --run {record.name}")
     if not finished:
         say(f"stopped after {record.steps_done} of {config.steps} steps; go on with: {resume_command(run)}")
         raise typer.Exit(status_of())

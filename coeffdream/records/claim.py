@@ -20,7 +20,7 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from coeffdream.errors import InUseError, RunError
-from coeffdream.records.files import read_json, write_json
+from coeffdream.records.files import read_json, sync, write_json
 
 LOCK = ".lock"
 HOLDER = ".holder.json"
@@ -166,6 +166,7 @@ def create_json(path: Path, value: Any) -> bool:
         write_json(temporary, value)
         try:
             os.link(temporary, path)
+            sync(path.parent)
         except FileExistsError:
             return False
         except (OSError, NotImplementedError):  # no hard links here; the caller's claim keeps others out

@@ -13,7 +13,15 @@ from coeffdream.errors import RunError
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.claim import create_json
 from coeffdream.records.fields import Count, Positive, Text, record_from_json, record_to_json
-from coeffdream.records.files import iter_jsonl, json_line, read_json, replacing, write_json, write_jsonl
+from coeffdream.records.files import (
+    iter_jsonl,
+    json_line,
+    read_json,
+    replacing,
+    sync,
+    write_json,
+    write_jsonl,
+)
 
 # The settings of a set that belong to the adapter: the untouched base has none of them, and two sets that are
 # compared may differ in them, which is the point.
@@ -146,6 +154,7 @@ class SetFolder:
         """Add rows to a manifest that ends with a whole one, as `keep_images` leaves it."""
         with self.manifest.open("ab") as stream:
             stream.write(b"".join(json_line(record_to_json(image)) for image in images))
+        sync(self.manifest)
 
     def keep_images(self, offsets: Mapping[int, int]) -> None:
         """Leave these rows alone in the manifest, in the order of their index; `offsets` has the byte of each."""

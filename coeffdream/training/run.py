@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +55,7 @@ def train(
         record = session.record(run.path.name, "training")
         confirm(run.path)
         run.create(record)
-        _mark_as_latest(run)
+        _mark_as_latest(run, warn)
         return run, session.execute(run, record, warn)
 
 
@@ -85,7 +84,7 @@ def resume(
             restore_checkpoint(checkpoints[-1], session.state, session.components.architecture, warn)
         record = dataclasses.replace(record, status="training", config=config, adapter={})
         run.write(dataclasses.replace(record, steps_done=session.state.step))
-        _mark_as_latest(run)
+        _mark_as_latest(run, warn)
         return session.execute(run, record, warn)
 
 
@@ -94,10 +93,14 @@ def _steps_kept(run: RunFolder) -> int:
     return int(checkpoints[-1].name) if checkpoints else 0
 
 
-def _mark_as_latest(run: RunFolder) -> None:
-    """A convenience, and no reason to lose the work over; the command line tells."""
-    with contextlib.suppress(OSError):
+def _mark_as_latest(run: RunFolder, warn: Callable[[str], None]) -> None:
+    """A convenience, and no reason to lose the work over."""
+    try:
         point_latest_at(run.path)
+    except OSError as error:
+        warn(
+            f"runs/latest could not be written ({error.strerror or error}); name this run with --run {run.path.name}"
+        )
 
 
 @dataclasses.dataclass

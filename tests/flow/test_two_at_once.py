@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from coeffdream.data.shipped import shipped
+from coeffdream.records.claim import is_held
 
 rounds = pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.slow)])
 
@@ -159,9 +160,28 @@ def test_train_beside_generate(rounds, quick, begin, dice, run, drawn, tmp_path)
     print(f"{rounds} rounds, {refused} refused")
 
 
-@rounds
+def test_a_second_study_is_refused(begin, tmp_path):
+    """In one line, while the first goes on; that ends on SIGTERM, with its stages, in a state to go on from."""
+    plan = ["bench", "concepts", shipped("concepts/cat"), "--methods", "lora,coeff", "--base", "toybox"]
+    plan += ["--steps", 2000, "--device", "cpu", "--study", tmp_path / "study"]
+    first = begin(*plan)
+    log = tmp_path / "study" / "runs" / "cat-lora-seed0" / "run.json"
+    first.wait_for(log.exists)
+    second = begin(*plan)
+    assert second.wait() == 2
+    assert "study is in use by process " in second.error
+    assert "(bench concepts); wait until that has ended, or give another --study" in second.error
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 143
+    assert first.error == "error: terminated; what was finished is kept"
+    assert json.loads(log.read_text())["status"] == "interrupted"
+    assert not is_held(log.parent)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rounds", [20])
 def test_two_studies_in_one_folder(rounds, together, tmp_path):
-    """The second is refused, or comes after the first and finds all done: every cell is made once."""
+    """Every cell is made once, by the one of them that came first."""
     plan = ["bench", "concepts", shipped("concepts/cat"), "--methods", "lora,coeff", "--base", "toybox"]
     plan += ["--steps", 1, "--images-per-prompt", 1, "--sampling-steps", 1, "--device", "cpu"]
     for number in range(rounds):

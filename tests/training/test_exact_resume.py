@@ -220,7 +220,7 @@ def test_the_name_is_claimed_before_loading(options, learn):
     assert (Path(options().runs) / "latest").resolve() == first.path
 
 
-def test_latest_that_cannot_be_made_costs_nothing(options, learn, monkeypatch):
+def test_latest_that_cannot_be_made_costs_nothing(options, given, learn, monkeypatch):
     """A folder of somebody's own in its place, or a disk that refuses: the run is trained all the same."""
     own = Path(options().runs) / "latest" / "notes.txt"
     own.parent.mkdir(parents=True)
@@ -229,10 +229,15 @@ def test_latest_that_cannot_be_made_costs_nothing(options, learn, monkeypatch):
     assert own.read_text() == "mine"
 
     def refused(run):
-        raise PermissionError
+        raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(training, "point_latest_at", refused)
-    assert learn(options(steps=1)).read().status == "complete"
+    told = []
+    run, _ = training.train(*given(options(steps=1)), silent, told.append)
+    assert run.read().status == "complete"
+    assert told == [
+        f"runs/latest could not be written (Permission denied); name this run with --run {run.path.name}"
+    ]
 
 
 def test_other_weights_are_refused(options, learn, go_on, tiny_base, tmp_path):
