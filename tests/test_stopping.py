@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -118,3 +119,17 @@ def test_while_everything_is_still_being_imported(number):
         [line] = printed.splitlines()
         assert line.endswith("; what was finished is kept")
         assert program.returncode == 128 + number
+
+
+def test_work_in_another_thread_is_not_refused():
+    """Signals arrive in the main thread only; a program that trains in another one is never asked to stop."""
+    found = []
+
+    def work():
+        with heard(), stop_requested() as asked:
+            found.append(asked())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False]

@@ -135,6 +135,31 @@ def test_the_paper_preset_is_q_and_v_of_cross_and_alpha_everywhere(unet):
     assert all(p.shape[0] == 2 for name, p in adapter.lora.items() if "lora_A" in name)
 
 
+def test_every_option_of_the_adapter_reaches_it(unet):
+    """What run.json says was trained is what was installed."""
+    config = TrainConfig(
+        method="coeff-dora",
+        rank=5,
+        lora_targets="self.k",
+        alpha_on="cross",
+        alpha_layers="mid_block",
+        coeff_dropout=0.25,
+        parametrisation="direct-identity",
+    )
+    adapter = install(unet, spec_for(config, unet))
+    [(path, processor)] = adapter.processors.items()
+    assert path.startswith("mid_block")
+    assert path.endswith("attn2")
+    assert (processor.coefficients.dropout, processor.coefficients.parametrisation) == (
+        0.25,
+        "direct-identity",
+    )
+    assert all(module.endswith("attn1.to_k") for module in adapter.spec.lora)
+    assert all(adapter.lora[f"{module}.lora_A.weight"].shape[0] == 5 for module in adapter.spec.lora)
+    assert all(f"{module}.lora_magnitude_vector" in adapter.lora for module in adapter.spec.lora)
+    assert (adapter.spec.rank, adapter.spec.dora, adapter.spec.dropout) == (5, True, 0.25)
+
+
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 def test_adapter_parameters_are_float32_on_any_base(unet, teach, predict, dtype):
     """Adam's updates at 3e-4 are below half precision's resolution; PEFT would follow the base's dtype."""

@@ -50,7 +50,7 @@ def test_the_loss_scale_is_resumed(options, session, tmp_path):
     assert stopped.scaler.is_enabled()
     stopped.scaler.load_state_dict({**stopped.scaler.state_dict(), "scale": 512.0, "_growth_tracker": 7})
     stopped.step = 7
-    restore_checkpoint(save_checkpoint(tmp_path, stopped, "any"), resumed)
+    restore_checkpoint(save_checkpoint(tmp_path, stopped, "any"), resumed, "any")
     assert (resumed.scaler.get_scale(), resumed.scaler.state_dict()["_growth_tracker"]) == (512.0, 7)
     assert resumed.step == 7
 

@@ -75,6 +75,13 @@ def test_batch_keeps_them_together(components, captioned):
         assert added["time_ids"][row].tolist() == list(sample.time_ids)
 
 
+def test_a_batch_has_the_unets_dtype(components, captioned):
+    """The UNet in half precision is given nothing in float32."""
+    samples = cache_concept(components, captioned, "sks", 32, silent)
+    embeds, added = stack(samples, torch.device("cpu"), torch.bfloat16)
+    assert {tensor.dtype for tensor in (embeds, *added.values())} == {torch.bfloat16}
+
+
 def test_progress_is_heard(components, captioned):
     """A bar needs how far it is, of how much, and what is going on; SDXL's VAE takes seconds a photo."""
     heard = []
