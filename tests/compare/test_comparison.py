@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from coeffdream.compare.comparison import compare, estimates_of
+from coeffdream.compare.comparison import _Concept, _resampled, compare, estimates_of
 from coeffdream.compare.comparison_table import comparison_table
 from coeffdream.compare.export import escaped, to_csv, to_latex
 from coeffdream.compare.metrics import MEANS, jackknife_of, table_of
@@ -165,6 +165,14 @@ class TestNumbers:
             for run in runs
         ]
         assert compare(pair_by_method(runs), resamples=100).training_seeds == [0, None]
+
+    def test_diversity_moves_by_its_jackknife_error(self):
+        """Inside a concept, where an image bootstrap would bias Vendi down."""
+        without = np.array([4.0, 4.4, 4.1, 4.7])
+        error = np.sqrt(3 / 4 * np.square(without - without.mean()).sum())
+        drawn = _resampled(_Concept(5.0, None, without), 20_000, np.random.default_rng(0))
+        assert drawn.mean() == pytest.approx(5.0, abs=0.03)
+        assert drawn.std() == pytest.approx(error, rel=0.03)
 
     def test_the_estimates_of_one_run_are_its_row(self, made):
         """The report of a run shows what a comparison would say of it."""

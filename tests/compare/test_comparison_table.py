@@ -160,3 +160,12 @@ def test_single_runs_without_drift_or_label(comparison):
     assert to_latex(bare).splitlines()[3].startswith("Run & ")
     assert r"\multicolumn" not in to_latex(bare)
     assert to_csv(bare).splitlines()[1].endswith(",100,1,2,CLIP B and DINOv2 base")
+
+
+def test_a_long_name_is_folded_and_not_cut(comparison):
+    """Runs are told apart by the end of their names."""
+    name = "a-run-with-a-name-that-is-longer-than-any-terminal-is-wide-" + "x" * 60 + "-seed-7"
+    first, second = comparison.rows
+    lines = shown(dataclasses.replace(comparison, rows=[dataclasses.replace(first, label=name), second]))
+    assert "…" not in lines
+    assert "seed-7" in lines.replace("\n", "").replace(" ", "")

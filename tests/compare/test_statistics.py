@@ -39,6 +39,12 @@ class TestResampling:
         assert quick.mean() == pytest.approx(plain.mean(), abs=0.01)
         assert quick.std() == pytest.approx(plain.std(), rel=0.03)
 
+    def test_two_photos_are_both_drawn(self, rng):
+        """A table of two references is no table of one."""
+        drawn = statistics.resampled_means(np.array([[[0.0, 1.0]] * 3] * 4), 4000, rng)
+        assert drawn.mean() == pytest.approx(0.5, abs=0.03)
+        assert set(np.round(drawn, 6)) == {0.0, 0.5, 1.0}
+
     def test_a_constant_table_stays_itself(self, rng):
         """Weights of a resample add up to one."""
         assert statistics.resampled_means(np.full((5, 3, 2), 0.3), 50, rng) == pytest.approx(0.3)
