@@ -11,7 +11,7 @@ from typing import Any, Literal
 from coeffdream.config import TrainConfig
 from coeffdream.errors import RunError
 from coeffdream.records.base import BaseRecord
-from coeffdream.records.claim import Claim, attempt, claimed, create_json, is_husk
+from coeffdream.records.claim import Claim, attempt, claimed, confirm, create_json, is_husk
 from coeffdream.records.concept import ConceptRecord
 from coeffdream.records.environment import Machine
 from coeffdream.records.fields import Count, Text, record_from_json, record_to_json
@@ -130,6 +130,8 @@ class RunFolder:
         return create_json(self.record_file, record_to_json(record))
 
     def write(self, record: RunRecord) -> None:
+        """Write run.json over the one that is there. Raises RunError when the run was claimed and is lost."""
+        confirm(self.path)
         write_json(self.record_file, record_to_json(record))
 
 

@@ -22,6 +22,7 @@ from coeffdream.adapters.values import faults
 from coeffdream.config import TrainConfig
 from coeffdream.errors import AdapterError, DivergedError, RunError
 from coeffdream.progress import unheard
+from coeffdream.records.claim import confirm
 from coeffdream.records.files import read_json, sha256_of_file, sha256_of_json, sync, write_json
 from coeffdream.records.tensors import open_tensors, write_tensors
 from coeffdream.training.optimizer import moment_fault, optimizer_tensors, restore_optimizer
@@ -76,6 +77,7 @@ def save_checkpoint(checkpoints: Path, state: TrainingState, architecture: str) 
             "files": {file.name: _identity(file) for file in sorted(temporary.iterdir())},
         }
         write_json(temporary / STATE_FILE, {**said, "digest": sha256_of_json(said)})
+        confirm(checkpoints.parent)
         if not _equal(final, temporary):
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)

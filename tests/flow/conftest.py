@@ -28,7 +28,7 @@ class Command:
 
     def wait(self) -> int:
         """Its exit status; as for a shell, the negative number of the signal that killed it."""
-        self.process.join(120)
+        self.process.join(600)
         assert self.process.exitcode is not None, f"still running: {self.printed}"
         return self.process.exitcode
 
