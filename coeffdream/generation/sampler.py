@@ -11,7 +11,7 @@ import torch
 
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import pick_device, pick_dtype
-from coeffdream.backbones.encode import Conditioning, check_length, encode_prompt
+from coeffdream.backbones.encode import Conditioning, check_lengths, encode_prompt
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.data.images import of_one_color
@@ -109,8 +109,7 @@ class SetSampler:
             request.size or base.settings.resolution,
         )
         initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
-        for text in dict.fromkeys([request.negative, *jobs.texts()]):
-            check_length(components, text)
+        check_lengths(components, [request.negative, *jobs.texts()])
         return cls(
             request=request,
             run=run,
