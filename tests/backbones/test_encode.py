@@ -80,9 +80,9 @@ def test_each_tokenizer_is_asked(components, shorter):
     cut = copy.deepcopy(getattr(components, shorter))
     cut.model_max_length = 20
     uneven = dataclasses.replace(components, **{shorter: cut})
-    check_length(uneven, "a" * 18)
+    check_lengths(uneven, ["a" * 18])
     with pytest.raises(PromptError, match="is 21 tokens long where the text encoders read 20"):
-        check_length(uneven, "a" * 19)
+        check_lengths(uneven, ["a" * 19])
 
 
 def test_a_photo_becomes_a_gaussian_in_the_unets_scale(components):
