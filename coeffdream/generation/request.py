@@ -35,7 +35,9 @@ class GenerateRequest:
     guidance: float | None = option(None, "Guidance scale.", shown="the base's")
     negative: str = option("", "Negative prompt.")
     size: int | None = option(None, "Side in pixels.", shown="the base's")
-    batch_size: int | None = option(None, "Images at a time; changes no image.", shown="the base's")
+    batch_size: int | None = option(
+        None, "Images at a time; changes an image by at most one level in 255.", shown="the base's"
+    )
     lora_scale: float = option(1.0, "Strength of the LoRA or DoRA.")
     alpha_scale: float = option(1.0, "Strength of the head-mixing coefficients.")
     no_adapter: bool = option(False, "Draw with the untouched base.", switch=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -160,7 +161,9 @@ class Scorer:
             fingerprint(encoder),
             encoder.width,
             [item.sha256 for item in items],
-            lambda positions: encoder.images([load_image(items[position].path) for position in positions]),
+            lambda positions: self._full(
+                encoder.images, [load_image(items[position].path) for position in positions]
+            ),
             batch_size=self.batch_size,
             on_done=report,
         )
@@ -182,9 +185,14 @@ class Scorer:
             fingerprint(clip),
             clip.width,
             [hashlib.sha256(f"text {text}".encode()).hexdigest() for text in texts],
-            lambda positions: clip.texts([texts[position] for position in positions]),
+            lambda positions: self._full(clip.texts, [texts[position] for position in positions]),
             batch_size=self.batch_size,
         )
+
+    def _full(self, encode: Callable[[Sequence[Any]], Features], items: Sequence[Any]) -> Features:
+        """Encode fewer than a batch as one filled up with the last: the order in which a matrix product adds
+        depends on its shape, and so would the last digits of a score on how much of a set was cached."""
+        return encode([*items, *[items[-1]] * (self.batch_size - len(items))])[: len(items)]
 
 
 def _per_prompt(

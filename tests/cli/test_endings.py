@@ -112,6 +112,24 @@ def test_what_was_typed_is_not_repeated_whole(cli):
         assert len(line) < 700
 
 
+def test_a_photo_that_vanishes_while_it_is_read(cli, tiny_base, cat_folder, monkeypatch, tmp_path):
+    """Named as the system names it; nothing is begun."""
+    from coeffdream.data import concept
+
+    hashed = concept.sha256_of_file
+
+    def vanishing(path):
+        path.unlink()
+        return hashed(path)
+
+    monkeypatch.setattr(concept, "sha256_of_file", vanishing)
+    answer = cli("train", "--concept", cat_folder, "--base", tiny_base)
+    assert answer.status == 2
+    [line] = answer.complaint
+    assert "00.png: No such file or directory" in line
+    assert not (tmp_path / "runs").exists()
+
+
 class TestConsoles:
     """Consoles and pipes of any encoding."""
 

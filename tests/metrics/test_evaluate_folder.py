@@ -14,6 +14,7 @@ from PIL import Image
 
 from coeffdream.errors import ConceptError, ScoreError
 from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
+from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.inputs import pictures_of_folder
 from coeffdream.metrics.prompt_table import read_prompt_table
 from coeffdream.records.scores import read_scores
@@ -347,3 +348,27 @@ def test_any_table_is_read_or_refused(tmp_path_factory, content):
     path.write_bytes(content)
     with pytest.raises(ScoreError):  # none of its files is there
         read_prompt_table(path, path.parent / "nowhere")
+
+
+def test_what_was_cached_before_changes_no_digit(peer, tiny_encoders, tmp_path, monkeypatch):
+    """Scores of a set of which some pictures were encoded in an earlier eval are the very same numbers."""
+    for encoder in (tiny_encoders.clip, tiny_encoders.dino):
+        monkeypatch.setattr(encoder, "images", of_the_shape(encoder.images))
+    table = (peer / "table.csv").read_text().splitlines(keepends=True)
+    (peer / "some.csv").write_text("".join(table[:3]))
+    options = {"references": peer / "cat2", "class_noun": "cat", "encoders": tiny_encoders}
+    fresh, used = FeatureCache(tmp_path / "fresh"), FeatureCache(tmp_path / "used")
+    whole = evaluate_folder(peer / "peer", prompts=peer / "table.csv", cache=fresh, **options)
+    evaluate_folder(peer / "peer", prompts=peer / "some.csv", cache=used, **options)
+    partly = evaluate_folder(peer / "peer", prompts=peer / "table.csv", cache=used, **options)
+    assert partly.overall == whole.overall
+    assert partly.per_image == whole.per_image
+
+
+def of_the_shape(encode):
+    """Features that depend on the size of the batch, as the last digits of every matrix product do."""
+
+    def encoded(images):
+        return encode(images) * (1 + 0.01 * len(images)) + len(images)
+
+    return encoded
