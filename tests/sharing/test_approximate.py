@@ -47,11 +47,12 @@ def exported(run, **wanted):
     return export(ExportRequest(**wanted), run, record, base, progress=silent, warn=pytest.fail)
 
 
-def test_a_run_is_approximated_and_the_file_says_how_nearly(trained_run, read_file, monkeypatch):
+@pytest.mark.parametrize("method", ["coeff-lora", "coeff-dora", "coeff"])
+def test_a_run_is_approximated_and_the_file_says_how_nearly(trained_run, read_file, monkeypatch, method):
     """Every mixed layer has its to_out in the file; less is missing than without alpha; too far is refused."""
     monkeypatch.setattr(module, "FITTED", 3)
     monkeypatch.setattr(module, "UNSEEN", 2)
-    run = trained_run("coeff-lora")
+    run = trained_run(method)
     made = exported(run, approximate_alpha=8, force=True)
     near = made.approximation
     assert len(near.errors) == run.read().parameters.alpha_layers
