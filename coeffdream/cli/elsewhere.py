@@ -18,7 +18,10 @@ def tell_where_files_go(run: RunFolder, record: RunRecord) -> None:
     portable = run.adapter / portable_name(record.name)
     mixed = record.parameters.alpha_layers
     if not portable.is_file():
-        warn("no other tool can load this run: it has no LoRA, only head mixing (docs/elsewhere.md)")
+        warn(
+            f"no other tool can load this run: it has no LoRA, only head mixing; a LoRA that comes near: "
+            f"coeffdream export {record.name} --approximate-alpha 16"
+        )
         return
     loaders = "ComfyUI, A1111, Forge, SD.Next, InvokeAI"
     if record.method.endswith("dora"):
@@ -28,5 +31,6 @@ def tell_where_files_go(run: RunFolder, record: RunRecord) -> None:
     say(f'for diffusers: pipeline.load_lora_weights("{near(run.adapter)}", weight_name="{LORA_FILE}")')
     if mixed:
         warn(
-            f"they draw it without alpha, the head mixing of {mixed} attention layers, which no LoRA file can hold"
+            f"they draw it without alpha, the head mixing of {mixed} attention layers, which no LoRA file can hold; "
+            f"one that comes near: coeffdream export {record.name} --approximate-alpha 16"
         )

@@ -25,6 +25,16 @@ def command(
         int | None,
         typer.Option(metavar="RANK", help="The nearest plain LoRA of this rank, and how near it is."),
     ] = None,
+    approximate_alpha: Annotated[
+        int | None,
+        typer.Option(
+            metavar="RANK",
+            help="Alpha too, as nearly as a LoRA of this rank on to_out can, and how near that is.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write the approximation however far it is.")
+    ] = False,
     without_alpha: Annotated[
         bool, typer.Option("--without-alpha", help="Merge a run that mixes heads, without its head mixing.")
     ] = False,
@@ -46,14 +56,18 @@ def command(
 
     folder = find_run(run, runs)
     record = folder.read()
-    request = ExportRequest(form, as_lora, without_alpha, precision, output)
+    request = ExportRequest(form, as_lora, approximate_alpha, force, without_alpha, precision, output)
     request.check(record)
     with ProgressDisplay() as progress:
         chosen = find_base(base or record.base.name)
         made = export(request, folder, record, chosen, progress=progress, warn=warn)
     if as_json:
-        show_json({"run": str(folder.path), "path": str(made.path), "lost": made.lost, "errors": made.errors})
+        errors = made.errors if made.approximation is None else made.approximation.errors
+        show_json({"run": str(folder.path), "path": str(made.path), "lost": made.lost, "errors": errors})
         return
+    if made.approximation is not None:
+        for layer, error in made.approximation.errors.items():
+            say(f"  {100 * error:5.1f} % of what alpha does is missing in {layer}")
     if made.errors:
         worst = max(made.errors, key=lambda path: made.errors[path])
         mean = sum(made.errors.values()) / len(made.errors)

@@ -34,12 +34,13 @@ class About:
     zero_snr: bool = False
     thumbnail: Path | None = None
     note: str = ""
+    approximated: str = ""  # how nearly alpha is in the file after all
 
     @property
     def what_is_lost(self) -> str:
         """The sentence that tells of the coefficients a LoRA file has no room for; empty when it lacks nothing."""
-        if not self.mixed_layers:
-            return ""
+        if not self.mixed_layers or self.approximated:
+            return self.approximated
         return (
             f"without alpha: this run also mixes the heads of {self.mixed_layers} attention layers, which no LoRA file "
             "can hold; coeff_weights.safetensors has them, for coeffdream and its ComfyUI node"
@@ -70,7 +71,8 @@ def kohya_metadata(about: About, tensors: Mapping[str, Tensor], rank: int) -> di
         "modelspec.prediction_type": "v" if about.prediction == "v_prediction" else about.prediction,
         "modelspec.usage_hint": f"say {about.token!r} before the class noun: a photo of {about.token} {about.class_noun}",
         "coeffdream.method": about.method,
-        "coeffdream.alpha": f"missing: {about.mixed_layers} layers" if about.mixed_layers else "none trained",
+        "coeffdream.alpha": about.approximated
+        or (f"missing: {about.mixed_layers} layers" if about.mixed_layers else "none trained"),
     }
     if lost:
         said["modelspec.description"] = said["ss_training_comment"] = lost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ def write_kohya(file: Path, changes: Mapping[str, Change], unet: Any, about: Abo
 def write_diffusers(file: Path, changes: Mapping[str, Change], about: About) -> None:
     """`unet.<module>.lora_A.weight, .lora_B.weight, .lora_magnitude_vector`, the scale folded into lora_B."""
     tensors: dict[str, Tensor] = {}
-    rank, dora = 0, False
+    ranks: dict[str, int] = {}
+    dora = False
     for path, change in changes.items():
         low_rank = change.added
         if not isinstance(low_rank, LowRank):
@@ -78,8 +80,11 @@ def write_diffusers(file: Path, changes: Mapping[str, Change], about: About) -> 
         if change.magnitude is not None:
             tensors[f"{UNET}.{path}.lora_magnitude_vector"] = plain(change.magnitude.values)
             dora = True
-        rank = low_rank.rank
+        ranks[path] = low_rank.rank
+    rank = Counter(ranks.values()).most_common(1)[0][0]
     fields = {"r": rank, "lora_alpha": rank, "use_dora": dora, "target_modules": list(changes)}
+    if others := {path: each for path, each in ranks.items() if each != rank}:
+        fields |= {"rank_pattern": others, "alpha_pattern": others}
     metadata = {
         "format": "pt",
         "lora_adapter_metadata": json.dumps({f"{UNET}.{key}": value for key, value in fields.items()}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from coeffdream.interop.write import base_weight, changes_of, write_diffusers, w
 from coeffdream.progress import Progress
 from coeffdream.records.base import same_weights
 from coeffdream.records.run import LORA_FILE, RunFolder, RunRecord
+from coeffdream.sharing.approximate import FARTHEST, Approximation, approximate_run
 
 Form = Literal["comfyui", "diffusers", "merged"]
 EXPORTS = "export"
@@ -32,10 +34,15 @@ EXPORTS = "export"
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """as_lora: the rank of the LoRA that takes the place of what was trained. precision: of a merged base."""
+    """as_lora: the rank of the LoRA that takes the place of what was trained. precision: of a merged base.
+
+    approximate_alpha: the rank that to_out gets to hold alpha as nearly as it can; force: however far that is.
+    """
 
     form: Form = "comfyui"
     as_lora: int | None = None
+    approximate_alpha: int | None = None
+    force: bool = False
     without_alpha: bool = False
     precision: str = "fp32"
     output: Path | None = None
@@ -44,10 +51,12 @@ class ExportRequest:
         """Raises ConfigError, RunError before anything is loaded."""
         if record.status != "complete":
             raise RunError(f"{record.name} is {record.status}; only a finished run can be exported")
-        if record.method == "coeff":
+        if self.approximate_alpha is not None:
+            self._check_approximation(record)
+        elif record.method == "coeff":
             raise ConfigError(
-                f"{record.name} holds only head mixing, which no other form can hold; use it with coeffdream or "
-                "with its ComfyUI node"
+                f"{record.name} holds only head mixing, which no other form can hold; use it with coeffdream, with "
+                "its ComfyUI node, or add --approximate-alpha RANK"
             )
         if self.as_lora is not None and self.as_lora < 1:
             raise ConfigError(f"--as-lora {self.as_lora} must be at least 1")
@@ -64,6 +73,17 @@ class ExportRequest:
         if self.precision not in DTYPES:
             raise ConfigError(f"--precision {self.precision!r} is not one of {', '.join(DTYPES)}")
 
+    def _check_approximation(self, record: RunRecord) -> None:
+        flag = f"--approximate-alpha {self.approximate_alpha}"
+        if self.approximate_alpha is not None and self.approximate_alpha < 1:
+            raise ConfigError(f"{flag} must be at least 1")
+        if not record.method.startswith("coeff"):
+            raise ConfigError(f"{record.name} has no alpha to approximate; leave {flag} out")
+        if self.form == "merged" or self.as_lora is not None:
+            raise ConfigError(
+                f"{flag} makes a LoRA file of what was trained; it goes with neither merged nor --as-lora"
+            )
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -72,6 +92,7 @@ class Exported:
     path: Path
     lost: str
     errors: dict[str, float] = field(default_factory=dict)
+    approximation: Approximation | None = None
 
 
 def export(
@@ -99,7 +120,12 @@ def export(
         _merge(adapter, components, target, request.precision)
         return Exported(target, about.what_is_lost)
     errors: dict[str, float] = {}
-    changes = changes_of(adapter.lora)
+    changes, near = changes_of(adapter.lora), None
+    if request.approximate_alpha is not None:
+        near = approximate_run(components, adapter, record, request.approximate_alpha, progress)
+        changes, about = near.changes, dataclasses.replace(about, approximated=near.told)
+        if near.share > FARTHEST and not request.force:
+            raise ConfigError(f"{near.told}; that is little to share. Give more rank, or --force")
     if request.as_lora is not None:
         changes, errors = _as_lora(adapter, request.as_lora, progress)
         about = _noted(about, request.as_lora, errors)
@@ -110,21 +136,20 @@ def export(
     else:
         target = target if target.suffix == ".safetensors" else target / LORA_FILE
         write_diffusers(target, changes, about)
-    return Exported(target, about.what_is_lost, errors)
+    return Exported(target, about.what_is_lost, errors, near)
 
 
 def _default_output(request: ExportRequest, run: RunFolder, record: RunRecord) -> Path:
     ending = f"-lora{request.as_lora}" if request.as_lora else ""
+    ending += f"-alpha{request.approximate_alpha}" if request.approximate_alpha else ""
     if request.form == "comfyui":
         return run.path / EXPORTS / portable_name(record.name + ending)
     return run.path / EXPORTS / (request.form + ending)
 
 
 def _noted(about: About, rank: int, errors: dict[str, float]) -> About:
-    from dataclasses import replace
-
     mean = sum(errors.values()) / len(errors)
-    return replace(
+    return dataclasses.replace(
         about, note=f"the nearest LoRA of rank {rank} to {about.method}; relative error {mean:.3f}"
     )
 

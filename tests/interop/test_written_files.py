@@ -115,6 +115,27 @@ def test_diffusers_and_peft_read_our_diffusers_file(
     assert (predict(toy_pipeline.unet) - ours).abs().max() <= 1e-5 * ours.abs().max()
 
 
+def test_a_diffusers_file_of_several_ranks(unet, toy_unet, about, toy_pipeline, predict, tmp_path):
+    """An approximated alpha has one rank in to_out, the run another elsewhere: each at scale 1."""
+    from coeffdream.interop.attach import attach
+    from coeffdream.interop.read import read_adapter
+
+    generator = torch.Generator().manual_seed(0)
+    changes = {}
+    for index, path in enumerate(["to_q", "to_v", "to_out.0"]):
+        module = f"mid_block.attentions.0.transformer_blocks.0.attn1.{path}"
+        out, into = toy_unet.get_submodule(module).weight.shape
+        rank = 2 if index < 2 else 7
+        down, up = torch.randn(rank, into, generator=generator), torch.randn(out, rank, generator=generator)
+        changes[module] = Change(LowRank(0.2 * down, 0.2 * up))
+    write_diffusers(tmp_path / "pytorch_lora_weights.safetensors", changes, about)
+    toy_pipeline.load_lora_weights(tmp_path)
+    theirs = predict(toy_pipeline.unet)
+    attach([(read_adapter(tmp_path / "pytorch_lora_weights.safetensors", unet), 1.0)], {"unet": unet})
+    assert (predict(unet) - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+    assert (theirs - predict(toy_unet)).abs().max() > 1e-2 * theirs.abs().max()
+
+
 def test_the_metadata_that_other_tools_look_for(written, read_file):
     """A1111 takes a file with metadata for SD 1 unless ss_base_model_version begins with sdxl_."""
     _, file = written("lora", rank=3)
