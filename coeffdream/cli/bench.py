@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
+from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json
 from coeffdream.config import Method
-from coeffdream.errors import ConfigError, listed, quoted, together
-from coeffdream.limits import LARGEST, MOST, out_of_range
+from coeffdream.errors import ConfigError, listed, quoted
+from coeffdream.limits import out_of_range
+from coeffdream.records.study import Study
 
 app = typer.Typer(help="Run whole studies, and time the mixed attention.")
 
@@ -21,7 +23,9 @@ def _group() -> None: ...
 
 
 @app.command("concepts")
+@with_config_options(Study)
 def concepts(
+    typed: dict[str, Any],
     more: Annotated[
         list[str] | None, typer.Argument(metavar="[CONCEPT]...", help="Further concepts.")
     ] = None,
@@ -34,19 +38,10 @@ def concepts(
             help="Comma-separated; coeff-lora is compared with lora, coeff-dora with dora, others with the first."
         ),
     ] = "lora,coeff-lora",
-    seeds: Annotated[int, typer.Option(help="Training seeds of each method on each concept.")] = 1,
-    base: Annotated[str, typer.Option(help="The base model.")] = "sdxl",
-    steps: Annotated[int | None, typer.Option(help="Training steps.", show_default="the base's")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="the base's")] = None,
-    images_per_prompt: Annotated[int, typer.Option(help="Images for each prompt.")] = 4,
-    sampling_steps: Annotated[
-        int | None, typer.Option(help="Sampling steps.", show_default="the base's")
-    ] = None,
     jobs: Annotated[int, typer.Option(help="Cells at a time; each gets its share of the cores.")] = 1,
     study: Annotated[Path, typer.Option(help="The study's folder; an unfinished one goes on.")] = Path(
         "study"
     ),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Train, draw and score every method on every concept, then compare the methods.
@@ -63,43 +58,20 @@ def concepts(
     from coeffdream.data.shipped import concept_folder
     from coeffdream.records.commands import command_line
     from coeffdream.records.files import write_json
-    from coeffdream.records.study import Study, StudyFolder
+    from coeffdream.records.study import StudyFolder
 
     chosen = [method.strip() for method in methods.split(",") if method.strip()]
     unknown = [method for method in chosen if method not in get_args(Method)]
     if unknown or len(chosen) < 2:
         what = f"{listed(unknown)} is no method" if unknown else "a study compares at least two methods"
         raise ConfigError(f"--methods {quoted(methods)}: {what}; there are {', '.join(get_args(Method))}")
-    numbers = {
-        "--jobs": (jobs, 1000),
-        "--steps": (steps, MOST["steps"]),
-        "--images-per-prompt": (images_per_prompt, 10_000),
-        "--sampling-steps": (sampling_steps, 1000),
-    }
-    problems = [
-        line
-        for flag, (value, most) in numbers.items()
-        for line in out_of_range(flag, value, at_least=1, at_most=most)
-    ]
-    if lr is not None and not 0 < lr <= LARGEST:
-        problems.append(f"--lr {lr} must be a positive number, at most {LARGEST:,}")
-    if problems:
-        raise ConfigError(together("this makes no study", problems))
+    if problems := out_of_range("--jobs", jobs, at_least=1, at_most=1000):
+        raise ConfigError(problems[0])
     folders = [concept_folder(name).resolve() for name in [*(given or []), *(more or [])]]
     for folder in folders:
         load_concept(folder)  # every concept is read before the first hour is spent
-    plan = Study(
-        base=base,
-        concepts=[str(folder) for folder in folders],
-        methods=chosen,
-        seeds=seeds,
-        steps=steps,
-        lr=lr,
-        images_per_prompt=images_per_prompt,
-        sampling_steps=sampling_steps,
-        device=device,
-    )
-    workers = Workers(device)
+    plan = Study([str(folder) for folder in folders], chosen, **typed)
+    workers = Workers(plan.device)
     with open_study(study, plan) as todo:
         say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((study / 'logs').resolve())}")
         if todo:

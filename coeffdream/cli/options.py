@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Annotated, Any, Optional, get_args, get_type_hints
 
 import typer
@@ -12,14 +12,21 @@ import typer
 from coeffdream.config import flag_of
 
 
-def with_config_options(kind: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command every field of `kind` that is an `option`. It receives those that were typed as `typed`.
+def with_config_options(
+    kind: type, only: Container[str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the fields of `kind` that are an `option`, all or `only` these. It receives those that were
+    typed as `typed`.
 
     An option that was not typed is absent rather than at its default, so that a config file, a preset
     or the base model can still set it.
     """
     hints = get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind) if "help" in field.metadata}
+    fields = {
+        field.name: field
+        for field in dataclasses.fields(kind)
+        if "help" in field.metadata and (only is None or field.name in only)
+    }
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         parameters = inspect.signature(command, eval_str=True).parameters.values()

@@ -7,32 +7,20 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import show, show_json
-from coeffdream.config import AttentionKind, Method, Preset, TrainConfig, resolve
+from coeffdream.config import Method, TrainConfig, resolve
 
 
+@with_config_options(TrainConfig, ("base", "preset", "rank", "lora_targets", "alpha_on", "alpha_layers"))
 def command(
-    base: Annotated[
-        str, typer.Option(help="sdxl, toybox, a hub id, a diffusers folder or a checkpoint.")
-    ] = "sdxl",
+    typed: dict[str, Any],
     method: Annotated[Method | None, typer.Option(help="Only this method.", show_default="all")] = None,
-    preset: Annotated[Preset, typer.Option(help="Which layers are trained.")] = "paper",
-    rank: Annotated[int, typer.Option(help="Rank of LoRA or DoRA.")] = TrainConfig.rank,
-    lora_targets: Annotated[
-        str | None, typer.Option(help="As in train.", show_default="the preset's")
-    ] = None,
-    alpha_on: Annotated[
-        AttentionKind | None, typer.Option(help="As in train.", show_default="the preset's")
-    ] = None,
-    alpha_layers: Annotated[
-        str | None, typer.Option(help="As in train.", show_default="the preset's")
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Count the trained parameters of every method on a base's architecture, without its weights."""
-    typed: dict[str, Any] = {"preset": preset, "rank": rank, "lora_targets": lora_targets}
-    typed |= {"alpha_on": alpha_on, "alpha_layers": alpha_layers}
-    config = resolve({name: value for name, value in typed.items() if value is not None}).config
+    config = resolve(typed).config
+    base, preset = config.base, config.preset
 
     from coeffdream.adapters.count import count_parameters
     from coeffdream.backbones.base import find_base
@@ -45,7 +33,7 @@ def command(
         shown = [
             {**dataclasses.asdict(each), "trained": each.trained, "percent": each.percent} for each in counts
         ]
-        show_json({"base": base, "preset": preset, "rank": rank, "methods": shown})
+        show_json({"base": base, "preset": preset, "rank": config.rank, "methods": shown})
         return
 
     from coeffdream.tables import table

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from coeffdream.errors import ConfigError, RunError, quoted, together
+from coeffdream.config import flag_of, option
+from coeffdream.errors import ConfigError, RunError, together
+from coeffdream.limits import LARGEST, MOST, out_of_range
 from coeffdream.records.fields import record_from_json, record_to_json
 from coeffdream.records.files import read_json, write_json
 from coeffdream.records.run import RunFolder
+
+MOST_OF_A_STUDY = {"seeds": 1000, "steps": MOST["steps"], "images_per_prompt": 10_000, "sampling_steps": 1000}
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,15 @@ class Cell:
 class Study:
     """What study.json says: the whole plan. `concepts` are absolute folders; None means the base's default."""
 
-    base: str
     concepts: list[str]
     methods: list[str]
-    seeds: int
-    steps: int | None = None
-    lr: float | None = None
-    images_per_prompt: int = 4
-    sampling_steps: int | None = None
-    device: str = "auto"
+    base: str = option("sdxl", "The base model.")
+    seeds: int = option(1, "Training seeds of each method on each concept.")
+    steps: int | None = option(None, "Training steps.", shown="the base's")
+    lr: float | None = option(None, "Learning rate.", shown="the base's")
+    images_per_prompt: int = option(4, "Images for each prompt.")
+    sampling_steps: int | None = option(None, "Sampling steps.", shown="the base's")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
 
     @property
     def cells(self) -> list[Cell]:
@@ -62,10 +66,10 @@ class Study:
         problems += [
             f"method {m} is named twice" for m in {m for m in self.methods if self.methods.count(m) > 1}
         ]
-        if not 1 <= self.seeds <= 1000:
-            problems.append(f"--seeds {quoted(self.seeds)} must be at least 1 and at most 1,000")
-        if self.lr is not None and not self.lr > 0:
-            problems.append(f"--lr {self.lr} must be a positive number")
+        for name, most in MOST_OF_A_STUDY.items():
+            problems += out_of_range(flag_of(name, Study), getattr(self, name), at_least=1, at_most=most)
+        if self.lr is not None and not 0 < self.lr <= LARGEST:
+            problems.append(f"--lr {self.lr} must be a positive number, at most {LARGEST:,}")
         if problems:
             raise ConfigError(together("this makes no study", problems))
 

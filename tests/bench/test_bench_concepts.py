@@ -32,7 +32,9 @@ from coeffdream.stopping import Stopped, heard
 def study():
     """Two concepts, two methods, hardly trained: four cells."""
     folders = [str(shipped(f"concepts/{name}")) for name in ("cat", "teapot")]
-    return Study("toybox", folders, ["lora", "coeff-lora"], 1, steps=2, images_per_prompt=1, sampling_steps=1)
+    return Study(
+        folders, ["lora", "coeff-lora"], base="toybox", steps=2, images_per_prompt=1, sampling_steps=1
+    )
 
 
 @pytest.fixture

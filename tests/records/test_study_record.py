@@ -7,7 +7,7 @@ import pytest
 from coeffdream.errors import RunError
 from coeffdream.records.study import Cell, Study, StudyFolder
 
-PLAN = Study("toybox", ["/photos/cat", "/photos/mug"], ["lora", "coeff-lora"], 2, steps=5)
+PLAN = Study(["/photos/cat", "/photos/mug"], ["lora", "coeff-lora"], base="toybox", seeds=2, steps=5)
 
 
 def test_a_plan_comes_back(tmp_path):

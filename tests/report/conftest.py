@@ -411,7 +411,7 @@ class StudyBuilder:
     @property
     def plan(self) -> Study:
         folders = [str(self.root / "study" / "photos" / concept) for concept in self.concepts]
-        return Study("toybox", folders, list(self.methods), self.seeds, images_per_prompt=2)
+        return Study(folders, list(self.methods), base="toybox", seeds=self.seeds, images_per_prompt=2)
 
     def finish(self, *left_out: str, floor: bool = True) -> StudyBuilder:
         """Write the plan, and every cell but those named."""
