@@ -19,7 +19,8 @@ from coeffdream.errors import ConfigError, RunError, together
 from coeffdream.progress import Progress
 from coeffdream.records.claim import claimed, create_json, is_husk, wait_until_free
 from coeffdream.records.fields import record_to_json
-from coeffdream.records.study import Cell, Study, StudyFolder
+from coeffdream.records.study import StudyFolder
+from coeffdream.records.study_plan import Cell, Study
 from coeffdream.stopping import status_of
 
 # Runs `coeffdream ARGUMENTS`, prints into a log, uses so many threads; returns the exit status.

@@ -13,7 +13,7 @@ from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json
 from coeffdream.config import Method
 from coeffdream.errors import ConfigError, listed, quoted
 from coeffdream.limits import out_of_range
-from coeffdream.records.study import Study
+from coeffdream.records.study_plan import Study
 
 app = typer.Typer(help="Run whole studies, and time the mixed attention.")
 

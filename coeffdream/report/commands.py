@@ -10,7 +10,7 @@ from coeffdream.config import PRESETS, TrainConfig, flag_of
 from coeffdream.data.shipped import concept_folder
 from coeffdream.records.commands import command_line
 from coeffdream.records.run import RunRecord
-from coeffdream.records.study import Study
+from coeffdream.records.study_plan import Study
 
 # Where the results go and on what: no part of what is learned.
 _ELSEWHERE = ("runs", "name", "device")

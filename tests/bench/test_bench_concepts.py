@@ -24,7 +24,8 @@ from coeffdream.errors import ConfigError, InUseError, RunError
 from coeffdream.progress import silent
 from coeffdream.records.run import new_run
 from coeffdream.records.scores import read_scores
-from coeffdream.records.study import Cell, Study, StudyFolder
+from coeffdream.records.study import StudyFolder
+from coeffdream.records.study_plan import Cell, Study
 from coeffdream.stopping import Stopped, heard
 
 

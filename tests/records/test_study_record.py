@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from coeffdream.errors import RunError
-from coeffdream.records.study import Cell, Study, StudyFolder
+from coeffdream.records.study import StudyFolder
+from coeffdream.records.study_plan import Cell, Study
 
 PLAN = Study(["/photos/cat", "/photos/mug"], ["lora", "coeff-lora"], base="toybox", seeds=2, steps=5)
 

@@ -41,7 +41,8 @@ from coeffdream.records.scores import (
     Summary,
     write_scores,
 )
-from coeffdream.records.study import Cell, Study, StudyFolder
+from coeffdream.records.study import StudyFolder
+from coeffdream.records.study_plan import Cell, Study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 120  # seconds for an answer: a busy machine starts a browser slowly

@@ -13,7 +13,8 @@ from coeffdream.compare.scored import load_runs
 from coeffdream.errors import RunError
 from coeffdream.records.images import SetFolder
 from coeffdream.records.scores import EMBEDDED_LABEL
-from coeffdream.records.study import Cell, StudyFolder
+from coeffdream.records.study import StudyFolder
+from coeffdream.records.study_plan import Cell
 from coeffdream.report.page import write_report
 from coeffdream.report.study.concept_pictures import PHOTO_BUDGET, PICTURES, prompts_each
 from coeffdream.report.study.study_page import write_study_report

@@ -10,7 +10,8 @@ from coeffdream.compare.scored import ScoredRun
 from coeffdream.records.images import SetFolder, find_set
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.records.scores import read_scores
-from coeffdream.records.study import Cell, Study, StudyFolder
+from coeffdream.records.study import StudyFolder
+from coeffdream.records.study_plan import Cell, Study
 from coeffdream.report.provenance import status
 
 

@@ -9,7 +9,8 @@ from coeffdream.compare.comparison import compare
 from coeffdream.compare.pairing import pair_by_method
 from coeffdream.compare.result import Comparison
 from coeffdream.errors import UserError
-from coeffdream.records.study import Study, StudyFolder
+from coeffdream.records.study import StudyFolder
+from coeffdream.records.study_plan import Study
 from coeffdream.report.study import tables
 from coeffdream.report.study.cells import Finished, Unfinished, read_cells
 from coeffdream.report.study.comparison_plots import ConceptPlot, Forest, concept_plots, forests

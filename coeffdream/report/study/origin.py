@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from coeffdream.records.files import sha256_of_file
-from coeffdream.records.study import Study, StudyFolder
+from coeffdream.records.study import StudyFolder
+from coeffdream.records.study_plan import Study
 from coeffdream.report import provenance
 from coeffdream.report.commands import study_command
 from coeffdream.report.study.cells import Finished
