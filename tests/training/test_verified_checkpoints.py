@@ -139,9 +139,11 @@ def test_a_state_that_is_unfit_is_never_kept(where, options, session, tmp_path):
     assert {path: path.read_bytes() for path in run.checkpoints.rglob("*") if path.is_file()} == before
 
 
-def test_equal_runs_are_equal_bytes(options, learn):
+def test_equal_runs_are_equal_bytes(options, learn, tmp_path):
     """Two runs of one command: every file of adapter and checkpoint has one sha256."""
-    one, other = (learn(options(steps=2, method="coeff-dora")) for _ in range(2))
+    one, other = (
+        learn(options(steps=2, method="coeff-dora", runs=str(tmp_path / runs))) for runs in ("here", "there")
+    )
     assert one.path != other.path
     for folder in ("adapter", "checkpoints/000002"):
         hashes = [
