@@ -17,7 +17,7 @@ _HOMES = {
     "train": "coeffdream.api",
     "generate": "coeffdream.api",
     "score": "coeffdream.api",
-    "compare": "coeffdream.api",
+    "compare_runs": "coeffdream.api",  # coeffdream.compare is the room
     "mixed_attention": "coeffdream.attention",
     "SubspaceCoefficients": "coeffdream.adapters.coefficients",
     "CoeffdreamError": "coeffdream.errors",
@@ -29,7 +29,7 @@ __all__ = [
     "SubspaceCoefficients",
     "UserError",
     "__version__",
-    "compare",
+    "compare_runs",
     "generate",
     "load",
     "mixed_attention",
@@ -40,7 +40,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from coeffdream.adapters.coefficients import SubspaceCoefficients
-    from coeffdream.api import compare, generate, load, score, train, unload
+    from coeffdream.api import compare_runs, generate, load, score, train, unload
     from coeffdream.attention import mixed_attention
     from coeffdream.errors import CoeffdreamError, UserError
 

@@ -126,14 +126,14 @@ def score(run: str | Path | RunFolder, *, set_name: str | None = None, **options
     return evaluate_run(_run(run), set_name=set_name, options=scoring)
 
 
-def compare(*runs: str | Path | RunFolder, by_method: bool = False, seed: int = 0) -> Comparison:
+def compare_runs(*runs: str | Path | RunFolder, by_method: bool = False, seed: int = 0) -> Comparison:
     """Compare scored runs, paired on prompt and seed; the first is the baseline. Raises UserError."""
-    from coeffdream.compare.comparison import compare as compare_pairing
+    from coeffdream.compare.comparison import compare
     from coeffdream.compare.pairing import pair_by_method, pair_runs
     from coeffdream.compare.scored import load_runs
 
     given = load_runs([str(_run(run).path) for run in runs], RUNS)
-    return compare_pairing(pair_by_method(given) if by_method else pair_runs(given), seed=seed)
+    return compare(pair_by_method(given) if by_method else pair_runs(given), seed=seed)
 
 
 def _check_names(function: str, options: dict[str, Any], kind: type) -> None:

@@ -20,7 +20,7 @@ def test_the_exported_names():
         "SubspaceCoefficients",
         "UserError",
         "__version__",
-        "compare",
+        "compare_runs",
         "generate",
         "load",
         "mixed_attention",
@@ -49,10 +49,17 @@ def test_it_is_typed():
     assert (Path(coeffdream.__file__).parent / "py.typed").is_file()
     from coeffdream import api
 
-    for name in ("load", "unload", "train", "generate", "score", "compare"):
+    for name in ("load", "unload", "train", "generate", "score", "compare_runs"):
         annotations = getattr(api, name).__annotations__
         assert "return" in annotations, name
         assert typing.TYPE_CHECKING is False
+
+
+def test_no_exported_name_is_a_room():
+    """A room that is imported becomes an attribute of the package and would take the function's place."""
+    package = Path(coeffdream.__file__).parent
+    rooms = {each.stem for each in package.iterdir()}
+    assert not rooms & set(coeffdream.__all__)
 
 
 @pytest.mark.parametrize("name", ["train", "generate", "score"])
