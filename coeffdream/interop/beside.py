@@ -22,7 +22,6 @@ def about_run(run: RunFolder, record: RunRecord, scheduler: Mapping[str, Any]) -
         base=record.base.name,
         class_noun=record.class_noun,
         token=record.token,
-        created=record.created,
         resolution=record.config.resolution,
         mixed_layers=record.parameters.alpha_layers,
         prediction=scheduler.get("prediction_type", "epsilon"),

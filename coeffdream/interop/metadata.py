@@ -27,7 +27,6 @@ class About:
     base: str
     class_noun: str
     token: str
-    created: str
     resolution: int
     mixed_layers: int = 0
     prediction: str = "epsilon"
@@ -49,7 +48,7 @@ class About:
 
 def kohya_metadata(about: About, tensors: Mapping[str, Tensor], rank: int) -> dict[str, str]:
     """All values are strings, as safetensors wants them. A1111 takes a file for SD 1 unless
-    ss_base_model_version begins with sdxl_."""
+    ss_base_model_version begins with sdxl_. No date: equal runs are equal bytes."""
     lost = " ".join(part for part in (about.what_is_lost, about.note) if part)
     said = {
         "format": "pt",
@@ -65,7 +64,6 @@ def kohya_metadata(about: About, tensors: Mapping[str, Tensor], rank: int) -> di
         "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
         "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
         "modelspec.title": about.name,
-        "modelspec.date": about.created,
         "modelspec.resolution": f"{about.resolution}x{about.resolution}",
         "modelspec.trigger_phrase": f"{about.token} {about.class_noun}",
         "modelspec.prediction_type": "v" if about.prediction == "v_prediction" else about.prediction,

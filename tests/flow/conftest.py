@@ -110,7 +110,10 @@ def trained() -> Callable[[Path], dict[str, Any]]:
 
         assert json.loads((run / "run.json").read_text())["status"] == "complete"
         rows = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
-        files = {file.name: load_file(file) for file in sorted((run / "adapter").glob("*.safetensors"))}
+        files = {
+            "NAME" if file.stem == run.name else file.stem: load_file(file)
+            for file in sorted((run / "adapter").glob("*.safetensors"))
+        }
         assert files
         return {
             "log": [{key: value for key, value in row.items() if key != "seconds"} for row in rows],

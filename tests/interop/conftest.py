@@ -72,7 +72,6 @@ def about() -> About:
         base="sdxl",
         class_noun="cat",
         token="sks",
-        created="2026-11-25T12:00:00+00:00",
         resolution=1024,
     )
 
