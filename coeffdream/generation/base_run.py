@@ -7,9 +7,8 @@ from pathlib import Path
 
 from coeffdream.backbones.base import Base
 from coeffdream.config import TrainConfig
-from coeffdream.errors import RunError
 from coeffdream.generation.plan import slug
-from coeffdream.records.claim import attempt, in_use, is_husk
+from coeffdream.records.claim import attempt, in_use, is_husk, numbered
 from coeffdream.records.environment import now
 from coeffdream.records.run import RunFolder, RunRecord
 
@@ -53,13 +52,16 @@ def begin_base_run(record: RunRecord, runs: Path) -> tuple[RunFolder, RunRecord]
 
 
 def _place_of(record: RunRecord, runs: Path) -> tuple[RunFolder, RunRecord]:
-    name = slug(f"base {record.base.name}")
-    for number in range(1, 10_000):
-        run = RunFolder((runs / (name if number == 1 else f"{name}-{number}")).resolve())
-        if not run.path.exists() or (run.path.is_dir() and is_husk(run.path)):
-            return run, dataclasses.replace(record, name=run.path.name)
-        if run.record_file.is_file():
-            before = run.read()
-            if dataclasses.replace(before, created=record.created, name=record.name) == record:
-                return run, before
-    raise RunError(f"{runs} holds 10,000 runs called {name!r}; remove some")
+    tried = numbered(runs / slug(f"base {record.base.name}"))
+    return next(place for folder in tried if (place := _place_in(RunFolder(folder.resolve()), record)))
+
+
+def _place_in(run: RunFolder, record: RunRecord) -> tuple[RunFolder, RunRecord] | None:
+    """This folder where it is free or holds this very run, else None."""
+    if not run.path.exists() or (run.path.is_dir() and is_husk(run.path)):
+        return run, dataclasses.replace(record, name=run.path.name)
+    if run.record_file.is_file():
+        before = run.read()
+        if dataclasses.replace(before, created=record.created, name=record.name) == record:
+            return run, before
+    return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coeffdream.errors import RunError
-from coeffdream.records.claim import Claim, attempt, in_use, is_husk
+from coeffdream.records.claim import Claim, attempt, in_use, is_husk, numbered
 from coeffdream.records.files import replacing, sha256_of_file
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetRecord
 from coeffdream.records.latest import LATEST
@@ -24,10 +24,8 @@ def claimed_set(run: RunFolder, plan: SetRecord) -> Iterator[SetFolder]:
 
     No other set's folder is ever given. Raises InUseError when another process draws this set.
     """
-    for number in range(1, 1000):
-        name = plan.name if number == 1 else f"{plan.name}-{number}"
-        folder = SetFolder(run.images / name)
-        claim = _claim(folder, dataclasses.replace(plan, name=name), run)
+    for folder in map(SetFolder, numbered(run.images / plan.name)):
+        claim = _claim(folder, dataclasses.replace(plan, name=folder.path.name), run)
         if claim is None:
             continue
         try:
@@ -35,7 +33,6 @@ def claimed_set(run: RunFolder, plan: SetRecord) -> Iterator[SetFolder]:
             return
         finally:
             claim.release()
-    raise RunError(f"{run.images} holds 1,000 sets called {plan.name}; remove some")
 
 
 def _claim(folder: SetFolder, plan: SetRecord, run: RunFolder) -> Claim | None:

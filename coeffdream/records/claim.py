@@ -76,6 +76,14 @@ def claimed(folder: Path, doing: str, what: str, remedy: str) -> Iterator[Claim]
         claim.release()
 
 
+def numbered(folder: Path) -> Iterator[Path]:
+    """`folder`, and then `folder`-2, -3, ... to be tried in turn. Raises RunError when all are taken."""
+    yield folder
+    for number in range(2, 10_000):
+        yield folder.with_name(f"{folder.name}-{number}")
+    raise RunError(f"{folder.parent} holds 10,000 folders called {folder.name!r}; choose another name")
+
+
 def attempt(folder: Path, doing: str) -> Claim | None:
     """A claim that is the caller's to release; None when another process has the folder."""
     folder = folder.resolve()

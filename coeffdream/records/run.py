@@ -11,7 +11,7 @@ from typing import Any, Literal
 from coeffdream.config import TrainConfig
 from coeffdream.errors import RunError
 from coeffdream.records.base import BaseRecord
-from coeffdream.records.claim import Claim, attempt, claimed, confirm, create_json, is_husk
+from coeffdream.records.claim import Claim, attempt, claimed, confirm, create_json, is_husk, numbered
 from coeffdream.records.concept import ConceptRecord
 from coeffdream.records.environment import Machine
 from coeffdream.records.fields import Count, Text, record_from_json, record_to_json
@@ -176,8 +176,7 @@ def new_run(name: str, runs: Path) -> Iterator[RunFolder]:
     A name already taken gets -2, -3, ... so that nothing is overwritten. A folder that a killed process left
     without a run.json is taken over.
     """
-    for number in range(1, 10_000):
-        folder = runs / (name if number == 1 else f"{name}-{number}")
+    for folder in numbered(runs / name):
         if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and is_husk(folder))):
             continue
         claim = attempt(folder, "train")
@@ -189,7 +188,6 @@ def new_run(name: str, runs: Path) -> Iterator[RunFolder]:
                 return
         finally:
             claim.release()
-    raise RunError(f"{runs} holds 10,000 runs called {name!r}; choose another --name")
 
 
 def held_run(run: RunFolder, doing: str) -> contextlib.AbstractContextManager[Claim]:
