@@ -8,7 +8,7 @@ from typing import Any
 
 from coeffdream.config import PRESETS, TrainConfig, flag_of
 from coeffdream.data.shipped import concept_folder
-from coeffdream.records.commands import command_line
+from coeffdream.records.commands import command_line, options
 from coeffdream.records.run import RunRecord
 from coeffdream.records.study_plan import Study
 
@@ -48,16 +48,11 @@ def train_command(record: RunRecord) -> str:
 def study_command(study: Study, folder: Path) -> str:
     """The `coeffdream bench concepts` line that makes this study, or goes on with it."""
     words = ["bench", "concepts", *(_shipped_name(concept) for concept in study.concepts)]
-    words += ["--base", study.base, "--methods", ",".join(study.methods), "--seeds", str(study.seeds)]
-    if study.steps is not None:
-        words += ["--steps", str(study.steps)]
-    if study.lr is not None:
-        words += ["--lr", str(study.lr)]
-    words += ["--images-per-prompt", str(study.images_per_prompt)]
-    if study.sampling_steps is not None:
-        words += ["--sampling-steps", str(study.sampling_steps)]
+    words += options(base=study.base, methods=",".join(study.methods), seeds=study.seeds)
+    words += options(steps=study.steps, lr=study.lr, images_per_prompt=study.images_per_prompt)
+    words += options(sampling_steps=study.sampling_steps)
     if study.device != "auto":
-        words += ["--device", study.device]
+        words += options(device=study.device)
     here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     return command_line(*words, "--study", here)
 
