@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from coeffdream.backbones.base import OF_TRAINING
 from coeffdream.config import PRESETS, TrainConfig, flag_of
 from coeffdream.data.shipped import concept_folder
 from coeffdream.records.commands import command_line, options
@@ -14,23 +15,13 @@ from coeffdream.records.study_plan import Study
 
 # Where the results go and on what: no part of what is learned.
 _ELSEWHERE = ("runs", "name", "device")
-# A base may set these when they are not typed (see backbones/base.py), so they are always typed.
-_BASE_MAY_SET = (
-    "resolution",
-    "lr",
-    "coeff_lr",
-    "steps",
-    "batch_size",
-    "rank",
-    "precision",
-    "gradient_checkpointing",
-)
 
 
 def train_command(record: RunRecord) -> str:
     """The `coeffdream train` line whose config is this run's, whatever base and preset would add to it."""
     preset = record.config.preset
-    always = {*_BASE_MAY_SET, *(PRESETS.get(preset, {}) if preset != TrainConfig.preset else ())}
+    # What a base may set when it is not typed is always typed.
+    always = {*OF_TRAINING, *(PRESETS.get(preset, {}) if preset != TrainConfig.preset else ())}
     words = ["train"]
     for field in dataclasses.fields(TrainConfig):
         name = field.name
