@@ -55,7 +55,6 @@ def gather(run: RunFolder, set_name: str | None = None) -> Page:
         made=made,
         other_sets=_other_sets(run.images, folder),
         rows=rows,
-        floor_set=(scores.floor_set or "") if scores else "",
         scores=scores,
         cases=cases_of(shots, scores),
         samples=samples(run),
