@@ -42,14 +42,18 @@ def _kernels(backend: str) -> tuple[ModuleType, ModuleType]:
     return triton_forward, triton_backward
 
 
-def _check_triton(query: Tensor, attn_mask: Tensor | None) -> None:
-    """Inside the operator, where torch.compile does not look: it asks the device and the environment."""
+def why_not_triton(query: Tensor, attn_mask: Tensor | None) -> str | None:
+    """Why the Triton kernels cannot serve this call; None if they can."""
     try:
         from coeffdream.attention.triton_common import why_not
     except ImportError as error:
-        problem: str | None = f"triton cannot be imported ({error})"
-    else:
-        problem = why_not(query, attn_mask)
+        return f"triton cannot be imported ({error})"
+    return why_not(query, attn_mask)
+
+
+def _check_triton(query: Tensor, attn_mask: Tensor | None) -> None:
+    """Inside the operator, where torch.compile does not look: it asks the device and the environment."""
+    problem = why_not_triton(query, attn_mask)
     if problem is not None:
         got = named(query) + ("" if attn_mask is None else f", attn_mask {named(attn_mask)}")
         raise AttentionNotImplementedError(

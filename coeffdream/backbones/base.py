@@ -26,6 +26,19 @@ SETTINGS_FILE = "coeffdream.json"
 PositiveFloat = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 
 
+# The fields of TrainConfig that a base sets the default of, and what its settings call them.
+OF_TRAINING = {
+    "resolution": "resolution",
+    "lr": "learning_rate",
+    "coeff_lr": "coeff_learning_rate",
+    "steps": "train_steps",
+    "batch_size": "batch_size",
+    "rank": "rank",
+    "precision": "precision",
+    "gradient_checkpointing": "gradient_checkpointing",
+}
+
+
 @dataclass(frozen=True)
 class BaseSettings:
     """What a base recommends; None leaves it to TrainConfig.
@@ -49,16 +62,7 @@ class BaseSettings:
     @property
     def training(self) -> dict[str, Any]:
         """TrainConfig fields that the base sets the default of."""
-        fields = {
-            "resolution": self.resolution,
-            "lr": self.learning_rate,
-            "coeff_lr": self.coeff_learning_rate,
-            "steps": self.train_steps,
-            "batch_size": self.batch_size,
-            "rank": self.rank,
-            "precision": self.precision,
-            "gradient_checkpointing": self.gradient_checkpointing,
-        }
+        fields = {name: getattr(self, own) for name, own in OF_TRAINING.items()}
         return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -24,6 +24,9 @@ from coeffdream.errors import BaseModelError
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.tensors import open_tensors
 
+# By these names diffusers' pipeline has them, and `Components`.
+PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+
 
 @dataclass
 class Components:
@@ -51,13 +54,7 @@ class Components:
         from diffusers import StableDiffusionXLPipeline
 
         pipeline = StableDiffusionXLPipeline(
-            vae=self.vae,
-            text_encoder=self.text_encoder,
-            text_encoder_2=self.text_encoder_2,
-            tokenizer=self.tokenizer,
-            tokenizer_2=self.tokenizer_2,
-            unet=self.unet,
-            scheduler=self.scheduler,
+            **{name: getattr(self, name) for name in PARTS},
             force_zeros_for_empty_prompt=self.force_zeros_for_empty_prompt,
             add_watermarker=False,
         )
@@ -106,13 +103,7 @@ def load_components(
         _check_numbers(base, part)
     return Components(
         base=base,
-        unet=unet,
-        vae=pipeline.vae,
-        text_encoder=pipeline.text_encoder,
-        text_encoder_2=pipeline.text_encoder_2,
-        tokenizer=pipeline.tokenizer,
-        tokenizer_2=pipeline.tokenizer_2,
-        scheduler=pipeline.scheduler,
+        **{name: getattr(pipeline, name) for name in PARTS},
         force_zeros_for_empty_prompt=bool(pipeline.config.force_zeros_for_empty_prompt),
         device=device,
         architecture=architecture_of(unet),

@@ -179,15 +179,12 @@ def _contenders(device: Any, inputs: list[Any]) -> dict[str, Callable[[], Any]]:
 def _refusal(name: str, shape: Shape, stage: str, device: Any) -> str | None:
     """Why a contender is not run: the definition only where its maps fit, Triton only where it serves."""
     if name == "triton":
-        try:
-            from coeffdream.attention.triton_common import why_not
-        except ImportError as error:
-            return f"triton cannot be imported ({error})"
         import torch
 
-        return why_not(
-            torch.empty(1, shape.heads, 1, shape.head_dim, device=device, dtype=torch.float16), None
-        )
+        from coeffdream.attention.operator import why_not_triton
+
+        query = torch.empty(1, shape.heads, 1, shape.head_dim, device=device, dtype=torch.float16)
+        return why_not_triton(query, None)
     if name != EAGER:
         return None
     needed, free = EAGER_MAPS[stage] * shape.map_bytes(4), _free_memory(device)

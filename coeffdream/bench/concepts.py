@@ -18,6 +18,7 @@ from pathlib import Path
 from coeffdream.errors import ConfigError, RunError, together
 from coeffdream.progress import Progress
 from coeffdream.records.claim import claimed, create_json, is_husk, wait_until_free
+from coeffdream.records.commands import options
 from coeffdream.records.fields import record_to_json
 from coeffdream.records.study import StudyFolder
 from coeffdream.records.study_plan import Cell, Study
@@ -104,23 +105,12 @@ def stages(folder: Path, study: Study, cell: Cell) -> list[list[str]]:
     runs = ["--runs", str(kept.runs)]
     train = ["train", *runs, "--resume", cell.name]
     if not run.record_file.is_file():
-        train = ["train", *runs, "--concept", cell.concept, "--base", study.base, "--method", cell.method]
-        train += [
-            "--seed",
-            str(cell.seed),
-            "--name",
-            cell.name,
-            "--sample-every",
-            "0",
-            "--device",
-            study.device,
-        ]
-        train += ["--steps", str(study.steps)] if study.steps is not None else []
-        train += ["--lr", str(study.lr)] if study.lr is not None else []
-    sampling = ["--device", study.device]
-    sampling += ["--steps", str(study.sampling_steps)] if study.sampling_steps is not None else []
+        train = ["train", *runs, *options(concept=cell.concept, base=study.base, method=cell.method)]
+        train += options(seed=cell.seed, name=cell.name, sample_every=0)
+        train += options(device=study.device, steps=study.steps, lr=study.lr)
+    sampling = options(device=study.device, steps=study.sampling_steps)
     generate = ["generate", *runs, "--run", cell.name, *sampling]
-    benchmark = [*generate, "--images-per-prompt", str(study.images_per_prompt)]
+    benchmark = [*generate, *options(images_per_prompt=study.images_per_prompt)]
     floor = [*benchmark, "--no-adapter", "--no-grid"]
     unrelated = [*generate, "--unrelated", "--no-grid"]
     trained = run.record_file.is_file() and run.read().status == "complete"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coeffdream.cli.options import with_config_options
+from coeffdream.cli.options import RunOption, with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json, warn
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError
@@ -17,9 +17,7 @@ from coeffdream.metrics.options import ScoringOptions
 @with_config_options(ScoringOptions)
 def command(
     typed: dict[str, Any],
-    run: Annotated[
-        str | None, typer.Option(help="A run's name or folder.", show_default="the latest")
-    ] = None,
+    run: RunOption = None,
     set_name: Annotated[
         str | None, typer.Option("--set", help="Which set.", show_default="the newest benchmark")
     ] = None,

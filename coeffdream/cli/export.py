@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from coeffdream.cli.options import RunArgument
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
 
 
 def command(
-    run: Annotated[
-        str | None, typer.Argument(help="A run's name or folder.", show_default="the latest")
-    ] = None,
+    run: RunArgument = None,
     form: Annotated[
         Literal["comfyui", "diffusers", "merged"],
         typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coeffdream.cli.options import with_config_options
+from coeffdream.cli.options import RunOption, with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError
@@ -25,9 +25,7 @@ def command(
             metavar="[PROMPT]...", help='Such as "<V> cat in snow". None: the benchmark, 25 prompts x 4.'
         ),
     ] = None,
-    run: Annotated[
-        str | None, typer.Option(help="A run's name or folder.", show_default="the latest")
-    ] = None,
+    run: RunOption = None,
     base: Annotated[str | None, typer.Option(help="Another base model.", show_default="the run's")] = None,
     lora: Annotated[
         list[str] | None,

@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
+from coeffdream.cli.options import RunArgument
 from coeffdream.cli.terminal import near, say, show, show_json
 
 
 def command(
-    run: Annotated[
-        str | None, typer.Argument(help="A run's name or folder.", show_default="the latest")
-    ] = None,
+    run: RunArgument = None,
     picture: Annotated[
         Path | None, typer.Option(help="Where the heatmap goes.", show_default="alpha.png in the run")
     ] = None,

@@ -11,6 +11,9 @@ import typer
 
 from coeffdream.config import flag_of
 
+RunArgument = Annotated[str | None, typer.Argument(help="A run's name or folder.", show_default="the latest")]
+RunOption = Annotated[str | None, typer.Option(help="A run's name or folder.", show_default="the latest")]
+
 
 def with_config_options(
     kind: type, only: Container[str] | None = None

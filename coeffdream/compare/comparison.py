@@ -61,10 +61,7 @@ def compare(pairing: Pairing, *, seed: int = 0, resamples: int = RESAMPLES) -> C
 
 def estimates_of(scores: ScoresRecord, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Estimate]:
     """One set's scores by metric: `compare`'s row of this run. Raises ScoreError for an incomplete set."""
-    return {
-        name: _estimate([concept], resamples, np.random.default_rng([seed, index, 0]))
-        for index, (name, [concept]) in enumerate(_measured([[scores]]).items())
-    }
+    return _estimates(_measured([[scores]]), seed, resamples)
 
 
 def _row(group: Group, seed: int, resamples: int) -> MethodRow:
@@ -75,10 +72,7 @@ def _row(group: Group, seed: int, resamples: int) -> MethodRow:
         group.method,
         [run.name for run in runs],
         runs[0].percent,
-        {
-            name: _estimate(concepts, resamples, np.random.default_rng([seed, index, 0]))
-            for index, (name, concepts) in enumerate(measured.items())
-        },
+        _estimates(measured, seed, resamples),
         {
             name: dict(zip(group.runs, (concept.value for concept in concepts), strict=True))
             for name, concepts in measured.items()
@@ -176,6 +170,13 @@ def _pairs(one: ScoresRecord, two: ScoresRecord, metric: Metric | None) -> Array
     assert first is not None
     assert second is not None
     return np.asarray((first - second).mean(axis=2).ravel())
+
+
+def _estimates(measured: dict[str, list[_Concept]], seed: int, resamples: int) -> dict[str, Estimate]:
+    return {
+        name: _estimate(concepts, resamples, np.random.default_rng([seed, index, 0]))
+        for index, (name, concepts) in enumerate(measured.items())
+    }
 
 
 def _estimate(concepts: Sequence[_Concept], resamples: int, rng: np.random.Generator) -> Estimate:

@@ -52,10 +52,8 @@ def _own(estimate: Estimate, digits: int) -> str:
 
 def _difference(estimate: Estimate, digits: int) -> str:
     """ "+0.031 [+0.020, +0.042]": whether it holds zero is to be seen at once."""
-    value = f"{estimate.value:+.{digits}f}"
-    if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} [{estimate.low:+.{digits}f}, {estimate.high:+.{digits}f}]"
+    show = f"{{:+.{digits}f}}".format
+    return f"{show(estimate.value)} {estimate.bounds(show)}".rstrip()
 
 
 def _has_drift(comparison: Comparison) -> bool:

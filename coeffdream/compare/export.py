@@ -7,7 +7,7 @@ import io
 
 from coeffdream.compare.comparison_table import caption, first_column, percent
 from coeffdream.compare.result import Comparison, Estimate
-from coeffdream.records.measures import TABLE3
+from coeffdream.records.measures import TABLE3, Measure
 
 ESCAPES = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -65,7 +65,7 @@ def to_latex(comparison: Comparison) -> str:
     ]
     for row in comparison.rows:
         cells = [
-            _cell(row.scores[measure.name], measure.digits) if measure.name in row.scores else "--"
+            _cell(row.scores[measure.name], measure) if measure.name in row.scores else "--"
             for measure in TABLE3
         ]
         lines.append(" & ".join([escaped(row.label), percent(row.percent), *cells]) + r" \\")
@@ -81,8 +81,6 @@ def escaped(text: str) -> str:
     return "".join(ESCAPES.get(character, character) for character in text)
 
 
-def _cell(estimate: Estimate, digits: int) -> str:
-    value = f"{estimate.value:.{digits}f}"
-    if estimate.low is None or estimate.high is None:
-        return value
-    return rf"{value} {{\scriptsize [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]}}"
+def _cell(estimate: Estimate, measure: Measure) -> str:
+    value, bounds = measure.show(estimate.value), estimate.bounds(measure.show)
+    return rf"{value} {{\scriptsize {bounds}}}" if bounds else value

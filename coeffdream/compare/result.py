@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -12,6 +13,12 @@ class Estimate:
     value: float
     low: float | None
     high: float | None
+
+    def bounds(self, show: Callable[[float], str]) -> str:
+        """ "[0.320, 0.342]" with each end as `show` has it, or nothing."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"[{show(self.low)}, {show(self.high)}]"
 
 
 @dataclass(frozen=True)
@@ -81,3 +88,11 @@ class Comparison:
     rows: list[MethodRow]
     contrasts: list[Contrast]
     notes: list[str]
+
+    def by_metric(self) -> dict[str, list[tuple[Contrast, Difference]]]:
+        """Each metric's differences, one a contrast, both in the order of the comparison."""
+        found: dict[str, list[tuple[Contrast, Difference]]] = {}
+        for contrast in self.contrasts:
+            for each in contrast.differences:
+                found.setdefault(each.metric, []).append((contrast, each))
+        return found

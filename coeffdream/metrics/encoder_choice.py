@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from coeffdream.backbones.device import pick_device
 from coeffdream.metrics.encoder import ImageEncoder, ImageTextEncoder
+from coeffdream.metrics.options import ScoringOptions
 
 TOYBOX = "toybox"
 
@@ -18,14 +20,7 @@ class Encoders:
     embedded: bool
 
 
-def encoders_for(
-    base: str,
-    *,
-    clip_model: str | None = None,
-    clip_pretrained: str | None = None,
-    dino_model: str | None = None,
-    device: str = "cpu",
-) -> Encoders:
+def encoders_for(base: str, options: ScoringOptions) -> Encoders:
     """The embedded scorers for base "toybox", the standard ones for any other, unless others are named.
 
     Raises ScoreError when weights cannot be had.
@@ -34,12 +29,13 @@ def encoders_for(
     from coeffdream.metrics.dino import DINO_MODEL, DinoEncoder
     from coeffdream.toybox.paths import CLIP_SCORER, DINO_SCORER
 
-    embedded_clip = base == TOYBOX and clip_model is None and clip_pretrained is None
-    embedded_dino = base == TOYBOX and dino_model is None
-    clip_source = f"{LOCAL}{CLIP_SCORER}" if embedded_clip else clip_model or CLIP_MODEL
-    dino_source = str(DINO_SCORER) if embedded_dino else dino_model or DINO_MODEL
+    embedded_clip = base == TOYBOX and options.clip_model is None and options.clip_pretrained is None
+    embedded_dino = base == TOYBOX and options.dino_model is None
+    clip_source = f"{LOCAL}{CLIP_SCORER}" if embedded_clip else options.clip_model or CLIP_MODEL
+    dino_source = str(DINO_SCORER) if embedded_dino else options.dino_model or DINO_MODEL
+    device = str(pick_device(options.device))
     return Encoders(
-        clip=ClipEncoder(clip_source, clip_pretrained or CLIP_PRETRAINED, device=device),
+        clip=ClipEncoder(clip_source, options.clip_pretrained or CLIP_PRETRAINED, device=device),
         dino=DinoEncoder(dino_source, device=device),
         embedded=embedded_clip or embedded_dino,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coeffdream.backbones.device import pick_device
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
 from coeffdream.errors import ScoreError
@@ -87,7 +86,8 @@ def evaluate_run(
     pictures = pictures_of(folder, set_record)
     photos = references_of_run(run_record, references)
     base = TOYBOX if run_record.base.kind == TOYBOX else run_record.base.name
-    scorer = _scorer(base, options, encoders, cache, on_progress)
+    encoders = encoders or encoders_for(base, options)
+    scorer = Scorer(encoders, cache or FeatureCache(), options.batch_size, on_progress)
     if not photos:
         scorer.warnings.append("this run learned no concept: scores against photos are absent")
     scored = scorer.pictures(pictures, photos)
@@ -167,7 +167,8 @@ def evaluate_folder(
     pictures, left_out = pictures_of_folder(
         images, prompts, score_text=options.score_text, class_noun=class_noun, token=token
     )
-    scorer = _scorer(base, options, encoders, cache, on_progress)
+    encoders = encoders or encoders_for(base, options)
+    scorer = Scorer(encoders, cache or FeatureCache(), options.batch_size, on_progress)
     scorer.warnings.extend(left_out)
     if not photos:
         scorer.warnings.append("no photos were given: scores against photos are absent")
@@ -182,8 +183,6 @@ def evaluate_folder(
         scored,
         photos,
         score_text=options.score_text,
-        floor=None,
-        floor_set=None,
         source=Source(
             kind="folder",
             name=images.resolve().name,
@@ -200,32 +199,14 @@ def evaluate_folder(
     return record
 
 
-def _scorer(
-    base: str,
-    options: ScoringOptions,
-    encoders: Encoders | None,
-    cache: FeatureCache | None,
-    on_progress: Progress,
-) -> Scorer:
-    """Load the encoders for pictures by `base`. Raises ScoreError when weights cannot be had."""
-    chosen = encoders or encoders_for(
-        base,
-        clip_model=options.clip_model,
-        clip_pretrained=options.clip_pretrained,
-        dino_model=options.dino_model,
-        device=str(pick_device(options.device)),
-    )
-    return Scorer(chosen, cache or FeatureCache(), options.batch_size, on_progress)
-
-
 def _record(
     scorer: Scorer,
     scored: Scored,
     photos: list[Reference],
     *,
     score_text: str,
-    floor: Summary | None,
-    floor_set: str | None,
+    floor: Summary | None = None,
+    floor_set: str | None = None,
     drift: Drift | None = None,
     source: Source,
     of_set: ScoredSet,

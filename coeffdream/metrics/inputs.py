@@ -17,20 +17,14 @@ from coeffdream.records.commands import generate_command
 from coeffdream.records.files import sha256_of_file, sha256_of_json
 from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
 from coeffdream.records.run import RunFolder, RunRecord
-from coeffdream.records.scores import PictureHashes
+from coeffdream.records.scores import PictureHashes, ScoredPicture, which
 
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(ScoredPicture):
     """One picture to score. `file` is its name in the records, `path` where it lies."""
 
-    index: int
-    prompt_index: int
-    image_index: int
-    seed: int | None
-    file: str
     path: Path
-    sha256: str
     template: str
     text: str
 
@@ -55,13 +49,8 @@ def pictures_of_set(
     _check_set(folder, record, rows)
     return [
         Picture(
-            index=row.index,
-            prompt_index=row.prompt_index,
-            image_index=row.image_index,
-            seed=row.seed,
-            file=row.file,
+            **which(row),
             path=folder.path / row.file,
-            sha256=row.sha256,
             template=row.template,
             text=to_scoring_text(row.prompt, mode=score_text, class_noun=record.class_noun, token=token),
         )

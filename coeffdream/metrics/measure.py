@@ -17,7 +17,7 @@ from coeffdream.metrics.encoder_choice import Encoders
 from coeffdream.metrics.feature_cache import FeatureCache, encode_through
 from coeffdream.metrics.inputs import Picture, Reference
 from coeffdream.progress import Progress, silent
-from coeffdream.records.scores import DriftImage, ImageScore, PromptScore, Summary
+from coeffdream.records.scores import DriftImage, ImageScore, PromptScore, Summary, which
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,7 @@ class Scorer:
             nearest = maths.nearest_reference(dino, photos).tolist()
         per_image = [
             ImageScore(
-                index=picture.index,
-                prompt_index=picture.prompt_index,
-                image_index=picture.image_index,
-                seed=picture.seed,
-                file=picture.file,
-                sha256=picture.sha256,
+                **which(picture),
                 text_alignment=float(text[row]),
                 concept_alignment=concept[row],
                 dino_alignment=likeness[row],

@@ -22,6 +22,12 @@ def command_line(*words: object) -> str:
     return join(["coeffdream", *map(str, words)])
 
 
+def options(**values: object) -> list[str]:
+    """--NAME and its value, for each that is not None."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return [word for name, value in given.items() for word in ("--" + name.replace("_", "-"), str(value))]
+
+
 def name_of(run: RunFolder) -> str:
     """What --run must be given: the name of a run in ./runs, of any other its path."""
     path = run.path.resolve()
@@ -63,11 +69,8 @@ def generate_command(run: RunFolder, record: RunRecord, made: SetRecord, *, no_a
         words += [] if run.path.resolve().parent == RUNS.resolve() else ["--runs", Path(name_of(run)).parent]
     else:
         words += ["--run", name_of(run)]
-    words += ["--images-per-prompt", made.images_per_prompt]
-    words += ["--seed", settings.seed, "--steps", settings.steps]
-    words += ["--guidance", settings.guidance_scale, "--size", settings.size]
-    if settings.negative:
-        words += ["--negative", settings.negative]
+    words += options(images_per_prompt=made.images_per_prompt, seed=settings.seed, steps=settings.steps)
+    words += options(guidance=settings.guidance_scale, size=settings.size, negative=settings.negative or None)
     if not untouched:
         for flag, scale in (("--lora-scale", settings.lora_scale), ("--alpha-scale", settings.alpha_scale)):
             if scale not in (None, 1.0):

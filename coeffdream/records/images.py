@@ -13,15 +13,7 @@ from coeffdream.errors import RunError
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.claim import create_json
 from coeffdream.records.fields import Count, Positive, Text, record_from_json, record_to_json
-from coeffdream.records.files import (
-    iter_jsonl,
-    json_line,
-    read_json,
-    replacing,
-    sync,
-    write_json,
-    write_jsonl,
-)
+from coeffdream.records.files import iter_jsonl, json_line, read_json, replacing, sync
 
 # The settings of a set that belong to the adapter: the untouched base has none of them, and two sets that are
 # compared may differ in them, which is the point.
@@ -134,9 +126,6 @@ class SetFolder:
         """Write set.json unless there is one; whether it was written."""
         return create_json(self.set_file, record_to_json(record))
 
-    def write_set(self, record: SetRecord) -> None:
-        write_json(self.set_file, record_to_json(record))
-
     def read_images(self) -> list[ImageRecord]:
         """The images made so far, in manifest order; none when the manifest is not there yet."""
         return [image for _, image in self.rows()]
@@ -146,9 +135,6 @@ class SetFolder:
         if self.manifest.exists():
             for number, (offset, row) in enumerate(iter_jsonl(self.manifest, growing=True)):
                 yield offset, record_from_json(ImageRecord, row, f"{self.manifest}: [{number}]")
-
-    def write_images(self, images: Iterable[ImageRecord]) -> None:
-        write_jsonl(self.manifest, map(record_to_json, images))
 
     def append_images(self, images: Iterable[ImageRecord]) -> None:
         """Add rows to a manifest that ends with a whole one, as `keep_images` leaves it."""

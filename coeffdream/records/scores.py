@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.fields import Count, Positive, Text, record_from_json, record_to_json
@@ -88,8 +88,8 @@ class PhotoHash:
 
 
 @dataclass(frozen=True)
-class ImageScore:
-    """One picture. The lists hold one cosine per reference, in the order of `ScoresRecord.references`."""
+class ScoredPicture:
+    """Which picture was scored."""
 
     index: Count
     prompt_index: Count
@@ -97,6 +97,17 @@ class ImageScore:
     seed: Count | None
     file: str
     sha256: str
+
+
+def which(picture: Any) -> dict[str, Any]:
+    """Of any record of a picture what `ScoredPicture` says."""
+    return {each.name: getattr(picture, each.name) for each in fields(ScoredPicture)}
+
+
+@dataclass(frozen=True)
+class ImageScore(ScoredPicture):
+    """One picture. The lists hold one cosine per reference, in the order of `ScoresRecord.references`."""
+
     text_alignment: float
     concept_alignment: float | None
     dino_alignment: float | None

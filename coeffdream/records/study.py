@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coeffdream.errors import ConfigError, RunError
-from coeffdream.records.fields import record_from_json, record_to_json
-from coeffdream.records.files import read_json, write_json
+from coeffdream.records.fields import record_from_json
+from coeffdream.records.files import read_json
 from coeffdream.records.run import RunFolder
 from coeffdream.records.study_plan import Cell, Study
 
@@ -42,6 +42,3 @@ class StudyFolder:
         except ConfigError as problem:
             raise RunError(f"{self.record_file}: {problem}; restore that file") from None
         return study
-
-    def write(self, study: Study) -> None:
-        write_json(self.record_file, record_to_json(study))

@@ -6,31 +6,22 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from coeffdream.backbones.base import OF_TRAINING
 from coeffdream.config import PRESETS, TrainConfig, flag_of
 from coeffdream.data.shipped import concept_folder
-from coeffdream.records.commands import command_line
+from coeffdream.records.commands import command_line, options
 from coeffdream.records.run import RunRecord
 from coeffdream.records.study_plan import Study
 
 # Where the results go and on what: no part of what is learned.
 _ELSEWHERE = ("runs", "name", "device")
-# A base may set these when they are not typed (see backbones/base.py), so they are always typed.
-_BASE_MAY_SET = (
-    "resolution",
-    "lr",
-    "coeff_lr",
-    "steps",
-    "batch_size",
-    "rank",
-    "precision",
-    "gradient_checkpointing",
-)
 
 
 def train_command(record: RunRecord) -> str:
     """The `coeffdream train` line whose config is this run's, whatever base and preset would add to it."""
     preset = record.config.preset
-    always = {*_BASE_MAY_SET, *(PRESETS.get(preset, {}) if preset != TrainConfig.preset else ())}
+    # What a base may set when it is not typed is always typed.
+    always = {*OF_TRAINING, *(PRESETS.get(preset, {}) if preset != TrainConfig.preset else ())}
     words = ["train"]
     for field in dataclasses.fields(TrainConfig):
         name = field.name
@@ -48,16 +39,11 @@ def train_command(record: RunRecord) -> str:
 def study_command(study: Study, folder: Path) -> str:
     """The `coeffdream bench concepts` line that makes this study, or goes on with it."""
     words = ["bench", "concepts", *(_shipped_name(concept) for concept in study.concepts)]
-    words += ["--base", study.base, "--methods", ",".join(study.methods), "--seeds", str(study.seeds)]
-    if study.steps is not None:
-        words += ["--steps", str(study.steps)]
-    if study.lr is not None:
-        words += ["--lr", str(study.lr)]
-    words += ["--images-per-prompt", str(study.images_per_prompt)]
-    if study.sampling_steps is not None:
-        words += ["--sampling-steps", str(study.sampling_steps)]
+    words += options(base=study.base, methods=",".join(study.methods), seeds=study.seeds)
+    words += options(steps=study.steps, lr=study.lr, images_per_prompt=study.images_per_prompt)
+    words += options(sampling_steps=study.sampling_steps)
     if study.device != "auto":
-        words += ["--device", study.device]
+        words += options(device=study.device)
     here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     return command_line(*words, "--study", here)
 

@@ -15,7 +15,7 @@ from coeffdream.report import provenance
 from coeffdream.report.alpha import read_mixing
 from coeffdream.report.heatmap import Heatmap, heatmaps
 from coeffdream.report.photos import photos, samples
-from coeffdream.report.pictures import cases_of, link, rows_of, shots_of
+from coeffdream.report.pictures import cases_of, floor_of, link, rows_of, shots_of
 from coeffdream.report.plots import loss_curve
 from coeffdream.report.view import Page
 
@@ -55,7 +55,6 @@ def gather(run: RunFolder, set_name: str | None = None) -> Page:
         made=made,
         other_sets=_other_sets(run.images, folder),
         rows=rows,
-        floor_set=(scores.floor_set or "") if scores else "",
         scores=scores,
         cases=cases_of(shots, scores),
         samples=samples(run),
@@ -98,9 +97,9 @@ def _scores(folder: SetFolder, images: list[ImageRecord], notes: list[str]) -> S
 
 def _untouched(images: Path, scores: ScoresRecord | None) -> dict[tuple[int, int, int], str]:
     """Links to the floor set's pictures, by prompt, image and seed."""
-    if scores is None or scores.floor_set is None or not (images / scores.floor_set / "set.json").is_file():
+    folder = floor_of(images, scores)
+    if folder is None:
         return {}
-    folder = find_set(images, scores.floor_set)
     return {
         (image.prompt_index, image.image_index, image.seed): link(folder, image)
         for image in folder.read_images()

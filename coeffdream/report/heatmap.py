@@ -6,7 +6,6 @@ paper alike.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,24 +33,25 @@ class Heatmap:
 def heatmaps(mixings: Mapping[str, np.ndarray]) -> tuple[list[Heatmap], float]:
     """A picture of every layer for a page, and the value at which the colours are full."""
     changes, limit = _changes(mixings)
-    return [
-        Heatmap(short_path(path), _uri(_colours(change / limit)), describe(path, mixings[path]))
+    uris = {
+        path: data_uri(Image.fromarray(_colours(change / limit)), "png", optimize=True)
         for path, change in changes.items()
+    }
+    return [
+        Heatmap(short_path(path), uri, describe(path, mixings[path])) for path, uri in uris.items()
     ], limit
 
 
 def draw_heatmap(mixings: Mapping[str, np.ndarray], file: Path) -> None:
     """Every layer in one PNG with a title and a scale."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     changes, limit = _changes(mixings)
     columns = min(10, math.ceil(math.sqrt(len(changes) * 1.6)))
     rows = math.ceil(len(changes) / columns)
     width, height = 1.5 * columns + 1, 1.7 * rows + 0.9
-    figure, axes = pyplot.subplots(rows, columns, figsize=(width, height), squeeze=False)
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots(rows, columns, squeeze=False)
     # By hand: matplotlib's own layouts take most of a minute over SDXL's 140 panels.
     figure.subplots_adjust(
         left=0.1 / width,
@@ -74,7 +74,6 @@ def draw_heatmap(mixings: Mapping[str, np.ndarray], file: Path) -> None:
     scale.yaxis.tick_right()
     with replacing(file) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
-    pyplot.close(figure)
 
 
 def _changes(mixings: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float]:
@@ -89,9 +88,3 @@ def _colours(share: np.ndarray) -> np.ndarray:
     pixels[..., :3] = np.where((share >= 0)[..., None], ADDS, TAKES)
     pixels[..., 3] = np.round(255 * np.abs(share).clip(0, 1) ** 0.75)
     return pixels
-
-
-def _uri(pixels: np.ndarray) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
-    return data_uri(stream.getvalue(), "image/png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import quote
 
 from coeffdream.records.images import ImageRecord, SetFolder
@@ -14,6 +15,13 @@ from coeffdream.report.view import Cases, PromptRow, Shot
 # twice, a page of 100 pictures stays under 10 MB even when they are noise.
 PICTURES = {"side": 320, "budget": 4_000_000}
 CASES = 4  # pictures at each end of a metric
+
+
+def floor_of(images: Path, scores: ScoresRecord | None) -> SetFolder | None:
+    """The untouched base's set that was scored beside, if it is there."""
+    name = scores.floor_set if scores else None
+    folder = SetFolder(images / name) if name and Path(name).name == name else None
+    return folder if folder and folder.set_file.is_file() else None
 
 
 def link(folder: SetFolder, image: ImageRecord) -> str:

@@ -27,11 +27,9 @@ def intervals(scores: ScoresRecord) -> dict[str, Estimate]:
         return {}
 
 
-def bounds(estimate: Estimate | None, digits: int) -> str:
-    """ "[0.320, 0.342]", or nothing."""
-    if estimate is None or estimate.low is None or estimate.high is None:
-        return ""
-    return f"[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+def _bounds(estimates: Mapping[str, Estimate], measure: Measure) -> str:
+    estimate = estimates.get(measure.name)
+    return "" if estimate is None else estimate.bounds(measure.show)
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def cards(scores: ScoresRecord, estimates: Mapping[str, Estimate]) -> list[Card]
             Card(
                 measure.heading,
                 measure.show(value),
-                bounds(estimates.get(measure.name), digits),
+                _bounds(estimates, measure),
                 question,
                 how,
                 _marks(values, digits),
@@ -142,10 +140,10 @@ def table(
         values = [getattr(summary, measure.name, None) for _, summary in columns]
         if values[0] is not None:
             shown = ["–" if value is None else measure.show(value) for value in values]
-            shown[0] = f"{shown[0]} {bounds(estimates.get(measure.name), measure.digits)}".strip()
+            shown[0] = f"{shown[0]} {_bounds(estimates, measure)}".strip()
             rows.append((measure.heading, shown))
     if scores.drift:
-        said = f"{DRIFT.show(scores.drift.dino)} {bounds(estimates.get(DRIFT.name), DRIFT.digits)}".strip()
+        said = f"{DRIFT.show(scores.drift.dino)} {_bounds(estimates, DRIFT)}".strip()
         rows.append(
             (
                 f"Drift on {scores.drift.n} unrelated pictures (less is better)",

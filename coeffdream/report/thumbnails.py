@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -43,10 +44,11 @@ def _thumbnail(path: Path, side: int) -> Thumbnail | None:
     except (CoeffdreamError, OSError):
         return None
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return Thumbnail(data_uri(image, "webp", quality=84, method=4), image.width, image.height)
+
+
+def data_uri(image: Image.Image, form: str, **how: Any) -> str:
+    """`how`: what Pillow is told of writing this form."""
     stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=84, method=4)
-    return Thumbnail(data_uri(stream.getvalue(), "image/webp"), image.width, image.height)
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    image.save(stream, form, **how)
+    return f"data:image/{form};base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -63,7 +63,6 @@ class Page:
     made: SetRecord | None = None
     other_sets: list[tuple[str, int]] = field(default_factory=list)
     rows: list[PromptRow] = field(default_factory=list)
-    floor_set: str = ""
     scores: ScoresRecord | None = None
     cases: list[Cases] = field(default_factory=list)
     samples: list[Shot] = field(default_factory=list)

@@ -14,6 +14,7 @@ from PIL import Image
 from coeffdream.config import TrainConfig
 from coeffdream.metrics.encoder_choice import Encoders
 from coeffdream.metrics.feature_cache import FeatureCache
+from coeffdream.metrics.options import ScoringOptions
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.concept import ConceptRecord, PhotoRecord
 from coeffdream.records.files import sha256_of_file, sha256_of_json
@@ -113,7 +114,8 @@ def cache(tmp_path) -> FeatureCache:
 def tiny_encoders(tiny_clip, tiny_dino) -> Encoders:
     from coeffdream.metrics.encoder_choice import encoders_for
 
-    return encoders_for("folder", clip_model=f"local-dir:{tiny_clip}", dino_model=str(tiny_dino))
+    named = ScoringOptions(clip_model=f"local-dir:{tiny_clip}", dino_model=str(tiny_dino), device="cpu")
+    return encoders_for("folder", named)
 
 
 class RunMaker:
@@ -188,8 +190,8 @@ class RunMaker:
                     sha256=sha256_of_file(path),
                 )
             )
-        folder.write_images(rows)
-        folder.write_set(
+        folder.append_images(rows)
+        folder.create(
             SetRecord(
                 name=name,
                 kind=kind,

@@ -14,7 +14,6 @@ from PIL import Image
 from transformers import Dinov2Model
 
 from coeffdream.errors import RunError, ScoreError
-from coeffdream.metrics import evaluate
 from coeffdream.metrics.encoder_choice import Encoders
 from coeffdream.metrics.evaluate import evaluate_run
 from coeffdream.metrics.feature_cache import FeatureCache
@@ -363,7 +362,7 @@ def test_an_unfinished_floor_does_not_stop_the_eval(make, tiny_encoders, cache):
     run = make.run()
     make.set(run)
     floor = make.set(run, "base", untouched=True)
-    floor.write_images(floor.read_images()[:3])
+    floor.keep_images({image.index: offset for offset, image in floor.rows() if image.index < 3})
     record = evaluate_run(run, encoders=tiny_encoders, cache=cache)
     assert record.floor is None
     assert "holds 3 of 6 images" in record.warnings[0]
@@ -464,18 +463,22 @@ def test_the_options_reach_the_encoders(make, tiny_encoders, cache, monkeypatch)
     """A named encoder that was not the one that scored would make every figure another's."""
     asked = []
 
-    def chosen(base, **named):
-        asked.append((base, named))
-        return tiny_encoders
+    def clip(model, pretrained, *, device):
+        asked.append((model, pretrained, device))
+        return tiny_encoders.clip
 
-    monkeypatch.setattr(evaluate, "encoders_for", chosen)
+    def dino(model, *, device):
+        asked.append((model, device))
+        return tiny_encoders.dino
+
+    monkeypatch.setattr("coeffdream.metrics.clip.ClipEncoder", clip)
+    monkeypatch.setattr("coeffdream.metrics.dino.DinoEncoder", dino)
     run = make.run()
     make.set(run)
     heard = []
     options = ScoringOptions(clip_model="a", clip_pretrained="b", dino_model="c", device="cpu", batch_size=4)
     evaluate_run(run, options=options, cache=cache, on_progress=lambda *what: heard.append(what))
-    named = {"clip_model": "a", "clip_pretrained": "b", "dino_model": "c", "device": "cpu"}
-    assert asked == [("tiny", named)]
+    assert asked == [("a", "b", "cpu"), ("c", "cpu")]
     assert ("CLIP: pictures", 4, 6, "") in heard
 
 

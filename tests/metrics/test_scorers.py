@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import open_clip
 import pytest
@@ -12,9 +14,12 @@ from transformers import Dinov2Model
 from coeffdream.errors import ScoreError
 from coeffdream.metrics.encoder_choice import encoders_for
 from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
+from coeffdream.metrics.options import ScoringOptions
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.scores import EMBEDDED_LABEL
 from coeffdream.toybox.paths import CLIP_SCORER, DINO_SCORER
+
+ON_THE_CPU = ScoringOptions(device="cpu")
 
 
 @pytest.fixture
@@ -51,22 +56,23 @@ def test_another_base_is_never_scored_by_the_embedded_ones(embedded, monkeypatch
     """Scores of SDXL pictures by a miniature would mean nothing: the standard encoders are asked for."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(ScoreError, match=r"timm/vit_base_patch32_clip_224\.openai"):
-        encoders_for("sdxl")
+        encoders_for("sdxl", ON_THE_CPU)
 
 
 def test_named_encoders_replace_the_embedded_ones(embedded, tiny_clip, tiny_dino):
     """One replaced, the other embedded: still labelled. Both replaced: not."""
     clip = f"local-dir:{tiny_clip}"
-    assert encoders_for("toybox", clip_model=clip).embedded
-    assert encoders_for("toybox", dino_model=str(tiny_dino)).embedded
-    assert not encoders_for("toybox", clip_model=clip, dino_model=str(tiny_dino)).embedded
+    one, other = replace(ON_THE_CPU, clip_model=clip), replace(ON_THE_CPU, dino_model=str(tiny_dino))
+    assert encoders_for("toybox", one).embedded
+    assert encoders_for("toybox", other).embedded
+    assert not encoders_for("toybox", replace(other, clip_model=clip)).embedded
 
 
 def test_the_embedded_ones_agree_with_the_libraries_themselves(draw):
     """The shipped scorers, with a tokenizer of their own, against open_clip and transformers called directly."""
     pictures = [draw((200, 30, 90), seed=seed, size=(64, 64)) for seed in range(3)]
     texts = ["a cat in the snow", "a red car"]
-    encoders = encoders_for("toybox")
+    encoders = encoders_for("toybox", ON_THE_CPU)
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{CLIP_SCORER}")
     dino = Dinov2Model.from_pretrained(DINO_SCORER, dtype=torch.float32).eval()
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -87,6 +93,6 @@ def test_the_embedded_ones_agree_with_the_libraries_themselves(draw):
 
 def test_the_embedded_tokenizer_counts_past_its_context():
     """32 tokens are all that the embedded CLIP reads; its tokenizer cuts silently, the count does not."""
-    clip = encoders_for("toybox").clip
+    clip = encoders_for("toybox", ON_THE_CPU).clip
     short, long = clip.token_counts(["a cat", " ".join(["a cat"] * 40)])
     assert short < clip.context_length == 32 < 80 <= long

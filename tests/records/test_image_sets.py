@@ -19,7 +19,7 @@ SETTINGS = SetSettings(
 def make_set(images, name: str, *, kind: str = "benchmark", created: str = "2026-01-01") -> SetFolder:
     folder = SetFolder(images / name)
     templates = ["a <V> CLASS", "one <V> CLASS"]
-    folder.write_set(SetRecord(name, kind, created, "live", templates, "cat", 4, SETTINGS))
+    assert folder.create(SetRecord(name, kind, created, "live", templates, "cat", 4, SETTINGS))
     return folder
 
 
@@ -65,7 +65,7 @@ def test_the_manifest_comes_back_in_its_order(tmp_path):
         for index in (2, 0, 1)
     ]
     assert folder.read_images() == []
-    folder.write_images(images)
+    folder.append_images(images)
     assert folder.read_images() == images
     assert folder.read_set().expected == 8
 
@@ -99,5 +99,5 @@ def test_the_untouched_base_is_not_taken_for_the_run(tmp_path):
         record = SetRecord(
             name, "benchmark", created, "live", ["a <V> CLASS"], "cat", 4, replace(SETTINGS, adapter=adapter)
         )
-        SetFolder(tmp_path / name).write_set(record)
+        assert SetFolder(tmp_path / name).create(record)
     assert find_set(tmp_path, None).path.name == "benchmark"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from coeffdream.errors import RunError
+from coeffdream.records.fields import record_to_json
+from coeffdream.records.files import write_json
 from coeffdream.records.study import StudyFolder
 from coeffdream.records.study_plan import Cell, Study
 
@@ -14,7 +16,7 @@ PLAN = Study(["/photos/cat", "/photos/mug"], ["lora", "coeff-lora"], base="toybo
 def test_a_plan_comes_back(tmp_path):
     """Written and read, it is the same."""
     folder = StudyFolder(tmp_path)
-    folder.write(PLAN)
+    write_json(folder.record_file, record_to_json(PLAN))
     assert folder.read() == PLAN
 
 

@@ -23,7 +23,8 @@ from coeffdream.config import TrainConfig
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.concept import ConceptRecord, PhotoRecord
 from coeffdream.records.environment import Machine
-from coeffdream.records.files import sha256_of_file, write_jsonl
+from coeffdream.records.fields import record_to_json
+from coeffdream.records.files import sha256_of_file, write_json, write_jsonl
 from coeffdream.records.images import ImageRecord, SetFolder, SetRecord, SetSettings
 from coeffdream.records.run import COEFF_FILE, Parameters, RunFolder, RunRecord
 from coeffdream.records.scores import (
@@ -161,7 +162,7 @@ class RunBuilder:
             images_per_prompt=self.per_prompt,
             settings=SETTINGS if adapter else UNTOUCHED,
         )
-        folder.write_set(dataclasses.replace(record, **changes))
+        write_json(folder.set_file, record_to_json(dataclasses.replace(record, **changes)))
         rows = []
         for prompt_index, template in enumerate(self.templates):
             for image_index in range(self.per_prompt):
@@ -183,7 +184,7 @@ class RunBuilder:
                         sha256_of_file(file),
                     )
                 )
-        folder.write_images(rows[: len(rows) - missing])
+        write_jsonl(folder.manifest, map(record_to_json, rows[: len(rows) - missing]))
         return self
 
     def scored(self, name: str = "benchmark", *, floor: str | None = "benchmark-base") -> RunBuilder:
@@ -416,7 +417,7 @@ class StudyBuilder:
 
     def finish(self, *left_out: str, floor: bool = True) -> StudyBuilder:
         """Write the plan, and every cell but those named."""
-        self.folder.write(self.plan)
+        write_json(self.folder.record_file, record_to_json(self.plan))
         for cell in self.plan.cells:
             if cell.name not in left_out:
                 self.cell(cell, floor=floor)

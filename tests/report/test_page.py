@@ -19,7 +19,8 @@ from coeffdream.compare.scored import load_runs
 from coeffdream.config import TrainConfig, flag_of, resolve
 from coeffdream.errors import RunError
 from coeffdream.records.environment import Machine
-from coeffdream.records.files import read_json, write_json
+from coeffdream.records.fields import record_to_json
+from coeffdream.records.files import read_json, write_json, write_jsonl
 from coeffdream.records.images import SetFolder
 from coeffdream.records.run import Parameters
 from coeffdream.report.commands import train_command
@@ -185,7 +186,8 @@ def test_pictures_gone_or_drawn_again(page, builder):
     builder.trained().drawn().scored(floor=None)
     folder = SetFolder(builder.folder.images / "benchmark")
     images = folder.read_images()
-    folder.write_images([dataclasses.replace(images[0], sha256="0" * 64), *images[1:]])
+    altered = [dataclasses.replace(images[0], sha256="0" * 64), *images[1:]]
+    write_jsonl(folder.manifest, map(record_to_json, altered))
     (folder.path / images[3].file).unlink()
     seen = page(builder.folder)
     assert "drawn again after they were scored" in seen.text

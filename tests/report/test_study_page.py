@@ -11,6 +11,8 @@ from coeffdream.compare.comparison import compare
 from coeffdream.compare.pairing import pair_by_method
 from coeffdream.compare.scored import load_runs
 from coeffdream.errors import RunError
+from coeffdream.records.fields import record_to_json
+from coeffdream.records.files import write_json
 from coeffdream.records.images import SetFolder
 from coeffdream.records.scores import EMBEDDED_LABEL
 from coeffdream.records.study import StudyFolder
@@ -140,7 +142,7 @@ def test_cells_that_stopped_between_stages(study_page, studies):
         run = studies.folder.run(Cell("cat", method, 0))
         run.scores.unlink()
         pictures = SetFolder(run.images / "benchmark")
-        pictures.write_images(pictures.read_images()[:left])
+        pictures.keep_images({image.index: offset for offset, image in pictures.rows() if image.index < left})
     shutil.rmtree(studies.folder.run(Cell("cat", "lora", 0)).images)
     _, page = study_page(studies.folder)
     states = {each.cell.method: each.state for each in page.unfinished}
@@ -153,7 +155,7 @@ def test_cells_that_stopped_between_stages(study_page, studies):
 
 def test_a_study_not_begun(study_page, studies):
     """A page that says so, with the plan and the command."""
-    studies.folder.write(studies.plan)
+    write_json(studies.folder.record_file, record_to_json(studies.plan))
     seen, page = study_page(studies.folder)
     assert seen.sections == {"finding", "settings", "again"}
     assert "0 of 9 complete" in seen.text

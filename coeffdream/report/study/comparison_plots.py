@@ -91,10 +91,10 @@ def scale(values: Iterable[float]) -> Scale:
 def forests(comparison: Comparison) -> list[Forest]:
     """A plot for each metric, in the order of the comparison."""
     found = []
-    for metric, differences in _by_metric(comparison):
+    for metric, differences in comparison.by_metric().items():
         ends = [
             value
-            for _, _, each in differences
+            for _, each in differences
             for value in (each.difference.low, each.difference.value, each.difference.high)
             if value is not None
         ]
@@ -102,7 +102,7 @@ def forests(comparison: Comparison) -> list[Forest]:
         bars = [
             Bar(
                 number,
-                label,
+                contrast.title,
                 None if each.difference.low is None else on.at(each.difference.low),
                 on.at(each.difference.value),
                 None if each.difference.high is None else on.at(each.difference.high),
@@ -112,7 +112,7 @@ def forests(comparison: Comparison) -> list[Forest]:
                 f"{100 * each.win_rate:.0f} %",
                 holds_up(each),
             )
-            for number, label, each in differences
+            for number, (contrast, each) in enumerate(differences, start=1)
         ]
         found.append(Forest(metric, titled(metric), on, bars))
     return found
@@ -123,9 +123,9 @@ def concept_plots(comparison: Comparison) -> list[ConceptPlot]:
     if len(comparison.concepts) < 2:
         return []
     found = []
-    for metric, differences in _by_metric(comparison):
+    for metric, differences in comparison.by_metric().items():
         on, digits = (
-            scale(v for _, _, each in differences for v in each.by_concept.values()),
+            scale(v for _, each in differences for v in each.by_concept.values()),
             MEASURES[metric].digits + 1,
         )
         rows = [
@@ -134,16 +134,19 @@ def concept_plots(comparison: Comparison) -> list[ConceptPlot]:
                 [
                     Dot(
                         number,
-                        label,
+                        contrast.title,
                         signed(each.by_concept[concept], digits),
                         on.at(each.by_concept[concept]),
                     )
-                    for number, label, each in differences
+                    for number, (contrast, each) in enumerate(differences, start=1)
                 ],
             )
             for concept in comparison.concepts
         ]
-        without = [(number, label, _one_left_out(each, digits)) for number, label, each in differences]
+        without = [
+            (number, contrast.title, _one_left_out(each, digits))
+            for number, (contrast, each) in enumerate(differences, start=1)
+        ]
         found.append(ConceptPlot(metric, titled(metric), on, rows, without))
     return found
 
@@ -153,19 +156,3 @@ def _one_left_out(each: Difference, digits: int) -> str:
     values = list(each.by_concept.values())
     means = [(sum(values) - value) / (len(values) - 1) for value in values]
     return f"{signed(min(means), digits)} to {signed(max(means), digits)}"
-
-
-def _by_metric(comparison: Comparison) -> list[tuple[str, list[tuple[int, str, Difference]]]]:
-    metrics = [each.metric for each in comparison.contrasts[0].differences]
-    return [
-        (
-            metric,
-            [
-                (number, contrast.title, each)
-                for number, contrast in enumerate(comparison.contrasts, start=1)
-                for each in contrast.differences
-                if each.metric == metric
-            ],
-        )
-        for metric in metrics
-    ]

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from coeffdream.records.images import ImageRecord, SetFolder
 from coeffdream.report.photos import photos
-from coeffdream.report.pictures import figures
+from coeffdream.report.pictures import figures, floor_of
 from coeffdream.report.study.cells import Finished
 from coeffdream.report.thumbnails import thumbnails
 from coeffdream.report.view import Shot
@@ -102,7 +102,9 @@ def _plan(cells: Sequence[Finished], count: int) -> list[tuple[ImageRecord, list
     last = len(firsts) - 1
     count = min(count, len(firsts))
     places = [round(index * last / (count - 1)) for index in range(count)] if count > 1 else [0] * count
-    base = next((each for cell in cells if (each := _floor(cell)) is not None), None)
+    base = next(
+        (each for cell in cells if (each := floor_of(cell.run.images, cell.scored.scores)) is not None), None
+    )
     under = _images(base) if base else {}
     plan = []
     for key in (firsts[place] for place in places):
@@ -120,12 +122,6 @@ def _plan(cells: Sequence[Finished], count: int) -> list[tuple[ImageRecord, list
 
 def _images(folder: SetFolder) -> dict[tuple[int, int, int], ImageRecord]:
     return {(row.prompt_index, row.image_index, row.seed): row for row in folder.read_images()}
-
-
-def _floor(cell: Finished) -> SetFolder | None:
-    name = cell.scored.scores.floor_set
-    folder = SetFolder(cell.run.images / name) if name and Path(name).name == name else None
-    return folder if folder and folder.set_file.is_file() else None
 
 
 def _shot(folder: SetFolder, image: ImageRecord, name: str, said: list[str]) -> Shot:

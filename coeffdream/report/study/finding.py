@@ -33,9 +33,7 @@ def signed(value: float, digits: int) -> str:
 
 def span(estimate: Estimate, digits: int) -> str:
     """ "[+0.002, +0.010]", or nothing."""
-    if estimate.low is None or estimate.high is None:
-        return ""
-    return f"[{signed(estimate.low, digits)}, {signed(estimate.high, digits)}]"
+    return estimate.bounds(lambda value: signed(value, digits))
 
 
 def excludes_zero(each: Difference) -> bool:
@@ -50,15 +48,14 @@ def holds_up(each: Difference) -> bool:
 
 def finding(comparison: Comparison) -> Finding:
     """Which metrics differ between a method and the one that it is compared with, and which do not."""
-    metrics = [each.metric for each in comparison.contrasts[0].differences]
+    by_metric = comparison.by_metric()
     firm: dict[tuple[str, str], list[Contrast]] = {}
     undecided: list[str] = []
     figures: list[str] = []
     open_figures: list[str] = []
-    for metric in metrics:
-        for contrast in comparison.contrasts:
-            each = next((one for one in contrast.differences if one.metric == metric), None)
-            if each is None or not excludes_zero(each):
+    for metric, differences in by_metric.items():
+        for contrast, each in differences:
+            if not excludes_zero(each):
                 continue
             if holds_up(each):
                 way = "higher" if each.difference.value > 0 else "lower"
@@ -74,12 +71,12 @@ def finding(comparison: Comparison) -> Finding:
     return Finding(
         _headline(
             firm,
-            [metric for metric in metrics if metric in undecided and metric not in told],
-            [metric for metric in metrics if metric not in undecided and metric not in told],
+            [metric for metric in by_metric if metric in undecided and metric not in told],
+            [metric for metric in by_metric if metric not in undecided and metric not in told],
             comparison.contrasts,
         ),
         figures + open_figures,
-        _limits(comparison, metrics),
+        _limits(comparison),
     )
 
 
@@ -136,15 +133,15 @@ def _sentence(parts: Sequence[str]) -> str:
     return f"{line[0].upper()}{line[1:]}."
 
 
-def _limits(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
+def _limits(comparison: Comparison) -> list[str]:
     """How large the differences that were not found may still be, and what was not corrected for."""
+    by_metric = comparison.by_metric()
     room = []
-    for metric in metrics:
+    for metric, differences in by_metric.items():
         bounds = [
             bound
-            for contrast in comparison.contrasts
-            for each in contrast.differences
-            if each.metric == metric and not excludes_zero(each)
+            for _, each in differences
+            if not excludes_zero(each)
             for bound in (each.difference.low, each.difference.high)
             if bound is not None
         ]
@@ -161,7 +158,7 @@ def _limits(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
         )
     if len(comparison.contrasts) > 1:
         said.append(
-            f"p is corrected for the {len(metrics)} metrics of one comparison, "
+            f"p is corrected for the {len(by_metric)} metrics of one comparison, "
             f"not for the {len(comparison.contrasts)} comparisons."
         )
     return said

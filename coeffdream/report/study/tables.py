@@ -11,7 +11,6 @@ from coeffdream.compare.comparison_table import percent
 from coeffdream.compare.result import Comparison, Estimate
 from coeffdream.records.measures import DIVERSITY, MEASURES, TABLE3
 from coeffdream.records.scores import Summary
-from coeffdream.report.readings import bounds
 from coeffdream.report.study.cells import Finished
 
 
@@ -120,4 +119,5 @@ def _mean(summaries: Sequence[Summary], name: str, n: int) -> tuple[str, str, st
 def _with_interval(estimate: Estimate | None, name: str) -> tuple[str, str, str]:
     if estimate is None:
         return "–", "", ""
-    return MEASURES[name].show(estimate.value), bounds(estimate, MEASURES[name].digits), ""
+    show = MEASURES[name].show
+    return show(estimate.value), estimate.bounds(show), ""

@@ -21,6 +21,7 @@ from coeffdream.metrics.encoder_choice import TOYBOX, encoders_for
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.inputs import Picture, pictures_of_set, references_of_run
 from coeffdream.metrics.measure import Scorer
+from coeffdream.metrics.options import ScoringOptions
 from coeffdream.records.images import SetFolder, find_set
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.records.scores import read_scores
@@ -137,7 +138,7 @@ def find_runs(runs: Path) -> list[Judged]:
 def judge_runs(judge: Judge, runs: Sequence[Judged]) -> list[Verdict]:
     """A verdict per concept and method over `runs`."""
     cells: dict[tuple[str, str], list[tuple[dict[str, Table], dict[str, Table]]]] = {}
-    encoders = encoders_for(TOYBOX)
+    encoders = encoders_for(TOYBOX, ScoringOptions(device="cpu"))
     scorer = Scorer(encoders, FeatureCache())
     for run in runs:
         tables = tuple(
