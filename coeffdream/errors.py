@@ -98,3 +98,8 @@ def listed(names: Sequence[str]) -> str:
     """Names in a message: the first ten and how many more."""
     more = len(names) - MOST_LISTED
     return ", ".join(names[:MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def counted(count: int, what: str) -> str:
+    """ "1 photo", "5 photos"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import filesize
 
 from coeffdream.cli.elsewhere import tell_where_files_go
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
 from coeffdream.config import Resolved, TrainConfig, flag_of, resolve
-from coeffdream.errors import ConfigError
+from coeffdream.errors import ConfigError, counted
 from coeffdream.stopping import status_of
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
         return
     say(
         f"trained {record.name}: {record.parameters.trained:,} parameters, {record.parameters.percent:.4f} % of "
-        f"the UNet; adapter {result['adapter_bytes'] / 1e6:.1f} MB in {near(run.adapter)}"
+        f"the UNet; adapter {filesize.decimal(result['adapter_bytes'])} in {near(run.adapter)}"
     )
     if run.samples.exists():
         say(f"pictures along the way: {near(run.samples)}")
@@ -122,7 +123,7 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
 def _describe(resolved: Resolved, concept: Concept) -> None:
     config = resolved.config
     say(
-        f"{concept.name}: {len(concept.images)} photos of a {concept.class_noun} (class from {concept.class_source}); "
+        f"{concept.name}: {counted(len(concept.images), 'photo')} of a {concept.class_noun} (class from {concept.class_source}); "
         f"<V> is {config.token!r}; captions like {concept.images[0].caption!r}"
     )
     for warning in concept.warnings:

@@ -13,6 +13,7 @@ from coeffdream.compare.drift import settle_drift
 from coeffdream.compare.metrics import DRIFT, MEANS, Metric, jackknife_of, table_of
 from coeffdream.compare.pairing import Group, Pairing
 from coeffdream.compare.result import Comparison, Contrast, Difference, Estimate, MethodRow
+from coeffdream.errors import counted
 from coeffdream.records.measures import DIVERSITY, Measure
 from coeffdream.records.scores import ScoresRecord
 
@@ -218,16 +219,12 @@ def _limits(pairing: Pairing, contrasts: Sequence[Contrast]) -> list[str]:
     least = statistics.least_p(concepts)
     if least > SIGNIFICANT:
         notes.append(
-            f"{_counted(concepts, 'concept')}: the smallest p of the sign-flip test is {least:.3g}, "
+            f"{counted(concepts, 'concept')}: the smallest p of the sign-flip test is {least:.3g}, "
             "so no difference can be significant; six concepts are the least"
         )
     elif least * metrics > SIGNIFICANT:
         notes.append(
-            f"{_counted(concepts, 'concept')}: the smallest p of the sign-flip test is {least:.3g}, "
+            f"{counted(concepts, 'concept')}: the smallest p of the sign-flip test is {least:.3g}, "
             f"so no difference can stay significant once {metrics} metrics are corrected for"
         )
     return notes
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
