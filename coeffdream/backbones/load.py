@@ -19,7 +19,6 @@ from torch import nn
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.fingerprint import architecture_of, sketch_of
 from coeffdream.backbones.hub import why_unreachable
-from coeffdream.backbones.threads import settle_threads
 from coeffdream.errors import BaseModelError
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.tensors import open_tensors
@@ -96,8 +95,6 @@ def load_components(
         raise BaseModelError(
             f"--base {base.name} is not of the SDXL family (two text encoders, text_time conditioning)"
         )
-    if device.type == "cpu":
-        settle_threads(unet)
     for part in (unet, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
         part.requires_grad_(False).eval().to((unet_device or device) if part is unet else device)
         _check_numbers(base, part)

@@ -15,6 +15,7 @@ from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, initial_latents
+from coeffdream.backbones.threads import settle_threads
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import Concept
 from coeffdream.data.prompts import fill_class
@@ -125,6 +126,8 @@ class _Session:
         # The UNet joins the others only to draw class images: encoding and training need not fit at once.
         components = load_components(base, device=device, dtype=dtype, unet_device=torch.device("cpu"))
         progress("loading the base", 1, 1, base.name)
+        if device.type == "cpu":
+            settle_threads(components.unet)
         sampling = Sampling(base.settings.sampling_steps, base.settings.guidance_scale, config.resolution)
         initial_latents(components, [0], config.resolution)  # raises now if the resolution cannot fit
         spec_for(config, components.unet)  # likewise for the choice of layers
