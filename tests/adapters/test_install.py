@@ -99,6 +99,16 @@ def test_exactly_the_trainables_want_gradients_and_get_them(unet, predict, teach
     assert all(p.grad is None for p in unet.parameters() if not p.requires_grad)
 
 
+def test_a_base_that_was_not_frozen_is(unet):
+    """Without a LoRA there is no PEFT that would freeze it."""
+    unet.requires_grad_(True)
+    adapter = installed(unet, "coeff")
+    wanted = {id(parameter) for parameter in unet.parameters() if parameter.requires_grad}
+    assert wanted == {id(parameter) for parameter in adapter.trainable.values()}
+    adapter.uninstall()
+    assert all(parameter.requires_grad for parameter in unet.parameters())
+
+
 def test_the_methods_train_what_their_names_say(unet):
     """And name each parameter by its module path in the UNet."""
     kinds = {

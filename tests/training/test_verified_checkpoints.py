@@ -180,3 +180,10 @@ def test_checkpoints_are_in_the_order_of_their_steps(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / STATE_FILE).write_text("{}")
     assert [path.name for path in list_checkpoints(tmp_path)] == ["000500", "999999", "1000000"]
+
+
+def test_a_file_too_many_is_refused(two, restore):
+    """Whoever put it there meant something by it that the checkpoint does not say."""
+    (two[1] / "more.safetensors").write_bytes((two[1] / OPTIMIZER_FILE).read_bytes())
+    with pytest.raises(RunError, match=r"it holds .*more\.safetensors.* was written"):
+        restore(two[1])

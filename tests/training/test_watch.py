@@ -44,6 +44,7 @@ def test_a_resumed_run_is_held_against_its_own_start():
 def test_short_runs_are_left_alone():
     """Thirty steps are needed before anything can be said."""
     assert look([0.1] * START + [9.0] * (LAST - 1)) is None
+    assert look([0.1] * START + [9.0] * LAST) == START + LAST
 
 
 def test_the_spread_of_ordinary_losses_raises_no_alarm():
