@@ -27,9 +27,12 @@ def other_choices(request: GenerateRequest, run: RunFolder) -> list[LoraChoice]:
     return [*([LoraChoice(imported, request.lora_scale)] if own else []), *request.loras]
 
 
-def check_trained(run: RunFolder, record: RunRecord) -> None:
-    if record.status == "training" and is_held(run.path):
-        raise in_use(run.path, f"run {record.name}", "draw when that has ended")
+def trained(run: RunFolder, record: RunRecord) -> RunRecord:
+    """`record`, or what has become of it since it was read. Raises RunError when there is nothing to draw with."""
+    if record.status == "training":
+        if is_held(run.path):
+            raise in_use(run.path, f"run {record.name}", "draw when that has ended")
+        record = run.read()  # whoever trained it may have ended between the two looks
     if record.status == "base":
         raise RunError(f"{record.name} trained nothing; add --no-adapter, or name a trained --run")
     if record.status == "diverged":
@@ -42,6 +45,7 @@ def check_trained(run: RunFolder, record: RunRecord) -> None:
             f"{record.name} is {record.status} after {record.steps_done} of {record.config.steps} steps; finish it "
             f"with: {resume_command(run)}"
         )
+    return record
 
 
 def read_others(components: Components, request: GenerateRequest, run: RunFolder) -> Weighted:

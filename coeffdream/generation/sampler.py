@@ -20,9 +20,9 @@ from coeffdream.generation.adapted import (
     Weighted,
     adapter_hashes_of,
     changes_text,
-    check_trained,
     put_on,
     read_others,
+    trained,
 )
 from coeffdream.generation.base_run import begin_base_run
 from coeffdream.generation.plan import SetPlan
@@ -92,7 +92,7 @@ class SetSampler:
             record.class_noun, record.concept.live if record.concept else None, toybox=base.is_toybox
         )
         if not request.no_adapter:
-            check_trained(run, record)
+            record = trained(run, record)
         jobs = SetPlan(
             list(templates),
             class_noun=record.class_noun,
@@ -133,7 +133,7 @@ class SetSampler:
         before = adapter_hashes_of(self.request, self.run, self.others)
         put_on(self.components, self.request, self.run, self.record, self.others, self.warn)
         if not self.request.no_adapter:
-            check_trained(self.run, self.run.read())
+            trained(self.run, self.run.read())
         if adapter_hashes_of(self.request, self.run, self.others) != before:
             raise in_use(self.run.path, f"run {self.record.name}", "draw again when that has ended")
         self.adapter = before

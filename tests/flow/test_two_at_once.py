@@ -31,7 +31,7 @@ def together(begin, dice):
         for command in (first, second):
             assert command.wait() in (0, 2), command.printed
             if command.wait() == 2:
-                assert " is in use by process " in command.error
+                assert " is in use by " in command.error
         return first, second
 
     return meet
@@ -154,7 +154,7 @@ def test_train_beside_generate(rounds, quick, begin, dice, run, drawn, tmp_path)
             assert drawn(made) == alone[json.dumps(adapter)]
         else:
             assert generating.wait() == 2
-            assert "run cat is in use by process " in generating.error
+            assert "run cat is in use by " in generating.error
             assert not (runs / "cat" / "images").exists()
             refused += 1
     print(f"{rounds} rounds, {refused} refused")

@@ -111,6 +111,20 @@ def test_a_run_that_is_training_is_not_drawn_with(run_of, draw_set):
         draw_set(run, SNOW)
 
 
+def test_a_training_that_ends_while_generate_begins(run_of, draw_set, monkeypatch):
+    """What run.json said a moment ago is no reason to ask for a resume: the finished run is drawn with."""
+    run = run_of()
+    finished = run.read()
+    run.write(dataclasses.replace(finished, status="training", steps_done=1, adapter={}))
+
+    def ended_just_now(path):
+        run.write(finished)
+        return False
+
+    monkeypatch.setattr(adapted, "is_held", ended_just_now)
+    assert draw_set(run, SNOW, images_per_prompt=1).count == 1
+
+
 def test_an_adapter_that_changes_while_it_is_read(run_of, draw_set, learned, monkeypatch):
     """Pictures of an adapter are never filed under another's name."""
     run = run_of()
