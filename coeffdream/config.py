@@ -20,7 +20,11 @@ Method = Literal["lora", "dora", "coeff", "coeff-lora", "coeff-dora"]
 Parametrisation = Literal["residual", "direct-random", "direct-identity"]
 AttentionKind = Literal["all", "self", "cross"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Prediction = Literal["auto", "epsilon", "v"]
 Preset = Literal["paper", "table3", "quality"]
+
+# What diffusers calls them.
+PREDICTION_TYPES: dict[Prediction, str] = {"epsilon": "epsilon", "v": "v_prediction"}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The paper's text: alpha in every attention layer.
@@ -62,6 +66,15 @@ class TrainConfig:
     base: str = option(
         "sdxl", "sdxl, toybox, a hub id, a diffusers folder, or a .safetensors checkpoint.", group="What"
     )
+    base_config: str | None = option(
+        None,
+        "Folder with the configs of a single-file base that is not of SDXL's own size.",
+        group="What",
+    )
+    revision: str | None = option(None, "Branch, tag or commit of a hub base.", group="What", shown="main")
+    prediction: Prediction = option(
+        "auto", "What the base's UNet predicts, should its files not say it rightly.", group="What"
+    )
     class_noun: str | None = option(
         None,
         "What kind of thing it is, e.g. cat; else concept.toml, else the folder's name.",
@@ -100,7 +113,7 @@ class TrainConfig:
     resolution: int = option(1024, "Side of the square training crop, in pixels.", group="Training")
     precision: Precision = option(
         "auto",
-        "Of the frozen base; the adapter is always float32. auto: bf16 on a GPU.",
+        "Of the frozen base; the adapter is always float32. auto: bf16 on a GPU that has it, else fp16; fp32 without one.",
         group="Training",
     )
     gradient_checkpointing: bool = option(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from coeffdream.checked import converted, ill_typed, unknown_keys
-from coeffdream.config import Precision
+from coeffdream.config import Precision, Prediction
 from coeffdream.errors import BaseModelError, quoted, together
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.environment import home_expanded
@@ -22,6 +22,7 @@ from coeffdream.toybox.paths import WEIGHTS as TOYBOX
 
 SDXL_ID = "stabilityai/stable-diffusion-xl-base-1.0"
 SETTINGS_FILE = "coeffdream.json"
+REVISION = re.compile(r"[\w.-][\w./-]{0,199}")
 
 PositiveFloat = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 
@@ -68,12 +69,19 @@ class BaseSettings:
 
 @dataclass(frozen=True)
 class Base:
-    """A base model that was asked for. source: its path or hub id."""
+    """A base model that was asked for. source: its path or hub id.
+
+    revision: of a hub repository, None the main one. base_config: the folder that configures a single file, None
+    for SDXL's own. prediction: what overrides what the base says of itself.
+    """
 
     name: str
     kind: Literal["toybox", "hub", "folder", "file"]
     source: str
     settings: BaseSettings = BaseSettings()
+    revision: str | None = None
+    base_config: str | None = None
+    prediction: Prediction = "auto"
 
     @property
     def is_toybox(self) -> bool:
@@ -82,11 +90,64 @@ class Base:
     @property
     def record(self) -> BaseRecord:
         """What is known of it before it is loaded."""
-        return BaseRecord(self.name, self.kind, "embedded" if self.is_toybox else self.source)
+        return BaseRecord(
+            self.name,
+            self.kind,
+            "embedded" if self.is_toybox else self.source,
+            revision=self.revision,
+            base_config=self.base_config,
+            prediction=None if self.prediction == "auto" else self.prediction,
+        )
 
 
-def find_base(name: str) -> Base:
-    """Resolve what --base names. Raises BaseModelError when it is nothing that could be a base model."""
+def find_base(
+    name: str,
+    *,
+    revision: str | None = None,
+    base_config: str | None = None,
+    prediction: Prediction = "auto",
+) -> Base:
+    """Resolve what --base names, and how it is to be read.
+
+    Raises BaseModelError when it is nothing that could be a base model, or that cannot be read so.
+    """
+    base = replace(_named(name), prediction=prediction)
+    if revision is not None:
+        if base.kind != "hub":
+            raise BaseModelError(
+                f"--revision {quoted(revision)} goes with a base on the hub; leave it out for {name}"
+            )
+        if not REVISION.fullmatch(revision):
+            raise BaseModelError(
+                f"--revision {quoted(revision)} is no branch, tag or commit; give for example main"
+            )
+        base = replace(base, revision=revision)
+    if base_config is not None:
+        folder = home_expanded(base_config)
+        if base.kind != "file":
+            raise BaseModelError(
+                f"--base-config goes with a single .safetensors file; leave it out for {name}"
+            )
+        if not (folder / "unet" / "config.json").is_file():
+            raise BaseModelError(
+                f"--base-config {base_config} has no unet/config.json; give a folder in diffusers' layout, "
+                "weights or none in it"
+            )
+        base = replace(base, base_config=str(folder.resolve()), settings=read_settings(folder))
+    return base
+
+
+def base_of(record: BaseRecord) -> Base:
+    """The base that a record speaks of, to be read as it was."""
+    return find_base(
+        record.name,
+        revision=record.revision,
+        base_config=record.base_config,
+        prediction=record.prediction or "auto",
+    )
+
+
+def _named(name: str) -> Base:
     if name == "sdxl":
         return Base(name, "hub", SDXL_ID)
     if name == "toybox":

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +16,17 @@ import torch
 from torch import nn
 
 from coeffdream.backbones.base import Base
+from coeffdream.backbones.clip_tokenizers import clip_tokenizer
 from coeffdream.backbones.fingerprint import architecture_of, sketch_of
-from coeffdream.backbones.hub import why_unreachable
+from coeffdream.backbones.source import TOKENIZERS, Source, bring, look_at
+from coeffdream.backbones.variants import STEMS, dtype_of
 from coeffdream.errors import BaseModelError
+from coeffdream.progress import unheard
 from coeffdream.records.base import BaseRecord
-from coeffdream.records.tensors import open_tensors
 
 # By these names diffusers' pipeline has them, and `Components`.
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+PARTS = (*STEMS, *TOKENIZERS, "scheduler")
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 @dataclass
@@ -81,45 +83,45 @@ class Components:
 
 
 def load_components(
-    base: Base, *, device: torch.device, dtype: torch.dtype, unet_device: torch.device | None = None
+    base: Base,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    unet_device: torch.device | None = None,
+    tell: Callable[[str], None] = unheard,
 ) -> Components:
     """Load every part of `base`; UNet and text encoders in `dtype`, the VAE in float32, all frozen.
 
-    `unet_device`: where the UNet waits while photos and prompts are encoded; `device` when None.
-    Raises BaseModelError when the weights are not there or are not SDXL's kind.
+    `unet_device`: where the UNet waits while photos and prompts are encoded; `device` when None. `tell` hears of
+    what is fetched from the hub. Raises BaseModelError when the weights are not there or are not SDXL's kind.
     """
-    _check_files(base)
-    pipeline = _load_pipeline(base, dtype)
-    unet = pipeline.unet
-    if getattr(unet.config, "addition_embed_type", None) != "text_time" or pipeline.text_encoder_2 is None:
-        raise BaseModelError(
-            f"--base {base.name} is not of the SDXL family (two text encoders, text_time conditioning)"
-        )
-    for part in (unet, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
+    source = bring(base, dtype, tell)
+    with _explained(base), quiet():
+        parts = _from_file(source, dtype) if base.kind == "file" else _from_folder(source, dtype)
+    unet = parts["unet"]
+    for name in STEMS:
+        part = parts[name]
+        _check_complete(base, part)
         part.requires_grad_(False).eval().to((unet_device or device) if part is unet else device)
         _check_numbers(base, part)
     return Components(
-        base=base,
-        **{name: getattr(pipeline, name) for name in PARTS},
-        force_zeros_for_empty_prompt=bool(pipeline.config.force_zeros_for_empty_prompt),
+        base=source.base,
+        **parts,
+        force_zeros_for_empty_prompt=source.force_zeros,
         device=device,
         architecture=architecture_of(unet),
         sketch=sketch_of(unet),
     )
 
 
-def _check_files(base: Base) -> None:
-    """Local weights, by their headers: a file that is cut short is named before anything is read."""
-    source = Path(base.source)
-    files = {"file": [source], "folder": sorted(source.glob("*/*.safetensors"))}.get(base.kind, [])
-    for file in files:
-        try:
-            open_tensors(file)
-        except (ValueError, OSError) as error:
-            raise BaseModelError(
-                f"--base {base.name} cannot be loaded as an SDXL model: {file} is not a readable safetensors file "
-                f"({error}); copy it again"
-            ) from None
+def _check_complete(base: Base, part: nn.Module) -> None:
+    """Raises BaseModelError where a single file has fewer weights than its configs want."""
+    empty = [name for name, weight in part.named_parameters() if weight.is_meta]
+    if empty:
+        raise BaseModelError(
+            f"--base {base.name} lacks {len(empty):,} of the weights that SDXL has ({type(part).__name__}: {empty[0]}, "
+            "...); of a smaller relative name the configs by --base-config FOLDER"
+        )
 
 
 @torch.no_grad()
@@ -129,20 +131,9 @@ def _check_numbers(base: Base, part: nn.Module) -> None:
         if weight.numel() and not all(math.isfinite(each) for each in torch.stack(weight.aminmax()).tolist()):
             raise BaseModelError(
                 f"--base {base.name} holds weights that are not numbers ({type(part).__name__}: {name}, as "
-                f"{str(weight.dtype).removeprefix('torch.')}); copy it again, or use --precision bf16 or fp32"
+                f"{str(weight.dtype).removeprefix('torch.')}); copy it again"
+                + (", or use --precision bf16 or fp32" if weight.dtype == torch.float16 else "")
             )
-
-
-def unet_config(base: Base) -> dict[str, Any]:
-    """The configuration of the base's UNet. Needs no weights, and no network for sdxl."""
-    from diffusers import UNet2DConditionModel
-
-    if base.name == "sdxl" or base.kind == "file":
-        return json.loads((Path(__file__).parent / "sdxl_unet.json").read_text())
-    with _explained(base):
-        if base.kind in ("toybox", "folder"):
-            return json.loads((Path(base.source) / "unet" / "config.json").read_text())
-        return UNet2DConditionModel.load_config(base.source, subfolder="unet")
 
 
 def meta_unet(base: Base) -> nn.Module:
@@ -150,31 +141,60 @@ def meta_unet(base: Base) -> nn.Module:
     from accelerate import init_empty_weights
     from diffusers import UNet2DConditionModel
 
-    with init_empty_weights():
-        return UNet2DConditionModel.from_config(unet_config(base))
+    config = look_at(base).unet_config
+    with _explained(base), init_empty_weights():
+        return UNet2DConditionModel.from_config(config)
 
 
-def _load_pipeline(base: Base, dtype: torch.dtype) -> Any:
+def _from_file(source: Source, dtype: torch.dtype) -> dict[str, Any]:
+    """Every part, from one checkpoint under its original names, configured by the files in source.folder."""
     from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 
-    with _explained(base), quiet():
-        if base.kind == "file":
-            vae = AutoencoderKL.from_single_file(base.source, torch_dtype=torch.float32)
-            return StableDiffusionXLPipeline.from_single_file(base.source, vae=vae, torch_dtype=dtype)
-        if base.kind == "hub" and dtype != torch.float32:
-            # Half the download where the repository has half-precision files; most do.
-            with contextlib.suppress(ValueError):
-                return _from_pretrained(base.source, dtype, variant="fp16")
-        return _from_pretrained(base.source, dtype)
+    file, here = source.base.source, {"config": str(source.folder), "local_files_only": True}
+    pipeline = StableDiffusionXLPipeline.from_single_file(
+        file,
+        vae=AutoencoderKL.from_single_file(file, subfolder="vae", torch_dtype=torch.float32, **here),
+        scheduler=source.scheduler,
+        **{name: _tokenizer(source.folder, name) for name in TOKENIZERS},
+        torch_dtype=dtype,
+        add_watermarker=False,
+        **here,
+    )
+    return {name: getattr(pipeline, name) for name in PARTS}
 
 
-def _from_pretrained(source: str, dtype: torch.dtype, **options: Any) -> Any:
-    from diffusers import AutoencoderKL, StableDiffusionXLPipeline
+def _from_folder(source: Source, dtype: torch.dtype) -> dict[str, Any]:
+    """Every part, each from its own folder, in the variant that is there."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    offline = not Path(source).exists() and why_unreachable() is not None
-    options = {"use_safetensors": True, "local_files_only": offline, **options}
-    vae = AutoencoderKL.from_pretrained(source, subfolder="vae", torch_dtype=torch.float32, **options)
-    return StableDiffusionXLPipeline.from_pretrained(source, vae=vae, torch_dtype=dtype, **options)
+    classes: dict[str, Any] = {
+        "unet": UNet2DConditionModel,
+        "vae": AutoencoderKL,
+        "text_encoder": CLIPTextModel,
+        "text_encoder_2": CLIPTextModelWithProjection,
+    }
+    parts: dict[str, Any] = {
+        part: classes[part].from_pretrained(
+            source.folder,
+            subfolder=part,
+            variant=variant or None,
+            use_safetensors=True,
+            local_files_only=True,
+            **{"dtype" if part in TEXT_ENCODERS else "torch_dtype": dtype_of(part, dtype)},
+        )
+        for part, (variant, _) in source.weights(dtype).items()
+    }
+    parts |= {name: _tokenizer(source.folder, name) for name in TOKENIZERS}
+    return parts | {"scheduler": source.scheduler}
+
+
+def _tokenizer(folder: Path, part: str) -> Any:
+    from transformers import CLIPTokenizer
+
+    if (folder / part).is_dir():
+        return CLIPTokenizer.from_pretrained(folder, subfolder=part, local_files_only=True)
+    return clip_tokenizer(part)
 
 
 @contextlib.contextmanager
@@ -186,18 +206,8 @@ def _explained(base: Base) -> Iterator[None]:
         raise
     except Exception as error:  # the libraries raise a dozen kinds: OSError, ValueError, KeyError, hub errors
         first_line = next(iter(str(error).strip().splitlines()), "")[:200]
-        detail = f"{type(error).__name__}: {first_line}"
-        if base.kind != "hub":
-            raise BaseModelError(
-                f"--base {base.name} cannot be loaded as an SDXL model ({detail})"
-            ) from error
-        out_of_reach = why_unreachable()
-        where = (
-            f"are not in the hub cache, and {out_of_reach}" if out_of_reach else f"were not loaded ({detail})"
-        )
         raise BaseModelError(
-            f"the weights of {base.source} {where}. Without them: --base toybox (embedded, offline), or "
-            "--base PATH with a diffusers folder or a .safetensors checkpoint"
+            f"--base {base.name} cannot be loaded as an SDXL model ({type(error).__name__}: {first_line})"
         ) from error
 
 

@@ -17,6 +17,9 @@ SKETCH_TOLERANCE = 0.01
 class BaseRecord:
     """A base model. `architecture` and `sketch` (see backbones/fingerprint.py) are known once it was loaded.
 
+    revision: of a hub repository, None the main one. base_config: the folder that configures a single file, None for
+    SDXL's own. prediction: what overrides what the base says of itself, None for nothing.
+
     Pictures of another tool say no more of theirs than its name.
     """
 
@@ -25,9 +28,14 @@ class BaseRecord:
     source: str | None = None
     architecture: str | None = None
     sketch: list[float] = field(default_factory=list)
+    revision: str | None = None
+    base_config: str | None = None
+    prediction: Literal["epsilon", "v"] | None = None
 
     def same_as(self, other: BaseRecord) -> bool:
-        """Of one architecture with the same weights; by name alone where that is not known of both."""
+        """Of one architecture with the same weights, read alike; by name where that is not known of both."""
+        if self.prediction != other.prediction:
+            return False
         if self.architecture is None or other.architecture is None:
             return self.name == other.name
         return self.architecture == other.architecture and same_weights(self.sketch, other.sketch)
