@@ -66,13 +66,13 @@ def train(concept: str | Path, *, progress: Progress = silent, **options: Any) -
 
     Returns the run's folder. Raises UserError; KeyboardInterrupt leaves a run that `coeffdream train --resume` takes up.
     """
-    from coeffdream.backbones.base import find_base
+    from coeffdream.backbones.base import base_asked
     from coeffdream.data.concept import load_concept
     from coeffdream.data.shipped import concept_folder
     from coeffdream.training.run import train as train_run
 
     _check_names("train", options, TrainConfig)
-    base = find_base(str(options.get("base", TrainConfig.base)))
+    base = base_asked(options)
     config = resolve({**options, "concept": str(concept)}, None, base.settings.training).config
     photos = load_concept(
         concept_folder(config.concept), class_noun=config.class_noun, caption_template=config.caption
@@ -94,7 +94,7 @@ def generate(
     """
     import warnings
 
-    from coeffdream.backbones.base import find_base
+    from coeffdream.backbones.base import base_of
     from coeffdream.generation.request import GenerateRequest
     from coeffdream.generation.run import generate as generate_set
 
@@ -108,7 +108,7 @@ def generate(
         request,
         folder,
         record,
-        find_base(record.base.name),
+        base_of(record.base),
         grid=False,
         progress=progress,
         warn=warn or warnings.warn,

@@ -50,7 +50,9 @@ def tiny_base(tmp_path_factory) -> Path:
     return build_tiny_base(tmp_path_factory.mktemp("tiny-base"))
 
 
-def build_tiny_base(folder: Path, *, width: int = 16, prediction: str = "epsilon") -> Path:
+def build_tiny_base(
+    folder: Path, *, width: int = 16, prediction: str = "epsilon", second_text_width: int = 16
+) -> Path:
     import torch
     from diffusers import (
         AutoencoderKL,
@@ -74,6 +76,7 @@ def build_tiny_base(folder: Path, *, width: int = 16, prediction: str = "epsilon
             "bos_token_id": tokenizer.bos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
         }
+        second = text | {"hidden_size": second_text_width, "projection_dim": second_text_width}
         unet = UNet2DConditionModel(
             sample_size=8,
             block_out_channels=(width, 2 * width),
@@ -84,10 +87,10 @@ def build_tiny_base(folder: Path, *, width: int = 16, prediction: str = "epsilon
             mid_block_type="UNetMidBlock2DCrossAttn",
             attention_head_dim=(2, 4),
             transformer_layers_per_block=(1, 1),
-            cross_attention_dim=32,
+            cross_attention_dim=16 + second_text_width,
             addition_embed_type="text_time",
             addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=16 + 6 * 8,
+            projection_class_embeddings_input_dim=second_text_width + 6 * 8,
             use_linear_projection=True,
         )
         vae = AutoencoderKL(
@@ -102,7 +105,7 @@ def build_tiny_base(folder: Path, *, width: int = 16, prediction: str = "epsilon
         StableDiffusionXLPipeline(
             vae=vae,
             text_encoder=CLIPTextModel(CLIPTextConfig(**text, hidden_act="quick_gelu")),
-            text_encoder_2=CLIPTextModelWithProjection(CLIPTextConfig(**text, hidden_act="gelu")),
+            text_encoder_2=CLIPTextModelWithProjection(CLIPTextConfig(**second, hidden_act="gelu")),
             tokenizer=tokenizer,
             tokenizer_2=tokenizer,
             unet=unet,

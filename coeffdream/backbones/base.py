@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from coeffdream.checked import converted, ill_typed, unknown_keys
-from coeffdream.config import Precision, Prediction
+from coeffdream.config import Precision, Prediction, TrainConfig
 from coeffdream.errors import BaseModelError, quoted, together
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.environment import home_expanded
@@ -88,6 +89,16 @@ class Base:
         return self.kind == "toybox"
 
     @property
+    def asked(self) -> dict[str, Any]:
+        """The fields of TrainConfig that name it."""
+        return {
+            "base": self.name,
+            "revision": self.revision,
+            "base_config": self.base_config,
+            "prediction": self.prediction,
+        }
+
+    @property
     def record(self) -> BaseRecord:
         """What is known of it before it is loaded."""
         return BaseRecord(
@@ -137,14 +148,22 @@ def find_base(
     return base
 
 
-def base_of(record: BaseRecord) -> Base:
-    """The base that a record speaks of, to be read as it was."""
-    return find_base(
-        record.name,
-        revision=record.revision,
-        base_config=record.base_config,
-        prediction=record.prediction or "auto",
-    )
+def base_asked(values: Mapping[str, Any]) -> Base:
+    """The base that fields of TrainConfig name, as they came in. Raises BaseModelError."""
+    given = {name: str(values[name]) for name in ("revision", "base_config") if values.get(name) is not None}
+    name, prediction = values.get("base", TrainConfig.base), values.get("prediction", "auto")
+    return find_base(str(name), prediction=prediction, **given)
+
+
+def base_of(record: BaseRecord, **instead: Any) -> Base:
+    """The base that a record speaks of, to be read as it was but for what is given `instead`. Raises BaseModelError."""
+    said = {
+        "base": record.name,
+        "revision": record.revision,
+        "base_config": record.base_config,
+        "prediction": record.prediction or "auto",
+    }
+    return base_asked(said | {name: value for name, value in instead.items() if value is not None})
 
 
 def _named(name: str) -> Base:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import torch
 
 from coeffdream.errors import ConfigError
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+if TYPE_CHECKING:
+    from coeffdream.config import Precision, TrainConfig
+
+PRECISIONS: dict[torch.dtype, Precision] = {
+    torch.float32: "fp32",
+    torch.bfloat16: "bf16",
+    torch.float16: "fp16",
+}
+DTYPES: dict[str, torch.dtype] = {name: dtype for dtype, name in PRECISIONS.items()}
 
 
 def pick_device(name: str) -> torch.device:
@@ -28,10 +39,28 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """ "auto" is bfloat16 on a GPU that has it, float16 on an older one, float32 elsewhere."""
+def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """ "auto" is bfloat16 on a GPU that computes in it, float16 on one that does not or only emulates it, float32
+    elsewhere."""
     if precision != "auto":
         return DTYPES[precision]
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        with torch.cuda.device(device):  # there may be others, and the current one is asked
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
     return torch.float32
+
+
+def settled(config: TrainConfig) -> TrainConfig:
+    """A config whose device and precision are those that this machine makes of "auto". Raises ConfigError."""
+    device = pick_device(config.device)
+    return replace(config, device=str(device), precision=PRECISIONS[pick_dtype(config.precision, device)])
+
+
+def here_or_auto(name: str) -> str:
+    """The device of that name, or "auto" where this machine has none such."""
+    try:
+        pick_device(name)
+    except ConfigError:
+        return "auto"
+    return name

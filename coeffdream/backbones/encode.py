@@ -84,9 +84,10 @@ def decode_latents(components: Components, latents: Tensor) -> list[Image.Image]
     Raises BaseModelError for latents that are not finite, which would decode to black.
     """
     if not torch.isfinite(latents).all():
+        wider = "--precision bf16 or fp32, or " if latents.dtype == torch.float16 else ""
         raise BaseModelError(
-            f"the UNet drew values that are not numbers in {latents.dtype}; use --precision bf16 or fp32, or a lower "
-            "--lora-scale or --alpha-scale"
+            f"the UNet drew values that are not numbers in {latents.dtype}; use {wider}a lower --lora-scale or "
+            "--alpha-scale"
         )
     shift, scale = _latent_scale(components.vae)
     images = []

@@ -73,8 +73,8 @@ def kind_of_file(name: str, shapes: Shapes, unet: Mapping[str, Any]) -> Kind:
         raise BaseModelError(f"--base {name} {_without_unet(shapes)}")
     channels = shapes[f"{prefix}input_blocks.0.0.weight"][1]
     width = next((shape[1] for key, shape in shapes.items() if key.endswith("attn2.to_k.weight")), None)
-    if told := _other_unet(unet, channels, width):
-        raise BaseModelError(f"--base {name} {told}")
+    if other := _other_unet(unet, channels, width):
+        raise BaseModelError(f"--base {name} {other}")
     lacking = [] if any(key.startswith(VAE_KEYS) for key in shapes) else ["a VAE"]
     if not all(any(key.startswith(each) for key in shapes) for each in TEXT_KEYS):
         lacking.append("its two text encoders")
@@ -125,10 +125,13 @@ def _other_unet(unet: Mapping[str, Any], channels: int, width: int | None) -> st
     if width == REFINER_WIDTH != unet["cross_attention_dim"]:
         return REFINER
     if width in TOLD_BY_WIDTH and width != unet["cross_attention_dim"]:
-        inpainting = ", for inpainting," if channels == 9 else ""
-        return f"is {TOLD_BY_WIDTH[width]}{inpainting} not SDXL (its UNet reads text of width {width}); {GIVE_SDXL}"
+        inpainting = ", for inpainting" if channels == 9 else ""
+        return f"is {TOLD_BY_WIDTH[width]}{inpainting}, not SDXL (its UNet reads text of width {width}); {GIVE_SDXL}"
     if width != unet["cross_attention_dim"]:
-        return f"is no SDXL model: its UNet reads text of width {width}, not {unet['cross_attention_dim']}; {GIVE_SDXL}"
+        return (
+            f"is no SDXL model: its UNet reads text of width {width}, not {unet['cross_attention_dim']}; {GIVE_SDXL}, or "
+            "name the configs of this one by --base-config FOLDER"
+        )
     return _more_channels(channels, unet["in_channels"]) if channels != unet["in_channels"] else None
 
 

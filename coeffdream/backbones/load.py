@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,15 +16,19 @@ from torch import nn
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.clip_tokenizers import clip_tokenizer
 from coeffdream.backbones.fingerprint import architecture_of, sketch_of
+from coeffdream.backbones.kind import UNET_KEY
+from coeffdream.backbones.quiet import quiet
 from coeffdream.backbones.source import TOKENIZERS, Source, bring, look_at
 from coeffdream.backbones.variants import STEMS, dtype_of
 from coeffdream.errors import BaseModelError
 from coeffdream.progress import unheard
 from coeffdream.records.base import BaseRecord
+from coeffdream.records.tensors import open_tensors
 
 # By these names diffusers' pipeline has them, and `Components`.
 PARTS = (*STEMS, *TOKENIZERS, "scheduler")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+ALIGNED = 64  # bytes: where torch's own allocator puts every tensor
 
 
 @dataclass
@@ -101,8 +103,8 @@ def load_components(
     unet = parts["unet"]
     for name in STEMS:
         part = parts[name]
-        _check_complete(base, part)
         part.requires_grad_(False).eval().to((unet_device or device) if part is unet else device)
+        _own(part)
         _check_numbers(base, part)
     return Components(
         base=source.base,
@@ -114,14 +116,15 @@ def load_components(
     )
 
 
-def _check_complete(base: Base, part: nn.Module) -> None:
-    """Raises BaseModelError where a single file has fewer weights than its configs want."""
-    empty = [name for name, weight in part.named_parameters() if weight.is_meta]
-    if empty:
-        raise BaseModelError(
-            f"--base {base.name} lacks {len(empty):,} of the weights that SDXL has ({type(part).__name__}: {empty[0]}, "
-            "...); of a smaller relative name the configs by --base-config FOLDER"
-        )
+@torch.no_grad()
+def _own(part: nn.Module) -> None:
+    """Weights that lie where a file has them, into memory of their own.
+
+    Where that is odd, some products add up in another order: one base would draw differently from two files.
+    """
+    for weight in part.parameters():
+        if weight.device.type == "cpu" and weight.data_ptr() % ALIGNED:
+            weight.data = weight.data.clone()
 
 
 @torch.no_grad()
@@ -151,15 +154,23 @@ def _from_file(source: Source, dtype: torch.dtype) -> dict[str, Any]:
     from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 
     file, here = source.base.source, {"config": str(source.folder), "local_files_only": True}
-    pipeline = StableDiffusionXLPipeline.from_single_file(
-        file,
-        vae=AutoencoderKL.from_single_file(file, subfolder="vae", torch_dtype=torch.float32, **here),
-        scheduler=source.scheduler,
-        **{name: _tokenizer(source.folder, name) for name in TOKENIZERS},
-        torch_dtype=dtype,
-        add_watermarker=False,
-        **here,
-    )
+    try:
+        pipeline = StableDiffusionXLPipeline.from_single_file(
+            file,
+            vae=AutoencoderKL.from_single_file(file, subfolder="vae", torch_dtype=torch.float32, **here),
+            scheduler=source.scheduler,
+            **{name: _tokenizer(source.folder, name) for name in TOKENIZERS},
+            torch_dtype=dtype,
+            add_watermarker=False,
+            **here,
+        )
+    except NotImplementedError:  # a tensor that the file did not fill
+        held = sum(key.startswith(UNET_KEY) for key in open_tensors(Path(file)).entries)
+        raise BaseModelError(
+            f"--base {source.base.name} lacks weights that SDXL has (its UNet holds {held:,} tensors of "
+            f"{len(meta_unet(source.base).state_dict()):,}); copy it again, or name the configs of a smaller relative "
+            "by --base-config FOLDER"
+        ) from None
     return {name: getattr(pipeline, name) for name in PARTS}
 
 
@@ -209,26 +220,3 @@ def _explained(base: Base) -> Iterator[None]:
         raise BaseModelError(
             f"--base {base.name} cannot be loaded as an SDXL model ({type(error).__name__}: {first_line})"
         ) from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Loading bars and advisory chatter of the libraries say nothing a user can act on."""
-    from diffusers.utils import logging as diffusers_logging
-    from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging as transformers_logging
-
-    libraries = (diffusers_logging, transformers_logging, hub_logging)
-    levels = [library.get_verbosity() for library in libraries]
-    for library in libraries:
-        library.set_verbosity(logging.ERROR)
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", UserWarning)
-            yield
-    finally:
-        for library, level in zip(libraries, levels, strict=True):
-            library.set_verbosity(level)

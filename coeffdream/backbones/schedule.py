@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from coeffdream.backbones.kind import GIVE_SDXL
+from coeffdream.backbones.quiet import quiet
 from coeffdream.config import PREDICTION_TYPES, Prediction
 from coeffdream.errors import BaseModelError
 
@@ -22,14 +23,15 @@ def read_scheduler(name: str, config: Mapping[str, Any], prediction: Prediction)
     class_name = str(config.get("_class_name", ""))
     if told := _another_noise(class_name, config):
         raise BaseModelError(f"--base {name} is trained on {told}, which DDPM's cannot express; {GIVE_SDXL}")
-    scheduler_class = getattr(diffusers, class_name, None)
-    if not (isinstance(scheduler_class, type) and issubclass(scheduler_class, diffusers.SchedulerMixin)):
+    scheduler_class: Any = getattr(diffusers, class_name, None)
+    if not (hasattr(scheduler_class, "from_config") and hasattr(scheduler_class, "set_timesteps")):
         raise BaseModelError(
             f"--base {name} has the scheduler {class_name!r:.60}, which this diffusers does not know"
         )
     predicts = {} if prediction == "auto" else {"prediction_type": PREDICTION_TYPES[prediction]}
     try:
-        scheduler: Any = scheduler_class.from_config({**config, **predicts})
+        with quiet():
+            scheduler = scheduler_class.from_config({**config, **predicts})
     except Exception as error:  # its constructor meets values of any kind
         raise BaseModelError(f"--base {name} has a scheduler that cannot be made ({error})") from None
     _check_noise(name, scheduler)
@@ -62,7 +64,8 @@ def _check_noise(name: str, scheduler: Any) -> None:
             f"--base {name}: its scheduler predicts {predicted!r:.60}; coeffdream trains {', '.join(PREDICTIONS)} models"
         )
     try:
-        trained = DDPMScheduler.from_config(scheduler.config).alphas_cumprod
+        with quiet():
+            trained = DDPMScheduler.from_config(scheduler.config).alphas_cumprod
     except NotImplementedError:
         trained = None
     # A scheduler for drawing may keep the last step of a zero terminal SNR just above zero.

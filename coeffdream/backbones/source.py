@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from coeffdream.backbones import hub
-from coeffdream.backbones.base import SDXL_ID, SETTINGS_FILE, Base
+from coeffdream.backbones.base import SDXL_ID, Base
 from coeffdream.backbones.kind import Kind, kind_of_file, kind_of_folder, transformer_pipeline
 from coeffdream.backbones.schedule import read_scheduler
 from coeffdream.backbones.variants import STEMS, weight_files
@@ -166,7 +166,7 @@ def _config_files(base: Base, there: hub.Listing) -> list[str]:
         folder, _, file = name.rpartition("/")
         return folder in FOLDERS and file.endswith((".json", ".txt"))
 
-    return [name for name in there.sizes if name in (hub.INDEX, SETTINGS_FILE) or configures(name)]
+    return [name for name in there.sizes if name == hub.INDEX or configures(name)]
 
 
 def _kind_of_folder(base: Base, folder: Path) -> Kind:

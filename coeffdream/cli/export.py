@@ -49,7 +49,7 @@ def command(
 
     Example: coeffdream export my_cat-dora --as-lora 8
     """
-    from coeffdream.backbones.base import find_base
+    from coeffdream.backbones.base import base_of, find_base
     from coeffdream.records.run import find_run
     from coeffdream.sharing.export import ExportRequest, export
 
@@ -58,7 +58,7 @@ def command(
     request = ExportRequest(form, as_lora, approximate_alpha, force, without_alpha, precision, output)
     request.check(record)
     with ProgressDisplay() as progress:
-        chosen = find_base(base or record.base.name)
+        chosen = find_base(base) if base else base_of(record.base)
         made = export(request, folder, record, chosen, progress=progress, warn=warn)
     if as_json:
         errors = made.errors if made.approximation is None else made.approximation.errors

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from coeffdream.cli.bases import BaseConfigOption, PredictionOption, RevisionOption, prepare
 from coeffdream.cli.options import RunOption, with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
 from coeffdream.config import TrainConfig
@@ -27,6 +28,9 @@ def command(
     ] = None,
     run: RunOption = None,
     base: Annotated[str | None, typer.Option(help="Another base model.", show_default="the run's")] = None,
+    base_config: BaseConfigOption = None,
+    revision: RevisionOption = None,
+    prediction: PredictionOption = None,
     lora: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,10 +49,12 @@ def command(
 
     Example: coeffdream generate "<V> cat in snow"
     """
-    from coeffdream.backbones.base import find_base
+    from coeffdream.backbones.base import base_asked, base_of
     from coeffdream.records.commands import command_line, of_run
     from coeffdream.records.run import find_run
 
+    named = {"base_config": base_config, "revision": revision, "prediction": prediction}
+    read = {name: value for name, value in named.items() if value is not None}
     loras = tuple(parse_lora(each) for each in lora or ())
     request = GenerateRequest(prompts=tuple(prompts or ()), loras=loras, **typed)
     request.check()
@@ -67,7 +73,7 @@ def command(
             )
         from coeffdream.generation.base_run import base_run
 
-        chosen_base = find_base(base)
+        chosen_base = base_asked({"base": base, **read})
         folder, record = base_run(chosen_base, class_noun, "sks", runs)
     else:
         if class_noun is not None:
@@ -76,9 +82,10 @@ def command(
             )
         folder = find_run(run, runs)
         record = folder.read()
-        chosen_base = find_base(base or record.base.name)
+        chosen_base = base_asked({"base": base, **read}) if base else base_of(record.base, **read)
     from coeffdream.generation.run import generate, generate_unrelated
 
+    prepare(chosen_base, request.precision, request.device)
     with ProgressDisplay() as progress:
         draw: dict[str, Any] = {"grid": grid, "progress": progress, "warn": warn}
         if request.unrelated:

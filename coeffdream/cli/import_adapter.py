@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from coeffdream.cli.bases import BaseConfigOption, PredictionOption, RevisionOption, prepare
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json
 
 
@@ -16,6 +17,9 @@ def command(
     ],
     concept: Annotated[str, typer.Option(help="Folder with photos of what it learned; scores need them.")],
     base: Annotated[str, typer.Option(help="The base model it was trained on.")] = "sdxl",
+    base_config: BaseConfigOption = None,
+    revision: RevisionOption = None,
+    prediction: PredictionOption = None,
     class_noun: Annotated[
         str | None, typer.Option("--class", help="What kind of thing it is.", show_default="as in train")
     ] = None,
@@ -40,10 +44,10 @@ def command(
     from coeffdream.sharing.importing import import_adapter
 
     photos = load_concept(concept_folder(concept), class_noun=class_noun)
+    chosen = find_base(base, revision=revision, base_config=base_config, prediction=prediction or "auto")
+    prepare(chosen, "fp32", "cpu")
     with ProgressDisplay() as progress:
-        run = import_adapter(
-            file, photos, find_base(base), token=token, name=name, runs=runs, progress=progress
-        )
+        run = import_adapter(file, photos, chosen, token=token, name=name, runs=runs, progress=progress)
     record = run.read()
     if as_json:
         show_json({"run": str(run.path), "method": record.method, "parameters": record.parameters.trained})

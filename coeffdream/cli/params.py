@@ -12,7 +12,10 @@ from coeffdream.cli.terminal import show, show_json
 from coeffdream.config import Method, TrainConfig, resolve
 
 
-@with_config_options(TrainConfig, ("base", "preset", "rank", "lora_targets", "alpha_on", "alpha_layers"))
+@with_config_options(
+    TrainConfig,
+    ("base", "base_config", "revision", "preset", "rank", "lora_targets", "alpha_on", "alpha_layers"),
+)
 def command(
     typed: dict[str, Any],
     method: Annotated[Method | None, typer.Option(help="Only this method.", show_default="all")] = None,
@@ -23,10 +26,10 @@ def command(
     base, preset = config.base, config.preset
 
     from coeffdream.adapters.count import count_parameters
-    from coeffdream.backbones.base import find_base
+    from coeffdream.backbones.base import base_asked
     from coeffdream.backbones.load import meta_unet
 
-    unet = meta_unet(find_base(base))
+    unet = meta_unet(base_asked(vars(config)))
     methods = [method] if method else list(get_args(Method))
     counts = [count_parameters(unet, config, each) for each in methods]
     if as_json:

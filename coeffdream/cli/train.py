@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import filesize
 
+from coeffdream.cli.bases import prepare
 from coeffdream.cli.elsewhere import tell_where_files_go
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
@@ -44,7 +45,7 @@ def command(
 
     Example: coeffdream train --concept my_cat
     """
-    from coeffdream.backbones.base import find_base
+    from coeffdream.backbones.base import base_asked
     from coeffdream.data.concept import load_concept
     from coeffdream.data.shipped import concept_folder
     from coeffdream.records.latest import in_the_way
@@ -63,12 +64,12 @@ def command(
             if config
             else {}
         )
-        base_name = typed.get("base", file.get("base", TrainConfig.base))
-        resolved = resolve(typed, file, find_base(str(base_name)).settings.training)
+        asked = {**{key.replace("-", "_"): value for key, value in file.items()}, **typed}
+        resolved = resolve(typed, file, base_asked(asked).settings.training)
     chosen = resolved.config
     if not chosen.concept:
         raise ConfigError("no concept to learn: give --concept FOLDER with a few photos of it")
-    base = find_base(chosen.base)
+    base = base_asked(vars(chosen))
     concept = load_concept(
         concept_folder(chosen.concept), class_noun=chosen.class_noun, caption_template=chosen.caption
     )
@@ -86,6 +87,7 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     from coeffdream.records.files import read_jsonl
     from coeffdream.training.run import resume, train
 
+    prepare(base, config.precision, config.device)
     with ProgressDisplay() as progress:
         if run is None:
             run, finished = train(config, concept, base, progress, warn)
@@ -146,12 +148,14 @@ def _describe(resolved: Resolved, concept: Concept) -> None:
 
 def _dry_run(config: TrainConfig, base: Base, as_json: bool) -> None:
     from coeffdream.adapters.install import install, spec_for
-    from coeffdream.backbones.device import pick_device, pick_dtype
-    from coeffdream.backbones.load import meta_unet, quiet
+    from coeffdream.backbones.device import DTYPES, settled
+    from coeffdream.backbones.load import meta_unet
+    from coeffdream.backbones.quiet import quiet
     from coeffdream.training.forecast import forecast_memory
     from coeffdream.training.run import parameter_summary
 
-    dtype = pick_dtype(config.precision, pick_device(config.device))
+    config = settled(config)
+    dtype = DTYPES[config.precision]
     with quiet():
         unet = meta_unet(base).to(dtype)
     total = sum(parameter.numel() for parameter in unet.parameters())
@@ -184,7 +188,14 @@ def _dry_run(config: TrainConfig, base: Base, as_json: bool) -> None:
 
 def _resumed(record: RunRecord, typed: dict[str, Any]) -> Resolved:
     """The run's own config with what was typed laid over it; `resume` refuses what may not change."""
+    from coeffdream.backbones.device import here_or_auto
+
     kept = {name: value for name, value in vars(record.config).items() if value is not None}
+    kept["device"] = here_or_auto(record.config.device)
+    if kept["device"] != record.config.device and "device" not in typed:
+        warn(
+            f"{record.name} was trained on {record.config.device}, which is not here; it goes on on another device"
+        )
     if record.concept:
         kept["concept"] = record.concept.folder  # as it was typed it may have been relative to elsewhere
     return Resolved(resolve({**kept, **typed}).config, dict.fromkeys(kept, "command line"))

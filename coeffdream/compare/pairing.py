@@ -20,7 +20,8 @@ from coeffdream.errors import ConfigError, ScoreError
 
 # Fields of run.json's config that change nothing that is learned, or that make up the pairing itself.
 NOT_TRAINING = {
-    *("concept", "base", "class_noun", "method", "seed", "name", "runs", "device"),
+    *("base", "revision", "base_config", "prediction"),  # told by the base's weights, and how they are read
+    *("concept", "class_noun", "method", "seed", "name", "runs", "device"),
     *("sample_every", "checkpoint_every", "gradient_checkpointing"),
 }
 
@@ -151,7 +152,11 @@ def _checked(pairing: Pairing) -> Pairing:
                     f"the image seeds of {run.name} are not known, so its pictures cannot be paired; "
                     "draw them with coeffdream generate"
                 )
-    configs = [run.record.config for run in everything if not run.record.imported]
+    configs = [
+        replace(run.record.config, precision=run.record.precision)
+        for run in everything
+        if not run.record.imported
+    ]
     differ = sorted(
         key
         for key in {each.name for each in fields(TrainConfig)} - NOT_TRAINING

@@ -23,7 +23,7 @@ def base_run(base: Base, class_noun: str, token: str, runs: Path) -> tuple[RunFo
         status="base",
         created=now(),
         method="none",
-        config=TrainConfig(base=base.name),
+        config=TrainConfig(**base.asked),
         base=base.record,
         class_noun=class_noun,
         token=token,

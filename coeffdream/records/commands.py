@@ -66,6 +66,11 @@ def generate_command(run: RunFolder, record: RunRecord, made: SetRecord, *, no_a
         words += ["--prompts", made.prompts]
     if record.status == "base":
         words += ["--base", record.base.name, "--class", record.class_noun]
+        words += options(
+            base_config=record.base.base_config,
+            revision=record.base.revision,
+            prediction=record.base.prediction,
+        )
         words += [] if run.path.resolve().parent == RUNS.resolve() else ["--runs", Path(name_of(run)).parent]
     else:
         words += ["--run", name_of(run)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from coeffdream.config import TrainConfig
+from coeffdream.config import Precision, TrainConfig
 from coeffdream.errors import RunError
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.claim import Claim, attempt, claimed, confirm, create_json, is_husk, numbered
@@ -31,6 +31,13 @@ ALWAYS = {
     "config": ("base", "concept", "method", "seed", "steps", "lr"),
     "base": ("kind", "source", "architecture", "sketch"),
     "parameters": ("trained", "percent"),
+}
+
+# What `machine` says of it, which every run has.
+USED_PRECISION: dict[str, Precision] = {
+    "torch.float32": "fp32",
+    "torch.bfloat16": "bf16",
+    "torch.float16": "fp16",
 }
 
 Status = Literal["training", "interrupted", "failed", "diverged", "complete", "base"]
@@ -74,6 +81,13 @@ class RunRecord:
     adapter: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     format: int = FORMAT
+
+    @property
+    def precision(self) -> Precision:
+        """Of the base as it was used; the config of older runs may say no more than auto."""
+        if self.config.precision != "auto":
+            return self.config.precision
+        return USED_PRECISION.get(self.machine.precision or "", "auto")
 
     @property
     def imported(self) -> bool:

@@ -58,7 +58,7 @@ def import_adapter(
             created=now(),
             method=f"{IMPORTED}{adapter.kind}",
             # How it was trained nobody knows: this config is that of nothing, and no step was taken here.
-            config=TrainConfig(concept=str(concept.folder), base=base.name),
+            config=TrainConfig(concept=str(concept.folder), **base.asked),
             base=components.identity(),
             class_noun=concept.class_noun,
             token=token or _token_of(adapter, concept.class_noun),

@@ -111,7 +111,7 @@ def forecast_memory(unet: Any, adapter: Adapter, config: TrainConfig) -> MemoryF
             shaped(batch, unet.config.in_channels, side, side),
             torch.zeros(batch, device="meta"),
             encoder_hidden_states=shaped(batch, PROMPT_TOKENS, unet.config.cross_attention_dim),
-            added_cond_kwargs={"text_embeds": shaped(batch, pooled), "time_ids": shaped(batch, 6)},
+            added_cond_kwargs={"text_embeds": shaped(batch, pooled), "time_ids": shaped(batch, 6).float()},
         ).sample
         predicted.float().square().mean().backward()
     # Gradients are made inside the step, and so are among what was counted alive.

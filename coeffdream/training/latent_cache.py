@@ -78,8 +78,11 @@ def _encode(
 def stack(
     samples: list[TrainingSample], device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Prompt embeddings [B, L, E] and the UNet's added conditions of a batch."""
+    """Prompt embeddings [B, L, E] and the UNet's added conditions of a batch.
+
+    The size ids stay float32, whatever `dtype`: bfloat16 would make 3008 of 3000.
+    """
     embeds = torch.stack([sample.conditioning.embeds for sample in samples]).to(device, dtype)
     pooled = torch.stack([sample.conditioning.pooled for sample in samples]).to(device, dtype)
-    time_ids = torch.tensor([sample.time_ids for sample in samples]).to(device, dtype)
+    time_ids = torch.tensor([sample.time_ids for sample in samples]).to(device, torch.float32)
     return embeds, {"text_embeds": pooled, "time_ids": time_ids}

@@ -58,4 +58,6 @@ def class_image_folder(components: Components, prompt: str, sampling: Sampling) 
         "guidance_scale": sampling.guidance_scale,
         "size": sampling.size,
     }
+    if components.base.prediction != "auto":
+        key["prediction"] = components.base.prediction
     return cache_folder() / "class-images" / sha256_of_json(key)[:24]

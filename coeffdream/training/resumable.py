@@ -18,7 +18,7 @@ def check_resumable(record: RunRecord, config: TrainConfig, concept: Concept, re
     """
     problems = [
         f"{flag_of(name)} was {value!r} and is now {getattr(config, name)!r}"
-        for name, value in vars(record.config).items()
+        for name, value in (vars(record.config) | {"precision": record.precision}).items()
         if name not in (*RESUMABLE, "runs", "name", "concept", "class_noun")
         and getattr(config, name) != value
     ]

@@ -12,9 +12,10 @@ from coeffdream.adapters.files import adapter_hashes, save_adapter
 from coeffdream.adapters.install import Adapter, install, spec_for
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
-from coeffdream.backbones.device import pick_device, pick_dtype
+from coeffdream.backbones.device import DTYPES, settled
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, initial_latents
+from coeffdream.backbones.schedule import prediction_of
 from coeffdream.backbones.threads import settle_threads
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import Concept
@@ -75,6 +76,7 @@ def resume(
     with held_run(run, "train --resume"):
         record = run.read()
         checkpoints = list_checkpoints(run.checkpoints)
+        config = _as_it_was(config, record)
         check_resumable(record, config, concept, _steps_kept(run))
         session = _Session.prepare(config, concept, base, progress)
         if not record.base.same_as(session.components.identity()):
@@ -83,10 +85,19 @@ def resume(
             )
         if checkpoints:
             restore_checkpoint(checkpoints[-1], session.state, session.components.architecture, warn)
-        record = dataclasses.replace(record, status="training", config=config, adapter={})
+        record = dataclasses.replace(record, status="training", config=session.config, adapter={})
         run.write(dataclasses.replace(record, steps_done=session.state.step))
         _mark_as_latest(run, warn)
         return session.execute(run, record, warn)
+
+
+def _as_it_was(config: TrainConfig, record: RunRecord) -> TrainConfig:
+    """A config that leaves to "auto" what was settled when the run began."""
+    return dataclasses.replace(
+        config,
+        precision=record.precision if config.precision == "auto" else config.precision,
+        prediction=record.config.prediction if config.prediction == "auto" else config.prediction,
+    )
 
 
 def _steps_kept(run: RunFolder) -> int:
@@ -119,13 +130,14 @@ class _Session:
 
     @classmethod
     def prepare(cls, config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> _Session:
-        """Load, encode and install; nothing is written to a run folder yet."""
-        device = pick_device(config.device)
-        dtype = pick_dtype(config.precision, device)
+        """Load, encode and install; nothing is written to a run folder yet. Its config holds no auto any more."""
+        config = settled(config)
+        device, dtype = torch.device(config.device), DTYPES[config.precision]
         progress("loading the base", 0, 1, base.name)
         # The UNet joins the others only to draw class images: encoding and training need not fit at once.
         components = load_components(base, device=device, dtype=dtype, unet_device=torch.device("cpu"))
         progress("loading the base", 1, 1, base.name)
+        config = dataclasses.replace(config, prediction=prediction_of(components.scheduler))
         if device.type == "cpu":
             settle_threads(components.unet)
         sampling = Sampling(base.settings.sampling_steps, base.settings.guidance_scale, config.resolution)

@@ -148,9 +148,13 @@ def test_decoding_is_one_by_one(components):
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_latents_that_are_not_finite_do_not_become_black_pictures(components, value):
-    """Half precision overflowed: say so instead of saving black."""
-    latents = torch.zeros(1, 4, 8, 8)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+def test_latents_that_are_not_finite_do_not_become_black_pictures(components, value, dtype):
+    """Say so instead of saving black; a wider precision helps where half precision overflowed."""
+    latents = torch.zeros(1, 4, 8, 8, dtype=dtype)
     latents[0, 0, 0, 0] = value
-    with pytest.raises(BaseModelError, match=r"values that are not numbers .* use --precision bf16 or fp32"):
+    with pytest.raises(
+        BaseModelError, match=r"values that are not numbers .* a lower --lora-scale"
+    ) as caught:
         decode_latents(components, latents)
+    assert ("--precision bf16 or fp32" in str(caught.value)) == (dtype == torch.float16)
