@@ -52,6 +52,14 @@ class Listing:
     commit: str
     sizes: dict[str, int]
 
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are not in the cache."""
+        folder = cached_snapshot(self.repository, self.commit)
+        return [name for name in names if folder is None or not (folder / name).is_file()]
+
+    def size_of(self, names: Iterable[str]) -> int:
+        return sum(self.sizes[name] for name in names)
+
 
 def listing(repository: str, revision: str | None) -> Listing:
     """Ask the hub. Raises BaseModelError that says why it does not answer."""
@@ -81,9 +89,8 @@ def fetch(of: Listing, names: Iterable[str], tell: Callable[[str], None] | None 
 
     wanted = sorted(names)
     if tell is not None:
-        before = cached_snapshot(of.repository, of.commit)
-        missing = [name for name in wanted if before is None or not (before / name).is_file()]
-        size, free = sum(of.sizes[name] for name in missing), free_disk()
+        missing = of.missing(wanted)
+        size, free = of.size_of(missing), free_disk()
         tell(
             f"fetching {of.repository}: {decimal(size)} in {len(missing)} files, into {cache_place()} "
             f"({decimal(free)} free)"

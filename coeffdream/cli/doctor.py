@@ -44,7 +44,6 @@ def examine() -> dict[str, Any]:
     import psutil
     import torch
 
-    from coeffdream.backbones.base import SDXL_ID
     from coeffdream.backbones.device import pick_device, pick_dtype
     from coeffdream.records.environment import cache_folder, machine, versions
     from coeffdream.toybox.paths import CLIP_SCORER, DINO_SCORER, WEIGHTS
@@ -65,20 +64,14 @@ def examine() -> dict[str, Any]:
         "cache": {"folder": str(cache), "megabytes": size / 1e6},
         "bases": {
             "base toybox": _embedded(WEIGHTS / "model_index.json"),
-            "base sdxl": _cached(
-                SDXL_ID, "model_index.json", "7 GB; fetched at the first train, or give --base PATH"
-            ),
+            "base sdxl": _on_the_hub("sdxl", pick_dtype("auto", device)),
         },
         "scorers": {
             "scorers of the toybox": _embedded(
                 CLIP_SCORER / "open_clip_config.json", DINO_SCORER / "config.json"
             ),
-            "CLIP ViT-B/32": _cached(
-                "timm/vit_base_patch32_clip_224.openai",
-                "open_clip_model.safetensors",
-                "fetched at the first eval",
-            ),
-            "DINOv2 base": _cached("facebook/dinov2-base", "model.safetensors", "fetched at the first eval"),
+            "CLIP ViT-B/32": _cached("timm/vit_base_patch32_clip_224.openai", "open_clip_model.safetensors"),
+            "DINOv2 base": _cached("facebook/dinov2-base", "model.safetensors"),
         },
     }
 
@@ -91,9 +84,46 @@ def _embedded(*files: Any) -> dict[str, Any]:
     }
 
 
-def _cached(repository: str, file: str, remedy: str) -> dict[str, Any]:
+def _on_the_hub(name: str, dtype: Any) -> dict[str, Any]:
+    """Whether a base on the hub is in the cache, whole and in any precision; else what of it would be fetched."""
+    from rich.filesize import decimal
+
+    from coeffdream.backbones import hub
+    from coeffdream.backbones.base import find_base
+    from coeffdream.backbones.source import cached, to_fetch
+    from coeffdream.errors import BaseModelError
+
+    base = find_base(name)
+    try:
+        source = cached(base)
+        if source is not None and source.weights_here(dtype):
+            return {"here": True, "note": str(source.folder)}
+        there = hub.listing(base.source, base.revision)
+        missing = there.missing(to_fetch(base, there, dtype))
+    except BaseModelError as error:
+        return {"here": False, "note": str(error)}
+    note = (
+        f"{decimal(there.size_of(missing))} in {len(missing)} files, fetched at the first train into "
+        f"{hub.cache_place()} ({decimal(hub.free_disk())} free); or give --base PATH"
+    )
+    return {"here": False, "note": note}
+
+
+def _cached(repository: str, file: str) -> dict[str, Any]:
     from huggingface_hub import try_to_load_from_cache
+    from rich.filesize import decimal
+
+    from coeffdream.backbones import hub
+    from coeffdream.errors import BaseModelError
 
     found = try_to_load_from_cache(repository, file)
-    here = isinstance(found, str)
-    return {"here": here, "note": str(found) if here else f"{repository} is not in the hub cache: {remedy}"}
+    if isinstance(found, str):
+        return {"here": True, "note": found}
+    try:
+        size = decimal(hub.listing(repository, None).sizes[file])
+    except (BaseModelError, KeyError):
+        size = "how much only the hub knows, which does not answer"
+    return {
+        "here": False,
+        "note": f"{repository} is not in the hub's cache; fetched at the first eval ({size})",
+    }
