@@ -12,6 +12,7 @@ from coeffdream.config import Precision, Prediction
 
 if TYPE_CHECKING:
     from coeffdream.backbones.base import Base
+    from coeffdream.backbones.source import Source
 
 BaseConfigOption = Annotated[str | None, typer.Option(help="Folder with the configs of a single-file base.")]
 RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub base.")]
@@ -37,8 +38,11 @@ def prepare(base: Base, precision: Precision, device: str) -> None:
         warn(
             "SDXL on a CPU takes hours for a run; to see what coeffdream does, --base toybox is made for a CPU"
         )
-    source = bring(base, pick_dtype(precision, where), say)
-    say(f"base {base.name}: {source.said}")
+    say_what_it_is(bring(base, pick_dtype(precision, where), say))
+
+
+def say_what_it_is(source: Source) -> None:
+    say(f"base {source.base.name}: {source.said}")
 
 
 def _weight_bytes(place: Path) -> int:

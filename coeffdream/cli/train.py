@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import filesize
 
-from coeffdream.cli.bases import prepare
+from coeffdream.cli.bases import prepare, say_what_it_is
 from coeffdream.cli.elsewhere import tell_where_files_go
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
@@ -151,11 +151,14 @@ def _dry_run(config: TrainConfig, base: Base, as_json: bool) -> None:
     from coeffdream.backbones.device import DTYPES, settled
     from coeffdream.backbones.load import meta_unet
     from coeffdream.backbones.quiet import quiet
+    from coeffdream.backbones.source import look_at
     from coeffdream.training.forecast import forecast_memory
     from coeffdream.training.run import parameter_summary
 
     config = settled(config)
     dtype = DTYPES[config.precision]
+    if not base.is_toybox:
+        say_what_it_is(look_at(base))
     with quiet():
         unet = meta_unet(base).to(dtype)
     total = sum(parameter.numel() for parameter in unet.parameters())

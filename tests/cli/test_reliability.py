@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import shutil
 import struct
 import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
+from coeffdream.backbones.source import SDXL
+from coeffdream.backbones.variants import STEMS
 from coeffdream.cli.app import main
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -87,6 +93,47 @@ TABLES = {
     "gap": b"file,prompt\np.png,\n",
     "rows": b"file,prompt\n",
     "field": b'file,prompt\n"' + b"x" * 200_000 + b'",a cat\n',
+}
+
+
+UNET = "model.diffusion_model."
+TEXT = ("conditioner.embedders.0.transformer.ln", "conditioner.embedders.1.model.ln")
+
+
+def unet(width: int, channels: int = 4) -> dict[str, tuple[int, ...]]:
+    """The two tensors of a UNet that tell it, by the original names: the text it reads, and its channels."""
+    reads = f"{UNET}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
+    return {f"{UNET}input_blocks.0.0.weight": (1, channels, 1, 1), reads: (1, width)}
+
+
+ENCODERS = dict.fromkeys(TEXT, (1,))
+VAE = {"first_stage_model.decoder.conv_in.weight": (1, 4, 1, 1)}
+CHECKPOINTS = {
+    "lora": {"lora_unet_mid_block.lora_up.weight": (2, 2)},
+    "flux": {"double_blocks.0.img_attn.proj.bias": (2,)},
+    "sd3": {f"{UNET}joint_blocks.0.x_block.attn.proj.bias": (2,)},
+    "sd15": unet(768) | VAE,
+    "sd2": unet(1024) | VAE,
+    "refiner": unet(1280) | VAE,
+    "inpainting": unet(2048, 9) | VAE | ENCODERS,
+    "edm": unet(2048) | VAE | ENCODERS | {"edm_mean": (4,)},
+    "unet": unet(2048),
+    "without-vae": unet(2048) | ENCODERS,
+    "without-text": unet(2048) | VAE,
+    "vae": {"decoder.conv_in.weight": (1, 4, 1, 1)},
+    "other": {"weight": (1,)},
+}
+# Folders with the configs of SDXL, but for a key of one of them.
+ALTERED = {
+    "refiner-folder": ("model_index.json", {"text_encoder": [None, None]}),
+    "inpainting-folder": ("unet/config.json", {"in_channels": 9}),
+    "sd3-folder": (
+        "model_index.json",
+        {"_class_name": "StableDiffusion3Pipeline", "transformer": ["a", "b"]},
+    ),
+    "flow-folder": ("scheduler/scheduler_config.json", {"_class_name": "FlowMatchEulerDiscreteScheduler"}),
+    "edm-folder": ("scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}),
+    "pickled-folder": ("unet/config.json", {}),
 }
 
 
@@ -165,6 +212,16 @@ def build(folder: Path) -> None:
     special(folder / "pipe.csv")
     special(folder / "device.csv", pipe=False)
     (folder / "model.ckpt").write_bytes(b"\x80\x04.")
+    for name, shapes in CHECKPOINTS.items():
+        save_file({key: np.zeros(shape) for key, shape in shapes.items()}, folder / f"{name}.safetensors")
+    (folder / "cut.safetensors").write_bytes((folder / "sd15.safetensors").read_bytes()[:-8])
+    (folder / "zero.safetensors").touch()
+    for name, (file, changes) in ALTERED.items():
+        shutil.copytree(SDXL, folder / name)
+        config = folder / name / file
+        config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    for part, stem in STEMS.items():
+        (folder / "pickled-folder" / part / f"{stem}.bin").write_bytes(b"\x80\x04.")
 
 
 @pytest.fixture(scope="module")
