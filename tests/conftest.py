@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for a network
@@ -48,6 +50,21 @@ def cat_folder(tmp_path) -> Path:
 def tiny_base(tmp_path_factory) -> Path:
     """A diffusers folder with SDXL's classes and layout, random weights, a second to load, 32 px."""
     return build_tiny_base(tmp_path_factory.mktemp("tiny-base"))
+
+
+@pytest.fixture(scope="session")
+def two_widths(tmp_path_factory) -> Path:
+    """The same, but its two text encoders differ in width, as SDXL's do: by that a single file tells them apart."""
+    return build_tiny_base(tmp_path_factory.mktemp("two-widths"), second_text_width=32)
+
+
+@pytest.fixture(scope="session")
+def write_original() -> Callable[..., Path]:
+    """Writes a diffusers folder as one file in the original layout (folder, file, unet, extra keys)."""
+    spec = importlib.util.spec_from_file_location("original", Path(__file__).with_name("original.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.write_original
 
 
 def build_tiny_base(

@@ -46,9 +46,10 @@ def cached_snapshot(repository: str, revision: str | None) -> Path | None:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a repository holds at one commit: the size in bytes of each file."""
+    """What a repository holds at a revision: the size in bytes of each file."""
 
     repository: str
+    revision: str | None
     commit: str
     sizes: dict[str, int]
 
@@ -74,7 +75,7 @@ def listing(repository: str, revision: str | None) -> Listing:
     except Exception as error:
         raise explained(repository, revision, error) from error
     return Listing(
-        repository, str(told.sha), {each.rfilename: each.size or 0 for each in told.siblings or ()}
+        repository, revision, str(told.sha), {each.rfilename: each.size or 0 for each in told.siblings or ()}
     )
 
 
@@ -101,9 +102,10 @@ def fetch(of: Listing, names: Iterable[str], tell: Callable[[str], None] | None 
                 "room, or set HF_HOME to a larger disk"
             )
     try:
-        return Path(snapshot_download(of.repository, revision=of.commit, allow_patterns=wanted))
+        # By its name, not its commit: so the client notes under that name what is in the cache.
+        return Path(snapshot_download(of.repository, revision=of.revision, allow_patterns=wanted))
     except Exception as error:
-        raise explained(of.repository, of.commit, error) from error
+        raise explained(of.repository, of.revision, error) from error
 
 
 def cache_place() -> str:

@@ -33,7 +33,7 @@ class Hub:
     def __init__(self, cache: Path) -> None:
         self.cache, self.files, self.asked = cache, {}, []
         self.refusal: Exception | None = None
-        self.revisions = {None, "main"}
+        self.revisions: set[str | None] = set()
 
     def holds(self, folder: Path, variant: str = "") -> None:
         """The parts of a folder; `variant` goes into the names of the weights."""
@@ -66,9 +66,9 @@ class Hub:
                 self.asked.append(name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.files[name], target)
+        assert revision != COMMIT  # the client would note no ref, and the cache not be found by name
         (place / "refs").mkdir(exist_ok=True)
-        for each in self.revisions - {None}:
-            (place / "refs" / each).write_text(COMMIT)
+        (place / "refs" / (revision or "main")).write_text(COMMIT)
         return str(place / "snapshots" / COMMIT)
 
     @property

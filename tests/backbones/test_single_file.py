@@ -21,26 +21,24 @@ from coeffdream.backbones.source import SDXL, look_at
 from coeffdream.backbones.variants import STEMS
 from coeffdream.errors import BaseModelError
 from coeffdream.training.step import NoiseSchedule
-from tests.backbones.original import write_original
-from tests.conftest import build_tiny_base
 
 CPU = torch.device("cpu")
 SAYS_SO = {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A miniature whose two text encoders differ in width, as SDXL's do: by that its file tells them apart."""
-    return build_tiny_base(tmp_path_factory.mktemp("original"), second_text_width=32)
+@pytest.fixture
+def folder(two_widths) -> Path:
+    return two_widths
 
 
-@pytest.fixture(scope="module")
-def written(folder):
+@pytest.fixture(scope="session")
+def written(two_widths, write_original, tmp_path_factory):
     """Makes the folder one file, with keys of its own."""
-    unet = meta_unet(find_base(str(folder)))
+    unet = meta_unet(find_base(str(two_widths)))
+    place = tmp_path_factory.mktemp("written")
 
     def write(name: str, extra=None) -> Path:
-        return write_original(folder, folder.parent / name, unet, extra)
+        return write_original(two_widths, place / name, unet, extra)
 
     return write
 
@@ -209,7 +207,7 @@ print("equal", one.architecture)
 
 
 @pytest.mark.slow
-def test_a_file_of_full_size_loads_with_an_empty_cache(tmp_path):
+def test_a_file_of_full_size_loads_with_an_empty_cache(tmp_path, write_original):
     """SDXL's true size, random weights in float16: 7 GB twice on the disk. Configs and vocabulary are the package's."""
     from accelerate import init_empty_weights
     from diffusers import AutoencoderKL, UNet2DConditionModel

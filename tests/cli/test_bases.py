@@ -14,19 +14,16 @@ from coeffdream.backbones.load import meta_unet
 from coeffdream.cli import bases
 from coeffdream.records.images import find_set
 from coeffdream.records.run import RunFolder
-from tests.backbones.original import write_original
-from tests.conftest import build_tiny_base
 
 QUICK = ("--steps", 2, "--sample-every", 0, "--device", "cpu")
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory) -> tuple[Path, Path]:
+@pytest.fixture(scope="session")
+def original(two_widths, write_original, tmp_path_factory) -> tuple[Path, Path]:
     """A miniature in one file whose header says v with zero terminal SNR, and the folder of its configs."""
-    folder = build_tiny_base(tmp_path_factory.mktemp("original"), second_text_width=32)
+    file = tmp_path_factory.mktemp("original") / "v.safetensors"
     keys = {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
-    file = write_original(folder, folder.parent / "v.safetensors", meta_unet(find_base(str(folder))), keys)
-    return file, folder
+    return write_original(two_widths, file, meta_unet(find_base(str(two_widths))), keys), two_widths
 
 
 def test_a_single_file_from_training_to_pictures(cli, cat_folder, original, tmp_path):
