@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,6 @@ from coeffdream.backbones.quiet import quiet
 from coeffdream.backbones.source import TOKENIZERS, Source, bring, look_at
 from coeffdream.backbones.variants import STEMS, dtype_of
 from coeffdream.errors import BaseModelError
-from coeffdream.progress import unheard
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.tensors import open_tensors
 
@@ -90,14 +89,13 @@ def load_components(
     device: torch.device,
     dtype: torch.dtype,
     unet_device: torch.device | None = None,
-    tell: Callable[[str], None] = unheard,
 ) -> Components:
     """Load every part of `base`; UNet and text encoders in `dtype`, the VAE in float32, all frozen.
 
-    `unet_device`: where the UNet waits while photos and prompts are encoded; `device` when None. `tell` hears of
-    what is fetched from the hub. Raises BaseModelError when the weights are not there or are not SDXL's kind.
+    `unet_device`: where the UNet waits while photos and prompts are encoded; `device` when None.
+    Raises BaseModelError when the weights are not there or are not SDXL's kind.
     """
-    source = bring(base, dtype, tell)
+    source = bring(base, dtype)
     with _explained(base), quiet():
         parts = _from_file(source, dtype) if base.kind == "file" else _from_folder(source, dtype)
     unet = parts["unet"]
@@ -159,7 +157,7 @@ def _from_file(source: Source, dtype: torch.dtype) -> dict[str, Any]:
             file,
             vae=AutoencoderKL.from_single_file(file, subfolder="vae", torch_dtype=torch.float32, **here),
             scheduler=source.scheduler,
-            **{name: _tokenizer(source.folder, name) for name in TOKENIZERS},
+            **{name: _tokenizer(source, name) for name in TOKENIZERS},
             torch_dtype=dtype,
             add_watermarker=False,
             **here,
@@ -196,16 +194,16 @@ def _from_folder(source: Source, dtype: torch.dtype) -> dict[str, Any]:
         )
         for part, (variant, _) in source.weights(dtype).items()
     }
-    parts |= {name: _tokenizer(source.folder, name) for name in TOKENIZERS}
+    parts |= {name: _tokenizer(source, name) for name in TOKENIZERS}
     return parts | {"scheduler": source.scheduler}
 
 
-def _tokenizer(folder: Path, part: str) -> Any:
+def _tokenizer(source: Source, part: str) -> Any:
     from transformers import CLIPTokenizer
 
-    if (folder / part).is_dir():
-        return CLIPTokenizer.from_pretrained(folder, subfolder=part, local_files_only=True)
-    return clip_tokenizer(part)
+    if source.base.kind == "file" and not (source.folder / part).is_dir():
+        return clip_tokenizer(part)
+    return CLIPTokenizer.from_pretrained(source.folder, subfolder=part, local_files_only=True)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,10 @@ def train_command(record: RunRecord) -> str:
         value = getattr(record.config, name)
         if name == "concept" and record.concept:
             value = record.concept.folder
+        if name == "prediction":  # what the base says itself needs no saying
+            value = record.base.prediction
+        if name == "base_config":
+            value = record.base.base_config
         if name == "class_noun":  # a folder that is moved or renamed would give another
             value = record.class_noun
         if name in _ELSEWHERE or value is None or (value == field.default and name not in always):

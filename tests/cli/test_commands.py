@@ -39,7 +39,7 @@ class TestHelp:
         promised = (
             "base class token steps rank lr coeff-lr coeff-dropout alpha-on alpha-layers lora-targets preset "
             "batch-size grad-accum resolution precision gradient-checkpointing seed prior min-snr noise-offset "
-            "sample-every checkpoint-every resume config name dry-run method concept"
+            "sample-every checkpoint-every resume config name dry-run method concept base-config revision prediction"
         )
         assert [name for name in promised.split() if f"--{name}" not in shown] == []
 
