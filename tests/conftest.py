@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for a network
 os.environ["MPLBACKEND"] = "Agg"
@@ -59,12 +59,12 @@ def two_widths(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def write_original() -> Callable[..., Path]:
-    """Writes a diffusers folder as one file in the original layout (folder, file, unet, extra keys)."""
+def original_layout() -> ModuleType:
+    """tests/original.py: writes a diffusers folder as one file under the original names."""
     spec = importlib.util.spec_from_file_location("original", Path(__file__).with_name("original.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.write_original
+    return module
 
 
 def build_tiny_base(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from coeffdream.interop.names import OUTSIDE, sgm_blocks
 
+DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.int64: "I64"}
 RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -51,8 +53,26 @@ def write_original(folder: Path, file: Path, unet: Any, extra: Mapping[str, Tens
         **prefixed("conditioner.embedders.1.model.", open_clip_names(part("text_encoder_2"))),
         **(extra or {}),
     }
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file, {"format": "pt"})
+    write(file, tensors, tensors.__getitem__)
     return file
+
+
+def write(file: Path, shapes: Mapping[str, Tensor], values: Callable[[str], Tensor]) -> None:
+    """A safetensors file of these shapes and dtypes, one tensor in memory at a time."""
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for name, tensor in shapes.items():
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for name in shapes:
+            stream.write(values(name).contiguous().flatten().view(torch.uint8).numpy())
 
 
 def prefixed(prefix: str, tensors: Iterator[tuple[str, Tensor]]) -> dict[str, Tensor]:

@@ -32,13 +32,13 @@ def folder(two_widths) -> Path:
 
 
 @pytest.fixture(scope="session")
-def written(two_widths, write_original, tmp_path_factory):
+def written(two_widths, original_layout, tmp_path_factory):
     """Makes the folder one file, with keys of its own."""
     unet = meta_unet(find_base(str(two_widths)))
     place = tmp_path_factory.mktemp("written")
 
     def write(name: str, extra=None) -> Path:
-        return write_original(two_widths, place / name, unet, extra)
+        return original_layout.write_original(two_widths, place / name, unet, extra)
 
     return write
 
@@ -207,7 +207,7 @@ print("equal", one.architecture)
 
 
 @pytest.mark.slow
-def test_a_file_of_full_size_loads_with_an_empty_cache(tmp_path, write_original):
+def test_a_file_of_full_size_loads_with_an_empty_cache(tmp_path, original_layout):
     """SDXL's true size, random weights in float16: 7 GB twice on the disk. Configs and vocabulary are the package's."""
     from accelerate import init_empty_weights
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -223,15 +223,19 @@ def test_a_file_of_full_size_loads_with_an_empty_cache(tmp_path, write_original)
     for part, stem in STEMS.items():
         with init_empty_weights():
             model = made[part](json.loads((SDXL / part / "config.json").read_text()))
-        tensors = {}
-        for number, (name, weight) in enumerate(model.named_parameters()):
-            rolled = values.roll(number)  # no two tensors alike
-            tensors[name] = rolled.repeat(-(-weight.numel() // len(rolled)))[: weight.numel()].view(
-                weight.shape
-            )
+        shapes = {name: weight.half() for name, weight in model.named_parameters()}
+        numbers = {name: number for number, name in enumerate(shapes)}
+
+        def made_up(name: str, shapes=shapes, numbers=numbers) -> torch.Tensor:
+            """Of the name's own, so that no two tensors are alike."""
+            count = shapes[name].numel()
+            return values.roll(numbers[name]).repeat(-(-count // len(values)))[:count]
+
         (tmp_path / "folder" / part).mkdir(parents=True)
-        save_file(tensors, tmp_path / "folder" / part / f"{stem}.safetensors", {"format": "pt"})
-    file = write_original(tmp_path / "folder", tmp_path / "sdxl.safetensors", meta_unet(find_base("sdxl")))
+        original_layout.write(tmp_path / "folder" / part / f"{stem}.safetensors", shapes, made_up)
+    file = original_layout.write_original(
+        tmp_path / "folder", tmp_path / "sdxl.safetensors", meta_unet(find_base("sdxl"))
+    )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
     command = [sys.executable, "-c", FULL_SIZE, str(tmp_path / "folder"), str(file)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -19,11 +19,13 @@ QUICK = ("--steps", 2, "--sample-every", 0, "--device", "cpu")
 
 
 @pytest.fixture(scope="session")
-def original(two_widths, write_original, tmp_path_factory) -> tuple[Path, Path]:
+def original(two_widths, original_layout, tmp_path_factory) -> tuple[Path, Path]:
     """A miniature in one file whose header says v with zero terminal SNR, and the folder of its configs."""
     file = tmp_path_factory.mktemp("original") / "v.safetensors"
     keys = {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
-    return write_original(two_widths, file, meta_unet(find_base(str(two_widths))), keys), two_widths
+    return original_layout.write_original(
+        two_widths, file, meta_unet(find_base(str(two_widths))), keys
+    ), two_widths
 
 
 def test_a_single_file_from_training_to_pictures(cli, cat_folder, original, tmp_path):
