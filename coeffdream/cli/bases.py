@@ -31,14 +31,19 @@ def prepare(base: Base, precision: Precision, device: str) -> None:
     from coeffdream.backbones.device import pick_device, pick_dtype
     from coeffdream.backbones.source import bring
 
-    if base.is_toybox:
-        return
-    where = pick_device(device)
-    if where.type == "cpu" and (base.kind == "hub" or _weight_bytes(Path(base.source)) > LARGE):
+    if not base.is_toybox:
+        say_what_it_is(bring(base, pick_dtype(precision, pick_device(device)), say))
+
+
+def warn_of_hours(base: Base, device: str) -> None:
+    """Where SDXL would train or draw on a CPU. Raises ConfigError."""
+    from coeffdream.backbones.device import pick_device
+
+    large = base.kind == "hub" or (not base.is_toybox and _weight_bytes(Path(base.source)) > LARGE)
+    if large and pick_device(device).type == "cpu":
         warn(
             "SDXL on a CPU takes hours for a run; to see what coeffdream does, --base toybox is made for a CPU"
         )
-    say_what_it_is(bring(base, pick_dtype(precision, where), say))
 
 
 def say_what_it_is(source: Source) -> None:

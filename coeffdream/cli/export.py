@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from coeffdream.cli.bases import prepare
 from coeffdream.cli.options import RunArgument
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
 
@@ -57,8 +58,9 @@ def command(
     record = folder.read()
     request = ExportRequest(form, as_lora, approximate_alpha, force, without_alpha, precision, output)
     request.check(record)
+    chosen = find_base(base) if base else base_of(record.base)
+    prepare(chosen, "fp32", "cpu")
     with ProgressDisplay() as progress:
-        chosen = find_base(base) if base else base_of(record.base)
         made = export(request, folder, record, chosen, progress=progress, warn=warn)
     if as_json:
         errors = made.errors if made.approximation is None else made.approximation.errors

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coeffdream.cli.bases import BaseConfigOption, PredictionOption, RevisionOption, prepare
+from coeffdream.cli.bases import BaseConfigOption, PredictionOption, RevisionOption, prepare, warn_of_hours
 from coeffdream.cli.options import RunOption, with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
 from coeffdream.config import TrainConfig
@@ -85,6 +85,7 @@ def command(
         chosen_base = base_asked({"base": base, **read}) if base else base_of(record.base, **read)
     from coeffdream.generation.run import generate, generate_unrelated
 
+    warn_of_hours(chosen_base, request.device)
     prepare(chosen_base, request.precision, request.device)
     with ProgressDisplay() as progress:
         draw: dict[str, Any] = {"grid": grid, "progress": progress, "warn": warn}

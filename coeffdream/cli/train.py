@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import filesize
 
-from coeffdream.cli.bases import prepare, say_what_it_is
+from coeffdream.cli.bases import prepare, say_what_it_is, warn_of_hours
 from coeffdream.cli.elsewhere import tell_where_files_go
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
@@ -87,6 +87,7 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     from coeffdream.records.files import read_jsonl
     from coeffdream.training.run import resume, train
 
+    warn_of_hours(base, config.device)
     prepare(base, config.precision, config.device)
     with ProgressDisplay() as progress:
         if run is None:
