@@ -13,7 +13,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+# How long one example takes says more of what else the machine does.
+settings.register_profile("untimed", settings.default, deadline=None)
+settings.load_profile("untimed")
 
 REAL_PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "dreambooth"
 
