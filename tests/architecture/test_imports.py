@@ -47,6 +47,7 @@ WITHIN_THE_GROUND_FLOOR = {
     ("config", "errors"),
     ("config", "checked"),
     ("config", "limits"),
+    ("checked", "errors"),
     ("limits", "errors"),
 }
 # The report is made from files, on a machine that may have no torch.
