@@ -23,6 +23,7 @@ from coeffdream.cli import (
     inspect,
     params,
     report,
+    study,
     train,
 )
 from coeffdream.cli.endings import ending
@@ -74,6 +75,7 @@ app.command("report")(report.command)
 app.command("doctor")(doctor.command)
 bench.app.command("attention")(bench_attention.attention)
 app.add_typer(bench.app, name="bench")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:

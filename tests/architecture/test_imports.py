@@ -35,6 +35,7 @@ LEVELS = {
     "metrics": 4,
     "report": 4,
     "bench": 5,
+    "studies": 5,
     "api": 6,
     "cli": 6,
     "": 7,  # the package itself: the names of the Python API
