@@ -33,9 +33,10 @@ def load(
 ) -> Adapter:
     """Put what a run has learned, head mixing and all, into a diffusers SDXL pipeline (or what else has a .unet).
 
-    run: a run's folder, its adapter/ folder, or a run's name in ./runs. LoRAs that are loaded already stay in force.
+    run: a run's folder, its adapter/ folder, a run's name in ./runs, or hub:OWNER/NAME[@REVISION]. LoRAs that
+    are loaded already stay in force.
     From now on the pipeline refuses to draw when something takes a part of it out of force without a word.
-    Raises AdapterError, RunError, and leaves the pipeline as it was.
+    Raises AdapterError, RunError, HubError, and leaves the pipeline as it was.
     """
     from coeffdream.adapters.files import load_adapter
     from coeffdream.adapters.guard import guard
@@ -143,14 +144,19 @@ def _check_names(function: str, options: dict[str, Any], kind: type) -> None:
 
 
 def _run(run: str | Path | RunFolder) -> RunFolder:
-    from coeffdream.records.run import RunFolder, find_run
+    from coeffdream.records.run import RunFolder
+    from coeffdream.sharing.pull import find_run_anywhere
 
-    return run if isinstance(run, RunFolder) else find_run(str(run), RUNS)
+    return run if isinstance(run, RunFolder) else find_run_anywhere(str(run), RUNS)
 
 
 def _adapter_folder(run: str | Path | RunFolder) -> Path:
     from coeffdream.records.run import COEFF_FILE, LORA_FILE, RunFolder
+    from coeffdream.sharing.hub import PREFIX, parse_hub_name
+    from coeffdream.sharing.pull import fetch
 
+    if isinstance(run, str) and run.startswith(PREFIX):
+        return fetch(parse_hub_name(run))[0]
     if not isinstance(run, RunFolder):
         folder = Path(run).expanduser()
         if any((folder / name).is_file() for name in (LORA_FILE, COEFF_FILE)):

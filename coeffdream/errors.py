@@ -50,6 +50,10 @@ class RunError(UserError):
     """A run folder that does not exist or does not hold what was asked of it."""
 
 
+class HubError(UserError):
+    """A repository of the model hub that cannot be read or written, or does not hold what was asked of it."""
+
+
 class InUseError(UserError):
     """A run, a set of images or a study that another process is working in."""
 

@@ -22,6 +22,7 @@ from coeffdream.cli import (
     import_adapter,
     inspect,
     params,
+    push,
     report,
     study,
     train,
@@ -68,6 +69,7 @@ app.command("generate")(generate.command)
 app.command("eval")(evaluate.command)
 app.command("export")(export.command)
 app.command("import")(import_adapter.command)
+app.command("push")(push.command)
 app.command("compare")(compare.command)
 app.command("params")(params.command)
 app.command("inspect")(inspect.command)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from coeffdream.cli.options import RunOption, with_config_options
+from coeffdream.cli.runs import the_run
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json, warn
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError
@@ -59,9 +60,8 @@ def command(
 
     from coeffdream.records.commands import command_line, name_of
     from coeffdream.records.fields import record_to_json
-    from coeffdream.records.run import find_run
 
-    folder = None if images is not None else find_run(run, runs)
+    folder = None if images is not None else the_run(run, runs)
 
     from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
     from coeffdream.metrics.scores_table import scores_table

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from coeffdream.cli.options import RunOption, with_config_options
+from coeffdream.cli.runs import the_run
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError
@@ -47,7 +48,6 @@ def command(
     """
     from coeffdream.backbones.base import find_base
     from coeffdream.records.commands import command_line, of_run
-    from coeffdream.records.run import find_run
 
     loras = tuple(parse_lora(each) for each in lora or ())
     request = GenerateRequest(prompts=tuple(prompts or ()), loras=loras, **typed)
@@ -74,7 +74,7 @@ def command(
             raise ConfigError(
                 "--class goes with --no-adapter --base, or --lora; a run has its own class noun"
             )
-        folder = find_run(run, runs)
+        folder = the_run(run, runs)
         record = folder.read()
         chosen_base = find_base(base or record.base.name)
     from coeffdream.generation.run import generate, generate_unrelated

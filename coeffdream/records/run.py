@@ -50,12 +50,20 @@ class Parameters:
 
 
 @dataclass(frozen=True)
+class HubRecord:
+    """The state of a hub repository that a run was fetched from."""
+
+    repo: Text
+    commit: Text
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """run.json: everything needed to say what this run was and to make it again.
 
     `status` is "base" for a run that trains nothing and only holds pictures of the untouched base model; its
     `config` is that of nothing. `adapter`: sha256 of the files that were trained, by name. `notes`: what was
-    odd about the training, one line each.
+    odd about the training, one line each. `hub`: where it was fetched from, if it was not trained here.
     """
 
     name: Text
@@ -73,6 +81,7 @@ class RunRecord:
     steps_done: Count = 0
     adapter: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    hub: HubRecord | None = None
     format: int = FORMAT
 
     @property
