@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from coeffdream.errors import HubError, RunError
 from coeffdream.progress import Progress, silent, unheard
@@ -54,32 +53,37 @@ def fetch(
     Without a network what was fetched before is taken. Raises HubError when there is no run in the repository, or
     a file is not the one that its record names.
     """
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
 
-    wanted: dict[str, Any] = {"revision": name.revision, "allow_patterns": [RECORD, *ADAPTER_FILES]}
+    wanted = [RECORD, *ADAPTER_FILES]
     with one_line_each(name):
         away = out_of_reach()
         if away is None:
-            _check_listing(name, snapshot_download(name.repo, dry_run=True, **wanted))
+            there = HfApi().model_info(name.repo, revision=name.revision, files_metadata=True)
+            _check_listing(name, {file.rfilename: file.size or 0 for file in there.siblings or []}, wanted)
         elif not constants.HF_HUB_OFFLINE:
             warn(f"{away}; what was fetched of {name} before is taken")
         progress("fetching", 0, 1, str(name))
-        folder = Path(snapshot_download(name.repo, local_files_only=away is not None, **wanted))
+        folder = Path(
+            snapshot_download(
+                name.repo, revision=name.revision, allow_patterns=wanted, local_files_only=away is not None
+            )
+        )
         progress("fetching", 1, 1, str(name))
     record = _checked(name, folder)
     # The cache calls its folders by the commit.
     return folder, dataclasses.replace(record, hub=HubRecord(name.repo, folder.name))
 
 
-def _check_listing(name: HubName, files: Sequence[Any]) -> None:
-    """Before anything is fetched. files: huggingface_hub's DryRunFileInfo."""
-    sizes = {file.filename: file.file_size for file in files}
+def _check_listing(name: HubName, sizes: Mapping[str, int], wanted: Sequence[str]) -> None:
+    """Before anything is fetched. sizes: of every file in the repository, in bytes."""
     if RECORD not in sizes:
         raise HubError(
             f"{name} holds no run of coeffdream (no {RECORD}); another tool's adapter is for generate --lora FILE, or for "
             "coeffdream import FILE"
         )
-    for file, size in sizes.items():
+    for file in sizes.keys() & set(wanted):
+        size = sizes[file]
         most = RECORD_MOST if file == RECORD else ADAPTER_MOST
         if size > most:
             raise HubError(
