@@ -21,6 +21,7 @@ LEVELS = {
     "tables": 0,
     "progress": 0,
     "records": 1,
+    "tracking": 2,
     "attention": 2,
     "diffusion": 2,
     "data": 2,
