@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -86,14 +87,27 @@ class Log:
         self._tell(lambda tracker: tracker.log(values, step=at))
 
     def finish(self) -> None:
-        self._tell(lambda tracker: tracker.finish())
+        """Close it; what is told after that is heard by nobody."""
+
+        def end(tracker: Any) -> None:
+            if (
+                self.name == "trackio"
+            ):  # by accelerate's way it would be finished once more at exit, with a word
+                import trackio
+
+                trackio.finish()
+            else:
+                tracker.finish()
+
+        self._tell(end)
         self.tracker = None
 
     def _tell(self, send: Callable[[Any], None]) -> None:
         if self.tracker is None:
             return
         try:
-            send(self.tracker)
+            with _told_on_standard_error():
+                send(self.tracker)
         except Exception as error:  # each tracker has a tree of errors of its own
             self.tracker = None
             self.warn(f"nothing more is logged with {self.name} ({_brief(error)}); the work goes on")
@@ -120,7 +134,8 @@ def logging_to(
     log = Log(tracker or "", None, warn)
     if tracker is not None:
         try:
-            log.tracker = _started(tracker, run, record, step)
+            with _told_on_standard_error():
+                log.tracker = _started(tracker, run, record, step)
         except Exception as error:
             raise ConfigError(
                 f"--log-with {tracker} could not start ({_brief(error)}); set {tracker} up, or log with another"
@@ -152,6 +167,11 @@ def _started(tracker: str, run: RunFolder, record: RunRecord, step: int | None) 
         config = dataclasses.asdict(record.config)
         started.store_init_configuration({key: each for key, each in config.items() if each is not None})
     return started
+
+
+def _told_on_standard_error() -> contextlib.AbstractContextManager[Any]:
+    """Standard output is for results."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def _brief(error: Exception) -> str:
