@@ -59,6 +59,11 @@ def command(
     if to is None:
         check_hub()
     card = model_card(folder, record, repo, files, licence=licence, set_name=set_name, photos=shown)
+    if record.base.kind in ("folder", "file"):
+        base = Path(record.base.source or record.base.name).name
+        warn(
+            f"its base is a {record.base.kind} of yours: whoever draws with it needs {base}, and --base PATH"
+        )
     if not card.pictures:
         warn("the card has no pictures; coeffdream generate draws some")
     if card.scores is None:

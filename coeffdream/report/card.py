@@ -92,7 +92,7 @@ def model_card(
         has_lora=LORA_FILE in files,
         has_alpha=COEFF_FILE in files,
         scores=scores,
-        prompts=Path(scores.set.prompts or "").name if scores else "",
+        prompts=Path(made.prompts).name if made else "",
         headings=headings,
         rows=rows,
         readings=readings(scores) if scores else [],
