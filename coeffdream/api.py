@@ -6,6 +6,7 @@ Every error is a `coeffdream.CoeffdreamError`; a request that cannot be served a
 from __future__ import annotations
 
 import dataclasses
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -93,8 +94,6 @@ def generate(
 
     warn: called with every warning; None takes Python's own warnings. Raises UserError.
     """
-    import warnings
-
     from coeffdream.backbones.base import find_base
     from coeffdream.generation.request import GenerateRequest
     from coeffdream.generation.run import generate as generate_set
@@ -147,7 +146,7 @@ def _run(run: str | Path | RunFolder) -> RunFolder:
     from coeffdream.records.run import RunFolder
     from coeffdream.sharing.pull import find_run_anywhere
 
-    return run if isinstance(run, RunFolder) else find_run_anywhere(str(run), RUNS)
+    return run if isinstance(run, RunFolder) else find_run_anywhere(str(run), RUNS, warn=warnings.warn)
 
 
 def _adapter_folder(run: str | Path | RunFolder) -> Path:
@@ -156,7 +155,7 @@ def _adapter_folder(run: str | Path | RunFolder) -> Path:
     from coeffdream.sharing.pull import fetch
 
     if isinstance(run, str) and run.startswith(PREFIX):
-        return fetch(parse_hub_name(run))[0]
+        return fetch(parse_hub_name(run), warn=warnings.warn)[0]
     if not isinstance(run, RunFolder):
         folder = Path(run).expanduser()
         if any((folder / name).is_file() for name in (LORA_FILE, COEFF_FILE)):

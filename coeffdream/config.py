@@ -21,7 +21,7 @@ Parametrisation = Literal["residual", "direct-random", "direct-identity"]
 AttentionKind = Literal["all", "self", "cross"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Preset = Literal["paper", "table3", "quality"]
-Tracker = Literal["tensorboard", "wandb", "trackio"]
+Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The paper's text: alpha in every attention layer.
@@ -129,8 +129,8 @@ class TrainConfig:
     checkpoint_every: int = option(
         100, "Write a checkpoint every N steps; 0: only when interrupted.", group="Output"
     )
-    log_with: Tracker | None = option(
-        None, "Log losses, samples and scores there, too; a package of its own.", group="Output"
+    log_with: Tracker = option(
+        "none", "Log losses, samples and scores there, too; a package of its own.", group="Output"
     )
 
     @property

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from coeffdream.config import Tracker
 from coeffdream.errors import ConfigError
 from coeffdream.progress import unheard
 from coeffdream.records.measures import DRIFT, MEASURES
@@ -25,9 +26,9 @@ PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",),
 OF_A_STEP = ("loss", "prior_loss", "lora_grad", "alpha_grad", "lr", "coeff_lr", "seconds")
 
 
-def require(tracker: str | None) -> None:
+def require(tracker: Tracker) -> None:
     """Raises ConfigError when a tracker was asked for whose package is not installed."""
-    if tracker is not None and not any(map(importlib.util.find_spec, PACKAGES[tracker])):
+    if tracker != "none" and not any(map(importlib.util.find_spec, PACKAGES[tracker])):
         raise ConfigError(
             f"--log-with {tracker} needs the package {tracker}; install it with: pip install {tracker}"
         )
@@ -40,7 +41,7 @@ class Log:
     A failure, such as a network that goes away, ends the logging with one warning and not the work.
     """
 
-    name: str
+    name: Tracker
     tracker: Any
     warn: Callable[[str], None]
 
@@ -113,12 +114,12 @@ class Log:
             self.warn(f"nothing more is logged with {self.name} ({_brief(error)}); the work goes on")
 
 
-UNLOGGED = Log("", None, unheard)
+UNLOGGED = Log("none", None, unheard)
 
 
 @contextlib.contextmanager
 def logging_to(
-    tracker: str | None,
+    tracker: Tracker,
     run: RunFolder,
     record: RunRecord,
     warn: Callable[[str], None],
@@ -131,8 +132,8 @@ def logging_to(
     Raises ConfigError when the tracker cannot be had or cannot start.
     """
     require(tracker)
-    log = Log(tracker or "", None, warn)
-    if tracker is not None:
+    log = Log(tracker, None, warn)
+    if tracker != "none":
         try:
             with _told_on_standard_error():
                 log.tracker = _started(tracker, run, record, step)
@@ -146,7 +147,7 @@ def logging_to(
         log.finish()
 
 
-def _started(tracker: str, run: RunFolder, record: RunRecord, step: int | None) -> Any:
+def _started(tracker: Tracker, run: RunFolder, record: RunRecord, step: int | None) -> Any:
     from accelerate.state import PartialState
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 

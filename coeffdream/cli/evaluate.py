@@ -111,7 +111,7 @@ def _log(run: RunFolder, scores: ScoresRecord) -> None:
 
     record = run.read()
     tracker = record.config.log_with
-    if tracker is None or scores.set.name != find_set(run.images, None).path.name:
+    if tracker == "none" or scores.set.name != find_set(run.images, None).path.name:
         return
     try:
         with logging_to(tracker, run, record, warn) as log:

@@ -93,6 +93,8 @@ def reproduction(
 
 def hashes(record: RunRecord, made: SetRecord | None, scores: ScoresRecord | None) -> list[tuple[str, str]]:
     rows = [("base architecture", record.base.architecture)]
+    if record.hub:
+        rows.append((f"fetched from {record.hub.repo}, commit", record.hub.commit))
     if made and made.settings.adapter:
         rows += [(f"adapter: {name}", value) for name, value in sorted(made.settings.adapter.items())]
     if scores:

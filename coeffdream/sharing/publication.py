@@ -93,7 +93,7 @@ def _public_record(record: RunRecord, *, captions: bool) -> RunRecord:
         concept=Path(record.config.concept).name,
         base=_public_base(record.base).name,
         runs="runs",
-        log_with=None,
+        log_with="none",
     )
     return dataclasses.replace(
         record,

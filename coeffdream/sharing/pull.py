@@ -72,7 +72,11 @@ def fetch(
         progress("fetching", 1, 1, str(name))
     record = _checked(name, folder)
     # The cache calls its folders by the commit.
-    return folder, dataclasses.replace(record, hub=HubRecord(name.repo, folder.name))
+    origin = HubRecord(name.repo, folder.name)
+    # What its author logged to is no place of ours.
+    return folder, dataclasses.replace(
+        record, config=dataclasses.replace(record.config, log_with="none"), hub=origin
+    )
 
 
 def _check_listing(name: HubName, sizes: Mapping[str, int], wanted: Sequence[str]) -> None:

@@ -118,6 +118,20 @@ def test_a_repository_of_something_else_is_left_alone(publish, trained_run, hub)
     assert hub.files("me/model") == before
 
 
+def test_a_fetched_run_logs_nowhere_of_its_authors(publish, trained_run, hub, tmp_path):
+    """Neither does the pushed record tell of a tracker, nor is one believed that a stranger's names."""
+    run = trained_run("lora")
+    record = run.read()
+    run.write(dataclasses.replace(record, config=dataclasses.replace(record.config, log_with="wandb")))
+    publish(run)
+    said = json.loads(hub.files(REPO)["run.json"])
+    assert said["config"]["log_with"] == "none"
+    said["config"]["log_with"] = "wandb"
+    hub.put(REPO, run__json=json.dumps(said).encode())
+    here = find_run_anywhere(f"hub:{REPO}", tmp_path / "elsewhere")
+    assert here.read().config.log_with == "none"
+
+
 def test_private_is_private(publish, trained_run, hub, tmp_path, monkeypatch):
     """A new repository is; one that is public already is not written to; without a token it is not there."""
     run = trained_run("lora")

@@ -103,8 +103,10 @@ def test_tensorboard_shows_a_step_once_that_was_trained_twice(options, learn, go
 
 
 def test_a_resumed_run_may_begin_to_be_logged(options, learn, go_on):
+    """Or cease to be."""
     run = learn(options(steps=1))
     assert go_on(run, options(steps=2, log_with="tensorboard"))
+    assert go_on(run, options(steps=3, log_with="none"))
     assert [each.step for each in events(run.path).Scalars("train/loss")] == [2]
 
 
