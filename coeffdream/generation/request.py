@@ -6,13 +6,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coeffdream.config import Precision, flag_of, option
 from coeffdream.data.living import is_live
-from coeffdream.data.prompts import check_prompt, load_prompts, names_class
+from coeffdream.data.prompts import (
+    check_numbered_prompt,
+    check_prompt,
+    load_prompts,
+    names_class,
+    of_several,
+)
 from coeffdream.errors import ConfigError, PromptError, quoted, together
 from coeffdream.interop.choice import LoraChoice
 from coeffdream.limits import MOST, RUN_NAME, out_of_range
+
+if TYPE_CHECKING:
+    from coeffdream.records.run import Part  # --help reads this file, and needs no records
 
 GIVEN = "given"
 # steps: the training steps of SDXL's scheduler, of which each sampling step is one.
@@ -26,6 +36,7 @@ class GenerateRequest:
 
     prompts: tuple[str, ...] = ()  # given by hand; none means a list
     loras: tuple[LoraChoice, ...] = ()  # adapters of other tools, on top of the run's or alone
+    weights: tuple[float, ...] = ()  # of the parts of a run that holds several runs together
     prompt_list: str = option(
         "auto", "live, object, or a file (one prompt a line, or DreamBooth's own).", flag="--prompts"
     )
@@ -61,6 +72,11 @@ class GenerateRequest:
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 problems.append(f"{flag_of(name, GenerateRequest)} {value} must be a finite number")
+        problems += [
+            f"--adapter: the weight {weight} must be a finite number"
+            for weight in self.weights
+            if not math.isfinite(weight)
+        ]
         if self.seed < 0:
             problems.append(f"--seed {quoted(self.seed)} must not be negative")
         problems += out_of_range("--seed", self.seed, at_most=MOST["seed"])
@@ -80,41 +96,59 @@ class GenerateRequest:
             ]
         if problems:
             raise ConfigError(together("these options make no pictures", problems))
-        for prompt in self.prompts:
-            check_prompt(prompt, needs_placeholder=not self.plain)
+        if not self.weights:  # else `templates` knows what <V1>, <V2>, ... are
+            for prompt in self.prompts:
+                check_prompt(prompt, needs_placeholder=not self.plain)
 
-    def templates(self, class_noun: str, live: bool | None, *, toybox: bool) -> tuple[str, Sequence[str]]:
+    def templates(
+        self, class_noun: str, live: bool | None, *, toybox: bool, parts: Sequence[Part] = ()
+    ) -> tuple[str, Sequence[str]]:
         """Where the prompts come from, and the prompts with <V> and CLASS in them.
 
         `toybox`: "auto" takes the lists in the words that the embedded base knows. The unrelated prompts
-        are those of their list that do not name the concept's class.
+        are those of their list that do not name the concept's class. `parts`: of a run that holds several runs
+        together; a listed "<V> CLASS" then speaks of all of them.
         """
         if self.unrelated:
-            left_out = self.left_out(class_noun, toybox=toybox)
+            left_out = self.left_out([part.class_noun for part in parts] or [class_noun], toybox=toybox)
             listed = load_prompts(_unrelated(toybox), class_noun=class_noun)
             return listed.source, [each for each in listed.templates if each not in left_out]
-        if self.prompts:
+        if self.prompts and not parts:
             return GIVEN, self.prompts
-        source = self.prompt_list
-        if toybox and source == "auto":
-            source = "toybox-live" if (is_live(class_noun) if live is None else live) else "toybox-object"
-        found = load_prompts(source, class_noun=class_noun, live=live)
+        if parts:
+            live = all(part.concept.live if part.concept else is_live(part.class_noun) for part in parts)
+        source, templates = GIVEN, self.prompts
+        if not templates:
+            chosen = self.prompt_list
+            if toybox and chosen == "auto":
+                chosen = "toybox-live" if (is_live(class_noun) if live is None else live) else "toybox-object"
+            found = load_prompts(chosen, class_noun=class_noun, live=live)
+            source, templates = found.source, found.templates
+        if parts:
+            nouns = [part.class_noun for part in parts]
+            templates = tuple(of_several(template, nouns) for template in templates)
+        names = [f"{part.name} ({part.class_noun})" for part in parts]
         problems = []
-        for template in found.templates:
+        for template in templates:
             try:
-                check_prompt(template, needs_placeholder=not self.plain)
+                if parts:
+                    check_numbered_prompt(template, names, needs_placeholder=not self.plain)
+                else:
+                    check_prompt(template, needs_placeholder=not self.plain)
             except PromptError as error:
                 problems.append(str(error))
+        if problems and source == GIVEN:
+            raise PromptError(problems[0])
         if problems:
-            raise PromptError(together(f"the prompts of {found.source} cannot be drawn", problems))
-        return found.source, found.templates
+            raise PromptError(together(f"the prompts of {source} cannot be drawn", problems))
+        return source, templates
 
-    def left_out(self, class_noun: str, *, toybox: bool) -> list[str]:
-        """The unrelated prompts that are related after all, because they name the concept's class."""
+    def left_out(self, class_nouns: Sequence[str], *, toybox: bool) -> list[str]:
+        """The unrelated prompts that are related after all, because they name a class that was learned."""
         if not self.unrelated:
             return []
-        listed = load_prompts(_unrelated(toybox), class_noun=class_noun)
-        return [each for each in listed.templates if names_class(each, class_noun)]
+        listed = load_prompts(_unrelated(toybox), class_noun=class_nouns[0])
+        return [each for each in listed.templates if any(names_class(each, noun) for noun in class_nouns)]
 
     @property
     def images_each(self) -> int:

@@ -19,12 +19,11 @@ from coeffdream.errors import ConfigError
 from coeffdream.generation.adapted import (
     Weighted,
     adapter_hashes_of,
-    changes_text,
     put_on,
     read_others,
-    trained,
+    ready,
 )
-from coeffdream.generation.base_run import begin_base_run
+from coeffdream.generation.base_run import begin_run
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GIVEN, GenerateRequest
 from coeffdream.generation.sets import claimed_set, drawn_beside, intact, take_over
@@ -89,14 +88,17 @@ class SetSampler:
     ) -> SetSampler:
         request.check()
         source, templates = request.templates(
-            record.class_noun, record.concept.live if record.concept else None, toybox=base.is_toybox
+            record.class_noun,
+            record.concept.live if record.concept else None,
+            toybox=base.is_toybox,
+            parts=record.parts,
         )
         if not request.no_adapter:
-            record = trained(run, record)
+            record = ready(request, run, record)
         jobs = SetPlan(
             list(templates),
             class_noun=record.class_noun,
-            token=record.token,
+            token=record.tokens,
             images_per_prompt=request.images_each,
             seed=request.seed,
         )
@@ -130,14 +132,14 @@ class SetSampler:
 
     def install(self) -> None:
         """Put the run's adapter in. Training may go on in the run afterwards: the set keeps to what was read."""
-        before = adapter_hashes_of(self.request, self.run, self.others)
-        put_on(self.components, self.request, self.run, self.record, self.others, self.warn)
+        before = adapter_hashes_of(self.request, self.run, self.record, self.others)
+        changes_text = put_on(self.components, self.request, self.run, self.record, self.others, self.warn)
         if not self.request.no_adapter:
-            trained(self.run, self.run.read())
-        if adapter_hashes_of(self.request, self.run, self.others) != before:
+            ready(self.request, self.run, self.record if self.record.parts else self.run.read())
+        if adapter_hashes_of(self.request, self.run, self.record, self.others) != before:
             raise in_use(self.run.path, f"run {self.record.name}", "draw again when that has ended")
         self.adapter = before
-        if changes_text(self.others):
+        if changes_text:
             self.conditionings.clear()
 
     def draw_set(self, name: str, *, with_grid: bool, last: bool = True) -> Generated:
@@ -146,7 +148,7 @@ class SetSampler:
         last: no other set follows, so that the text encoders may go once all is encoded.
         """
         if not self.run.record_file.exists():
-            self.run, self.record = begin_base_run(self.record, self.run.path.parent)
+            self.run, self.record = begin_run(self.record, self.run.path.parent)
         plan = self._plan(name)
         with claimed_set(self.run, plan) as folder:
             there = intact(folder, self.jobs)
@@ -239,6 +241,7 @@ class SetSampler:
                 lora_scale=request.lora_scale if self.adapted else None,
                 alpha_scale=request.alpha_scale if self.adapted else None,
                 loras={each.sha256: weight for each, weight in self.others} if self.adapted else {},
+                weights=self._weights if self.adapted else {},
                 token=self.record.token,
                 seed=request.seed,
                 steps=self.sampling.steps,
@@ -250,10 +253,17 @@ class SetSampler:
             ),
         )
 
+    @property
+    def _weights(self) -> dict[str, float]:
+        """Of the runs that draw together, by name."""
+        names = [part.name for part in self.record.parts] if self.request.weights else []
+        return dict(zip(names, self.request.weights, strict=False))
+
     def _title(self, plan: SetRecord, shown: int) -> str:
         steps = f", {self.record.steps_done} steps" if self.record.steps_done else ""
         who = f"{self.record.method}{steps}"
-        with_others = [*([] if self.request.no_adapter else [who]), *self.request.loras_shown]
+        own = [f"{name}:{weight:g}" for name, weight in self._weights.items()] or [who]
+        with_others = [*([] if self.request.no_adapter else own), *self.request.loras_shown]
         by = " + ".join(with_others) if self.adapted else "untouched base"
         part = f" · the first {shown} of {len(self.jobs)} pictures" if shown < len(self.jobs) else ""
         return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}{part}"
