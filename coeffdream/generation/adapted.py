@@ -119,6 +119,14 @@ def hashes_of(run: RunFolder) -> dict[str, str]:
     return {IMPORTED_FILE: sha256_of_file(imported)} if imported.is_file() else adapter_hashes(run.adapter)
 
 
+def in_words(request: GenerateRequest, record: RunRecord) -> str:
+    """What a set is drawn with, as its contact sheet says it."""
+    steps = f", {record.steps_done} steps" if record.steps_done else ""
+    own = [f"{name}:{weight:g}" for name, weight in request.by_name(record.parts).items()]
+    own = own or [f"{record.method}{steps}"]
+    return " + ".join([*([] if request.no_adapter else own), *request.loras_shown])
+
+
 def _changes_text(adapters: Sequence[OtherAdapter]) -> bool:
     return any(component != UNET for adapter in adapters for component in adapter.changes)
 

@@ -15,6 +15,7 @@ from coeffdream.data.prompts import (
     check_prompt,
     load_prompts,
     names_class,
+    numbered,
     of_several,
 )
 from coeffdream.errors import ConfigError, PromptError, quoted, together
@@ -133,6 +134,7 @@ class GenerateRequest:
             try:
                 if parts:
                     check_numbered_prompt(template, names, needs_placeholder=not self.plain)
+                    _check_told_apart(template, parts)
                 else:
                     check_prompt(template, needs_placeholder=not self.plain)
             except PromptError as error:
@@ -160,6 +162,10 @@ class GenerateRequest:
         """Whether anything is drawn with but the untouched base."""
         return not self.no_adapter or bool(self.loras)
 
+    def by_name(self, parts: Sequence[Part]) -> dict[str, float]:
+        """The weight of each run that draws together with others."""
+        return {part.name: weight for part, weight in zip(parts, self.weights, strict=False)}
+
     @property
     def loras_shown(self) -> list[str]:
         return [f"{each.file.name}:{each.weight:g}" for each in self.loras]
@@ -177,6 +183,18 @@ class GenerateRequest:
             "" if self.prompt_list in ("auto", "live", "object") else slug(Path(self.prompt_list).stem, 24)
         )
         return "-".join([listed or "benchmark", *with_others, *([] if self.adapts else ["base"])])
+
+
+def _check_told_apart(template: str, parts: Sequence[Part]) -> None:
+    """Raises PromptError where the noun is missing that alone tells two things of one token apart."""
+    tokens = [part.token for part in parts]
+    for placeholder, part in zip(numbered(len(parts)), parts, strict=True):
+        shared = placeholder in template and tokens.count(part.token) > 1
+        if shared and not names_class(template, part.class_noun):
+            raise PromptError(
+                f"the prompt {quoted(template)} does not name the {part.class_noun} that {placeholder} is, which "
+                f"alone tells it from another of the token {part.token!r}; write {placeholder} {part.class_noun}"
+            )
 
 
 def _unrelated(toybox: bool) -> str:

@@ -19,6 +19,7 @@ from coeffdream.errors import ConfigError
 from coeffdream.generation.adapted import (
     Weighted,
     adapter_hashes_of,
+    in_words,
     put_on,
     read_others,
     ready,
@@ -241,7 +242,7 @@ class SetSampler:
                 lora_scale=request.lora_scale if self.adapted else None,
                 alpha_scale=request.alpha_scale if self.adapted else None,
                 loras={each.sha256: weight for each, weight in self.others} if self.adapted else {},
-                weights=self._weights if self.adapted else {},
+                weights=request.by_name(self.record.parts) if self.adapted else {},
                 token=self.record.token,
                 seed=request.seed,
                 steps=self.sampling.steps,
@@ -253,18 +254,8 @@ class SetSampler:
             ),
         )
 
-    @property
-    def _weights(self) -> dict[str, float]:
-        """Of the runs that draw together, by name."""
-        names = [part.name for part in self.record.parts] if self.request.weights else []
-        return dict(zip(names, self.request.weights, strict=False))
-
     def _title(self, plan: SetRecord, shown: int) -> str:
-        steps = f", {self.record.steps_done} steps" if self.record.steps_done else ""
-        who = f"{self.record.method}{steps}"
-        own = [f"{name}:{weight:g}" for name, weight in self._weights.items()] or [who]
-        with_others = [*([] if self.request.no_adapter else own), *self.request.loras_shown]
-        by = " + ".join(with_others) if self.adapted else "untouched base"
+        by = in_words(self.request, self.record) if self.adapted else "untouched base"
         part = f" · the first {shown} of {len(self.jobs)} pictures" if shown < len(self.jobs) else ""
         return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}{part}"
 

@@ -71,10 +71,16 @@ def _check_collisions(parts: Sequence[Part], warn: Callable[[str], None]) -> Non
                 f"{one.folder} and {other.folder} have one name, by which a set tells its adapters apart; rename one "
                 "of the folders"
             )
-        if one.token == other.token:
+        again = f"train one of them again with another, as in --token {_other_token(parts)}"
+        if one.token == other.token and one.class_noun == other.class_noun:
             raise RunError(
-                f"{one.name} and {other.name} both learned the token {one.token!r}, so a prompt cannot tell them "
-                f"apart; train one of them again with another, as in --token {_other_token(parts)}"
+                f"{one.name} and {other.name} both learned '{one.token} {one.class_noun}', so no prompt can tell them "
+                f"apart; {again}"
+            )
+        if one.token == other.token:
+            warn(
+                f"{one.name} and {other.name} share the token {one.token!r}: their class nouns alone tell them apart, "
+                f"and each may take from the other; {again}"
             )
         if one.class_noun == other.class_noun:
             warn(

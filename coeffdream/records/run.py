@@ -113,6 +113,12 @@ class RunRecord:
         return self.status not in ("base", "several")
 
     @property
+    def concepts(self) -> list[ConceptRecord]:
+        """What it learned, or what its parts did."""
+        own = [part.concept for part in self.parts] or [self.concept]
+        return [concept for concept in own if concept]
+
+    @property
     def tokens(self) -> str | list[str]:
         """What <V> becomes in the text encoders, or what <V1>, <V2>, ... become."""
         return [part.token for part in self.parts] or self.token
