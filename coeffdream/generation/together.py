@@ -58,6 +58,10 @@ class Together:
                 "with coeffdream.unload(pipe), and load them again"
             )
 
+    def guard(self) -> Any:
+        """Check at every call of the UNet; returns the handle that ends it."""
+        return self.mixing.unet.register_forward_pre_hook(lambda *_: self.check_in_force())
+
     def uninstall(self) -> None:
         self.attachment.remove()
         self.mixing.uninstall()
