@@ -37,8 +37,7 @@ def ready(request: GenerateRequest, run: RunFolder, record: RunRecord) -> RunRec
     if not record.parts:
         return trained(run, record)
     if len(request.weights) != len(record.parts):
-        line = command_line("generate", *adapter_words(record.parts))
-        raise RunError(f"{record.name} holds pictures of several runs together; draw with: {line}")
+        return trained(run, record)
     for part in record.parts:
         folder = RunFolder(Path(part.folder))
         trained(folder, folder.read())
@@ -55,6 +54,9 @@ def trained(run: RunFolder, record: RunRecord) -> RunRecord:
         record = run.read()  # whoever trained it may have ended between the two looks
     if record.status == "base":
         raise RunError(f"{record.name} trained nothing; add --no-adapter, or name a trained --run")
+    if record.status == "several":
+        line = command_line("generate", *adapter_words(record.parts))
+        raise RunError(f"{record.name} holds pictures of several runs together; draw with: {line}")
     if record.status == "diverged":
         raise RunError(
             f"{record.name} diverged, so there is nothing in it to draw with; train again with a smaller --lr "

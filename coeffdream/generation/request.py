@@ -64,7 +64,7 @@ class GenerateRequest:
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
 
     def check(self) -> None:
-        """Raises ConfigError, PromptError with everything that is wrong."""
+        """Raises ConfigError with everything that is wrong but for the prompts, which `templates` checks."""
         problems = []
         for name, most in MOST_DRAWN.items():
             flag = flag_of(name, GenerateRequest)
@@ -97,14 +97,11 @@ class GenerateRequest:
             ]
         if problems:
             raise ConfigError(together("these options make no pictures", problems))
-        if not self.weights:  # else `templates` knows what <V1>, <V2>, ... are
-            for prompt in self.prompts:
-                check_prompt(prompt, needs_placeholder=not self.plain)
 
     def templates(
         self, class_noun: str, live: bool | None, *, toybox: bool, parts: Sequence[Part] = ()
     ) -> tuple[str, Sequence[str]]:
-        """Where the prompts come from, and the prompts with <V> and CLASS in them.
+        """Where the prompts come from, and the prompts with <V> and CLASS in them. Raises PromptError.
 
         `toybox`: "auto" takes the lists in the words that the embedded base knows. The unrelated prompts
         are those of their list that do not name the concept's class. `parts`: of a run that holds several runs
@@ -114,8 +111,6 @@ class GenerateRequest:
             left_out = self.left_out([part.class_noun for part in parts] or [class_noun], toybox=toybox)
             listed = load_prompts(_unrelated(toybox), class_noun=class_noun)
             return listed.source, [each for each in listed.templates if each not in left_out]
-        if self.prompts and not parts:
-            return GIVEN, self.prompts
         if parts:
             live = all(part.concept.live if part.concept else is_live(part.class_noun) for part in parts)
         source, templates = GIVEN, self.prompts
@@ -140,7 +135,9 @@ class GenerateRequest:
             except PromptError as error:
                 problems.append(str(error))
         if problems and source == GIVEN:
-            raise PromptError(problems[0])
+            raise PromptError(
+                problems[0] if len(problems) == 1 else together("these prompts cannot be drawn", problems)
+            )
         if problems:
             raise PromptError(together(f"the prompts of {source} cannot be drawn", problems))
         return source, templates
