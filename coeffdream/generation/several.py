@@ -71,7 +71,7 @@ def _check_collisions(parts: Sequence[Part], warn: Callable[[str], None]) -> Non
                 f"{one.folder} and {other.folder} have one name, by which a set tells its adapters apart; rename one "
                 "of the folders"
             )
-        again = f"train one of them again with another, as in --token {_other_token(parts)}"
+        again = f"train one of them again with another token, as in --token {_other_token(parts)}"
         if one.token == other.token and one.class_noun == other.class_noun:
             raise RunError(
                 f"{one.name} and {other.name} both learned '{one.token} {one.class_noun}', so no prompt can tell them "
