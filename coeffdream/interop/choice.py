@@ -32,7 +32,7 @@ def parse_lora(typed: str) -> LoraChoice:
 def weighted(flag: str, what: str, typed: str) -> tuple[str, float]:
     """NAME or NAME:WEIGHT, as it was given to `flag`. Raises ConfigError for a weight that is no finite number."""
     name, colon, weight = typed.rpartition(":")
-    if not colon or Path(typed).exists():
+    if not colon or name == "hub" or Path(typed).exists():  # hub:OWNER/NAME has a colon of its own
         return typed, 1.0
     try:
         value = float(weight)

@@ -159,3 +159,19 @@ def test_the_run_of_a_pair_has_nothing_of_its_own_to_draw_with(cli, cat_and_dog)
         ("inspect", "cat-and-dog"),
     ):
         assert cli(*command).status == 2, command
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("cat", ("cat", 1.0)),
+        ("cat:0.7", ("cat", 0.7)),
+        ("hub:me/cat", ("hub:me/cat", 1.0)),
+        ("hub:me/cat@v1:-0.5", ("hub:me/cat@v1", -0.5)),
+    ],
+)
+def test_what_is_the_run_and_what_the_weight(typed, found):
+    """A run on the hub has a colon in its name."""
+    from coeffdream.interop.choice import weighted
+
+    assert weighted("--adapter", "RUN", typed) == found
