@@ -7,15 +7,10 @@ from typing import TypeVar
 
 import torch
 
+from coeffdream.errors import out_of_memory
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether the device, or the machine (torch has no class of its own for that), had no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "not enough memory" in str(error)
-    )
 
 
 def halving(
@@ -34,7 +29,7 @@ def halving(
         batch = items[first : first + at_once]
         try:
             result = work(batch)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if len(batch) == 1 or not out_of_memory(error):
                 raise
             at_once = (len(batch) + 1) // 2
