@@ -22,6 +22,7 @@ AttentionKind = Literal["all", "self", "cross"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Prediction = Literal["auto", "epsilon", "v"]
 Preset = Literal["paper", "table3", "quality"]
+Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
 
 # What diffusers calls them.
 PREDICTION_TYPES: dict[Prediction, str] = {"epsilon": "epsilon", "v": "v_prediction"}
@@ -140,6 +141,9 @@ class TrainConfig:
     sample_every: int = option(100, "Draw sample pictures every N steps; 0: never.", group="Output")
     checkpoint_every: int = option(
         100, "Write a checkpoint every N steps; 0: only when interrupted.", group="Output"
+    )
+    log_with: Tracker = option(
+        "none", "Log losses, samples and scores there, too; a package of its own.", group="Output"
     )
 
     @property

@@ -22,7 +22,9 @@ from coeffdream.cli import (
     import_adapter,
     inspect,
     params,
+    push,
     report,
+    study,
     train,
 )
 from coeffdream.cli.endings import ending
@@ -67,6 +69,7 @@ app.command("generate")(generate.command)
 app.command("eval")(evaluate.command)
 app.command("export")(export.command)
 app.command("import")(import_adapter.command)
+app.command("push")(push.command)
 app.command("compare")(compare.command)
 app.command("params")(params.command)
 app.command("inspect")(inspect.command)
@@ -74,6 +77,7 @@ app.command("report")(report.command)
 app.command("doctor")(doctor.command)
 bench.app.command("attention")(bench_attention.attention)
 app.add_typer(bench.app, name="bench")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:

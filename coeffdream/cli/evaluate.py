@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from coeffdream.cli.options import RunOption, with_config_options
+from coeffdream.cli.runs import the_run
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json, warn
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError
 from coeffdream.metrics.options import ScoringOptions
+
+if TYPE_CHECKING:
+    from coeffdream.records.run import RunFolder
+    from coeffdream.records.scores import ScoresRecord
 
 
 @with_config_options(ScoringOptions)
@@ -59,9 +64,8 @@ def command(
 
     from coeffdream.records.commands import command_line, name_of
     from coeffdream.records.fields import record_to_json
-    from coeffdream.records.run import find_run
 
-    folder = None if images is not None else find_run(run, runs)
+    folder = None if images is not None else the_run(run, runs)
 
     from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
     from coeffdream.metrics.scores_table import scores_table
@@ -86,6 +90,8 @@ def command(
             )
     for warning in record.warnings:
         warn(warning)
+    if folder is not None:
+        _log(folder, record)
     if record.drift is None and record.set.adapter and record.set.kind == "benchmark":
         assert folder is not None
         line = command_line("generate", "--run", name_of(folder), "--unrelated")
@@ -96,3 +102,19 @@ def command(
     show(scores_table(record))
     if folder is not None:
         say(f"per image and per prompt: {near(folder.path / 'images' / record.set.name / 'scores.json')}")
+
+
+def _log(run: RunFolder, scores: ScoresRecord) -> None:
+    """To where the training was logged; only of the set that stands for the run."""
+    from coeffdream.records.images import find_set
+    from coeffdream.tracking import logging_to
+
+    record = run.read()
+    tracker = record.config.log_with
+    if tracker == "none" or scores.set.name != find_set(run.images, None).path.name:
+        return
+    try:
+        with logging_to(tracker, run, record, warn) as log:
+            log.scores(scores, record.steps_done)
+    except ConfigError as error:
+        warn(f"the scores are not logged: {error}")

@@ -9,6 +9,7 @@ import typer
 
 from coeffdream.cli.bases import prepare
 from coeffdream.cli.options import RunArgument
+from coeffdream.cli.runs import the_run
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
 
 
@@ -51,10 +52,9 @@ def command(
     Example: coeffdream export my_cat-dora --as-lora 8
     """
     from coeffdream.backbones.base import base_of, find_base
-    from coeffdream.records.run import find_run
     from coeffdream.sharing.export import ExportRequest, export
 
-    folder = find_run(run, runs)
+    folder = the_run(run, runs)
     record = folder.read()
     request = ExportRequest(form, as_lora, approximate_alpha, force, without_alpha, precision, output)
     request.check(record)

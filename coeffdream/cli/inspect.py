@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from coeffdream.cli.options import RunArgument
+from coeffdream.cli.runs import the_run
 from coeffdream.cli.terminal import near, say, show, show_json
 
 
@@ -21,12 +22,11 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Show the learned head-mixing of a run, layer by layer, and draw it as a heatmap."""
-    from coeffdream.records.run import find_run
     from coeffdream.report.alpha import describe, read_mixing, short_path
     from coeffdream.report.heatmap import draw_heatmap
     from coeffdream.tables import table
 
-    folder = find_run(run, runs)
+    folder = the_run(run, runs)
     mixings = read_mixing(folder.adapter)
     layers = [describe(path, mixing) for path, mixing in mixings.items()]
     file = picture or folder.path / "alpha.png"

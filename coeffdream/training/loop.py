@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from coeffdream.progress import Progress, unheard
 from coeffdream.records.claim import confirm
 from coeffdream.records.files import read_jsonl, write_jsonl
 from coeffdream.stopping import stop_requested
+from coeffdream.tracking import UNLOGGED
 from coeffdream.training.checkpoint import TrainingState, checkpoint_due
 from coeffdream.training.latent_cache import TrainingSample
 from coeffdream.training.optimizer import gradient_norm
@@ -43,10 +44,12 @@ def run_steps(
     after_step: Callable[[int], None],
     progress: Progress,
     notice: Callable[[str], None] = unheard,
+    track: Callable[[Mapping[str, Any]], None] = UNLOGGED.step,
 ) -> bool:
     """Train from `state.step` to `config.steps`. True when done, False when asked to stop (Ctrl-C, SIGTERM).
 
-    `after_step(steps_done)` draws samples and writes checkpoints; `notice` hears what is odd. Raises
+    `after_step(steps_done)` draws samples and writes checkpoints; `notice` hears what is odd, `track`
+    every row of the log. Raises
     NonFiniteLossError before a bad loss can touch the weights, DivergedError for one that ran away.
     """
     adapter, optimizer, scaler = state.adapter, state.optimizer, state.scaler
@@ -115,6 +118,7 @@ def run_steps(
                 "seconds": round(time.perf_counter() - started, 4),
             }
             rows.append({key: _finite(value) for key, value in row.items()})
+            track(rows[-1])
             progress("training", state.step, config.steps, f"loss {row['loss']:.4f}")
             try:
                 if odd := watch.look(row):

@@ -28,6 +28,7 @@ from coeffdream.records.claim import confirm
 from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.latest import point_latest_at
 from coeffdream.records.run import Parameters, RunFolder, RunRecord, Status, held_run, new_run
+from coeffdream.tracking import UNLOGGED, Log, logging_to, require
 from coeffdream.training.checkpoint import (
     TrainingState,
     checkpoint_due,
@@ -52,13 +53,15 @@ def train(
     warn: Callable[[str], None] = unheard,
 ) -> tuple[RunFolder, bool]:
     """Train a new run. Returns its folder, and False when it was stopped before the last step."""
+    require(config.log_with)
     with new_run(config.name or f"{concept.name}-{config.method}", Path(config.runs)) as run:
         session = _Session.prepare(config, concept, base, progress)
         record = session.record(run.path.name, "training")
         confirm(run.path)
         run.create(record)
         _mark_as_latest(run, warn)
-        return run, session.execute(run, record, warn)
+        with logging_to(config.log_with, run, record, warn, step=0) as log:
+            return run, session.execute(run, record, log, warn)
 
 
 def resume(
@@ -73,6 +76,7 @@ def resume(
 
     Raises InUseError when another process is at work in the run.
     """
+    require(config.log_with)
     with held_run(run, "train --resume"):
         record = run.read()
         checkpoints = list_checkpoints(run.checkpoints)
@@ -88,7 +92,8 @@ def resume(
         record = dataclasses.replace(record, status="training", config=session.config, adapter={})
         run.write(dataclasses.replace(record, steps_done=session.state.step))
         _mark_as_latest(run, warn)
-        return session.execute(run, record, warn)
+        with logging_to(config.log_with, run, record, warn, step=session.state.step) as log:
+            return session.execute(run, record, log, warn)
 
 
 def _as_it_was(config: TrainConfig, record: RunRecord) -> TrainConfig:
@@ -190,7 +195,9 @@ class _Session:
             ),
         )
 
-    def execute(self, run: RunFolder, record: RunRecord, warn: Callable[[str], None] = unheard) -> bool:
+    def execute(
+        self, run: RunFolder, record: RunRecord, log: Log = UNLOGGED, warn: Callable[[str], None] = unheard
+    ) -> bool:
         """Run the loop; whatever happens, run.json says how far it came and what was odd."""
         config, state, architecture = self.config, self.state, self.components.architecture
         record = dataclasses.replace(record, notes=list(record.notes))
@@ -200,11 +207,15 @@ class _Session:
             record.notes.append(line)
 
         def sample(done: int) -> None:
-            if self.sampler and self.sampler.draw(run.samples / f"step_{done:06d}.png"):
+            if not self.sampler:
+                return
+            file = run.samples / f"step_{done:06d}.png"
+            if self.sampler.draw(file):
                 notice(
                     f"a sample picture of step {done} is of one color: what was learned, or the base, is broken; "
                     "try a smaller --lr"
                 )
+            log.samples(file, done)
 
         def after_step(done: int) -> None:
             confirm(run.path)
@@ -228,6 +239,7 @@ class _Session:
                 run.log,
                 after_step=after_step,
                 notice=notice,
+                track=log.step,
                 progress=self.progress,
             )
             confirm(run.path)

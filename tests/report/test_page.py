@@ -22,7 +22,7 @@ from coeffdream.records.environment import Machine
 from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import read_json, write_json, write_jsonl
 from coeffdream.records.images import SetFolder
-from coeffdream.records.run import Parameters
+from coeffdream.records.run import HubRecord, Parameters
 from coeffdream.report.commands import train_command
 from coeffdream.report.heatmap import heatmaps
 from coeffdream.report.page import write_report
@@ -301,3 +301,18 @@ def test_heatmap_pixels():
     assert 0 < pixels[1, 0, 3] < 255
     assert pixels[0, 1, 2] > pixels[0, 1, 0]  # blue takes away
     assert pixels[1, 0, 0] > pixels[1, 0, 2]  # warm adds
+
+
+def test_a_run_from_the_hub_says_which(page, builder):
+    """Repository and commit, beside the hashes."""
+    builder.trained(hub=HubRecord("me/my-cat", "ab" * 20))
+    seen = page(builder.folder)
+    assert "fetched from me/my-cat, commit" in seen.text
+    assert "ab" * 20 in seen.text
+
+
+def test_the_command_that_repeats_it_needs_no_tracker(builder):
+    """Where a run was logged is no part of what it learned."""
+    record = builder.trained().folder.read()
+    logged = dataclasses.replace(record, config=dataclasses.replace(record.config, log_with="wandb"))
+    assert train_command(logged) == train_command(record)
