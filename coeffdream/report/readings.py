@@ -1,4 +1,4 @@
-"""The scores in words and positions: three cards, a table, and what the numbers together say."""
+"""The scores in words: a card for each of the paper's three, a table, and what the numbers together say."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from coeffdream.errors import ScoreError
 from coeffdream.records import measures
 from coeffdream.records.measures import DRIFT, Measure
 from coeffdream.records.scores import ScoresRecord, Summary
+from coeffdream.report.strip import Strip, strip
 
 INTERVALS = (
     f"[In brackets] the 95 % interval. Text, concept and DINO alignment: prompts, the pictures of each and the photos "
@@ -33,26 +34,36 @@ def _bounds(estimates: Mapping[str, Estimate], measure: Measure) -> str:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A value on a card's ruler, `at` percent from its left."""
-
-    kind: str  # "run", "floor" or "ceiling"
-    name: str
-    value: str
-    at: float
-
-
-@dataclass(frozen=True)
 class Card:
-    """One of the three scores of the paper."""
+    """One of the three scores of the paper. `words`: what it says, in a sentence; "" when that is nothing."""
 
     name: str
     value: str
     interval: str
+    words: str
     question: str
     how: str
-    marks: list[Mark]
+    strip: Strip
     beside: str
+
+
+@dataclass(frozen=True)
+class Read:
+    """All that the page says of a run's scores."""
+
+    cards: list[Card]
+    also: list[str]
+    headings: list[str]
+    rows: list[tuple[str, list[str]]]
+    how_intervals: str
+
+
+def about(scores: ScoresRecord) -> Read:
+    """Read the scores of a set."""
+    estimates = intervals(scores)
+    headings, rows = table(scores, estimates)
+    known = any(each.low is not None for each in estimates.values())
+    return Read(cards(scores, estimates), also(scores), headings, rows, INTERVALS if known else "")
 
 
 # The question it answers, and how to read it.
@@ -105,27 +116,42 @@ def cards(scores: ScoresRecord, estimates: Mapping[str, Estimate]) -> list[Card]
                 measure.heading,
                 measure.show(value),
                 _bounds(estimates, measure),
+                _said_of(measure, scores),
                 question,
                 how,
-                _marks(values, digits),
+                strip(measure, values, estimates.get(measure.name)),
                 "; ".join(beside),
             )
         )
     return made
 
 
-NAMES = {"run": "this run", "floor": "untouched base", "ceiling": "photos"}
-
-
-def _marks(values: dict[str, float], digits: int) -> list[Mark]:
-    """Places on a ruler that runs a little beyond the values; none when there is nothing to compare."""
-    low, high = min(values.values()), max(values.values())
-    if len(values) < 2 or high <= low:
-        return []
-    return [
-        Mark(kind, NAMES[kind], f"{value:.{digits}f}", 6 + 88 * (value - low) / (high - low))
-        for kind, value in values.items()
-    ]
+def _said_of(measure: Measure, scores: ScoresRecord) -> str:
+    """What one score says against the untouched base; only what it does say."""
+    value, floor = getattr(scores.overall, measure.name), scores.floor
+    if floor is None:
+        return f"of {scores.overall.n} pictures" if measure is measures.DIVERSITY else ""
+    base = getattr(floor, measure.name)
+    if base is None:
+        return ""
+    if measure is measures.CONCEPT_ALIGNMENT:
+        photos = scores.ceiling.concept_alignment if scores.ceiling else None
+        if value <= base:
+            return "Not above the untouched base: the thing has not been learned."
+        if photos is None or photos <= base:
+            return f"{value - base:.3f} above the untouched base."
+        way = 100 * (value - base) / (photos - base)
+        return f"{way:.0f} % of the way from the untouched base to the photos’ likeness to one another."
+    if measure is measures.DIVERSITY:
+        if floor.n != scores.overall.n:
+            return f"of {scores.overall.n} pictures"
+        share = 100 * (value / base - 1)
+        if abs(share) < 0.5:
+            return "As many different pictures, in effect, as the untouched base draws."
+        return f"{abs(share):.0f} % {'more' if share > 0 else 'fewer'} different pictures, in effect, than the untouched base draws."
+    if abs(value - base) < 0.0005:
+        return "As close to the prompts as the untouched base, which need not look like the photos."
+    return f"{abs(value - base):.3f} {'above' if value > base else 'below'} the untouched base, which need not look like the photos."
 
 
 def table(
@@ -153,23 +179,10 @@ def table(
     return [f"{name}, n = {summary.n}" for name, summary in columns], rows
 
 
-def readings(scores: ScoresRecord) -> list[str]:
-    """What the numbers say together, in plain words; only what they do say."""
-    run, floor, photos = scores.overall, scores.floor, scores.ceiling
+def also(scores: ScoresRecord) -> list[str]:
+    """What else the numbers say, in plain words: copying, and what became of other things."""
+    run, photos = scores.overall, scores.ceiling
     said = []
-    if floor and run.concept_alignment is not None and floor.concept_alignment is not None:
-        if run.concept_alignment <= floor.concept_alignment:
-            said.append(
-                "Concept alignment is not above the untouched base’s: the thing has not been learned."
-            )
-        elif photos and photos.concept_alignment and photos.concept_alignment > floor.concept_alignment:
-            way = (run.concept_alignment - floor.concept_alignment) / (
-                photos.concept_alignment - floor.concept_alignment
-            )
-            said.append(
-                f"Concept alignment has gone {100 * way:.0f} % of the way from the untouched base to the photos’ "
-                "likeness to one another."
-            )
     if photos and run.nearest_p95 is not None and photos.nearest_mean is not None:
         if run.nearest_p95 > photos.nearest_mean:
             said.append(
@@ -187,10 +200,5 @@ def readings(scores: ScoresRecord) -> list[str]:
             f"Pictures of other things moved away from the untouched base’s by {scores.drift.dino:.3f} (1 − DINO cosine, "
             f"the mean of {scores.drift.n} pairs of one seed; 0 is no change); their text alignment "
             f"{'rose' if change >= 0 else 'fell'} by {abs(change):.3f}."
-        )
-    if floor and floor.n == run.n and run.diversity < 0.8 * floor.diversity:
-        share = 1 - run.diversity / floor.diversity
-        said.append(
-            f"It draws {100 * share:.0f} % fewer different pictures, in effect, than the untouched base does."
         )
     return said
