@@ -8,10 +8,11 @@ from coeffdream.records.run import RunFolder
 from coeffdream.report.gather import gather
 from coeffdream.report.readings import about
 from coeffdream.report.render import FILE, render
+from coeffdream.report.view import Page
 
 
-def write_report(run: RunFolder, set_name: str | None = None) -> Path:
-    """Write `runs/NAME/report.html` and return its path.
+def write_report(run: RunFolder, set_name: str | None = None) -> tuple[Path, Page]:
+    """Write `runs/NAME/report.html`; its path, and what stands on it.
 
     set_name: the set of pictures to show; None takes the newest benchmark drawn with the adapter.
 
@@ -20,4 +21,4 @@ def write_report(run: RunFolder, set_name: str | None = None) -> Path:
     """
     page = gather(run, set_name)
     read = about(page.scores) if page.scores else None
-    return render("report.html", run.path / FILE, page=page, run=page.run, read=read)
+    return render("report.html", run.path / FILE, page=page, run=page.run, read=read), page

@@ -33,7 +33,7 @@ from coeffdream.report.thumbnails import thumbnails
 @pytest.fixture
 def page(reading):
     def read(run, **options):
-        return reading(write_report(run, **options).read_text(encoding="utf-8"))
+        return reading(write_report(run, **options)[0].read_text(encoding="utf-8"))
 
     return read
 
@@ -41,7 +41,16 @@ def page(reading):
 def test_everything_of_a_whole_run(page, whole_run):
     """Every section is there, and the figures are the records' own."""
     seen = page(whole_run)
-    assert seen.sections == {"scores", "pictures", "cases", "training", "coefficients", "settings", "again"}
+    assert seen.sections == {
+        "glance",
+        "scores",
+        "pictures",
+        "cases",
+        "training",
+        "coefficients",
+        "settings",
+        "again",
+    }
     for words in (
         "0.311",
         "0.744",
@@ -88,7 +97,7 @@ def test_every_picture_has_words(page, whole_run):
 
 def test_reads_no_other_place(whole_run):
     """Nothing but inline data is loaded; only this page's own script may run."""
-    html = write_report(whole_run).read_text(encoding="utf-8")
+    html = write_report(whole_run)[0].read_text(encoding="utf-8")
     sources = re.findall(r'(?:src|srcset|action|data)="([^"]*)"', html)
     assert sources
     assert all(source.startswith("data:image/") for source in sources)
@@ -116,7 +125,7 @@ def test_names_and_prompts_are_text(page, builder):
 def test_best_and_worst_by_each_metric(page, whole_run):
     """The builder's text alignment rises with the index and its concept alignment falls."""
     seen = page(whole_run)
-    links = [shot["href"].split("/")[-1] for shot in seen.all("a", "shot")][16:]
+    links = [shot["href"].split("/")[-1] for shot in seen.all("a", "shot")][20:]  # the first four stand above
     last, first = (
         ["03-3.png", "03-2.png", "03-1.png", "03-0.png"],
         ["00-0.png", "00-1.png", "00-2.png", "00-3.png"],
@@ -127,7 +136,7 @@ def test_best_and_worst_by_each_metric(page, whole_run):
 def test_run_without_pictures(page, builder):
     """A shorter page that says which command draws them."""
     seen = page(builder.trained().logged().folder)
-    assert seen.sections == {"training", "settings", "again"}
+    assert seen.sections == {"glance", "training", "settings", "again"}
     assert "There are no pictures yet" in seen.text
     assert re.search(r"coeffdream generate --run \S*/cat-coeff-lora", seen.text)
 
@@ -164,7 +173,7 @@ def test_base_only_run(page, builder):
     builder.trained(status="base", method="none", concept=None, parameters=Parameters())
     seen = page(builder.drawn(adapter=False).folder)
     assert "untouched base, nothing trained" in seen.text
-    assert seen.sections == {"pictures", "settings", "again"}
+    assert seen.sections == {"glance", "pictures", "settings", "again"}
     assert "--base toybox --class cat" in seen.text
     assert "coeffdream train" not in seen.text
 
