@@ -32,7 +32,8 @@ class LivePage:
         self._memory, self._written, self._clock = memory, written, clock
         self._began: float | None = None
         self._last = self._spent = 0.0
-        self._first: tuple[float, int] | None = None  # when which step was the first one seen
+        self._start: int | None = None  # the step that training goes on from
+        self._first: tuple[float, int] | None = None  # when which step after it was seen
         self._photos: tuple[list[Shot], str] | None = None
         self._samples: tuple[list[Path], list[Shot]] = [], []
 
@@ -57,8 +58,10 @@ class LivePage:
         record = run.read()
         log = read_log(run, "training")
         at = last_step(log)
-        self._first = self._first or (now, at)
-        since, before = self._first
+        self._start = at if self._start is None else self._start
+        if self._first is None and at > self._start:
+            self._first = now, at
+        since, before = self._first or (now, at)
         pace = (now - since) / (at - before) if at > before else None
         self._photos = self._photos or photos(record)
         if (files := sample_files(run)) != self._samples[0]:

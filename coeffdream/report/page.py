@@ -6,7 +6,6 @@ from pathlib import Path
 
 from coeffdream.records.run import RunFolder
 from coeffdream.report.gather import gather
-from coeffdream.report.readings import about
 from coeffdream.report.render import FILE, render
 from coeffdream.report.view import Page
 
@@ -20,5 +19,9 @@ def write_report(run: RunFolder, set_name: str | None = None) -> tuple[Path, Pag
     RunError for a set that is not there and for records that are damaged.
     """
     page = gather(run, set_name)
-    read = about(page.scores) if page.scores else None
+    read = None
+    if page.scores:
+        from coeffdream.report.readings import about  # statistics take a second to load
+
+        read = about(page.scores)
     return render("report.html", run.path / FILE, page=page, run=page.run, read=read), page

@@ -6,7 +6,7 @@
     const seconds = () => Math.max(0, Math.round(Date.now() / 1000 - live.dataset.written));
     const tick = () => {
       const age = seconds();
-      document.getElementById("age").textContent = age < 90 ? `${age} s ago` : `${Math.round(age / 60)} min ago`;
+      document.getElementById("age").textContent = age < 90 ? `written ${age} s ago` : `written ${Math.round(age / 60)} min ago`;
       document.getElementById("stale").hidden = age < 120;
     };
     tick();
