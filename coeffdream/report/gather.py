@@ -7,7 +7,7 @@ from pathlib import Path
 
 from coeffdream.errors import RunError
 from coeffdream.records.images import ImageRecord, SetFolder, find_set
-from coeffdream.records.run import COEFF_FILE, RunFolder, RunRecord
+from coeffdream.records.run import COEFF_FILE, RunFolder
 from coeffdream.records.scores import ScoresRecord, read_scores
 from coeffdream.report import provenance
 from coeffdream.report.alpha import read_mixing

@@ -116,7 +116,7 @@ def cards(scores: ScoresRecord, estimates: Mapping[str, Estimate]) -> list[Card]
                 measure.heading,
                 measure.show(value),
                 _bounds(estimates, measure),
-                _said_of(measure, scores),
+                _said_of(measure, scores, estimates.get(measure.name)),
                 question,
                 how,
                 strip(measure, values, estimates.get(measure.name)),
@@ -126,32 +126,38 @@ def cards(scores: ScoresRecord, estimates: Mapping[str, Estimate]) -> list[Card]
     return made
 
 
-def _said_of(measure: Measure, scores: ScoresRecord) -> str:
+def _said_of(measure: Measure, scores: ScoresRecord, estimate: Estimate | None) -> str:
     """What one score says against the untouched base; only what it does say."""
     value, floor = getattr(scores.overall, measure.name), scores.floor
-    if floor is None:
-        return f"of {scores.overall.n} pictures" if measure is measures.DIVERSITY else ""
-    base = getattr(floor, measure.name)
-    if base is None:
-        return ""
+    of_many = f"of {scores.overall.n} pictures" if measure is measures.DIVERSITY else ""
+    base = getattr(floor, measure.name) if floor else None
+    if floor is None or base is None or (of_many and floor.n != scores.overall.n):
+        return of_many
+    if of_many:
+        share = 100 * (value / base - 1)
+        if abs(share) < 0.5:
+            return "As many different pictures, in effect, as the untouched base draws."
+        more = "more" if share > 0 else "fewer"
+        return f"{abs(share):.0f} % {more} different pictures, in effect, than the untouched base draws."
     if measure is measures.CONCEPT_ALIGNMENT:
         photos = scores.ceiling.concept_alignment if scores.ceiling else None
         if value <= base:
             return "Not above the untouched base: the thing has not been learned."
-        if photos is None or photos <= base:
-            return f"{value - base:.3f} above the untouched base."
-        way = 100 * (value - base) / (photos - base)
-        return f"{way:.0f} % of the way from the untouched base to the photos’ likeness to one another."
-    if measure is measures.DIVERSITY:
-        if floor.n != scores.overall.n:
-            return f"of {scores.overall.n} pictures"
-        share = 100 * (value / base - 1)
-        if abs(share) < 0.5:
-            return "As many different pictures, in effect, as the untouched base draws."
-        return f"{abs(share):.0f} % {'more' if share > 0 else 'fewer'} different pictures, in effect, than the untouched base draws."
-    if abs(value - base) < 0.0005:
-        return "As close to the prompts as the untouched base, which need not look like the photos."
-    return f"{abs(value - base):.3f} {'above' if value > base else 'below'} the untouched base, which need not look like the photos."
+        if photos is not None and photos > base:
+            way = 100 * (value - base) / (photos - base)
+            return f"{way:.0f} % of the way from the untouched base to the photos’ likeness to one another."
+    side = "above" if value >= base else "below"
+    said = f"{measure.show(abs(value - base))} {side} the untouched base"
+    if (
+        estimate
+        and estimate.low is not None
+        and estimate.high is not None
+        and estimate.low < base < estimate.high
+    ):
+        return f"{said}, which lies within the interval."
+    return (
+        f"{said}, which need not look like the photos." if measure is measures.TEXT_ALIGNMENT else f"{said}."
+    )
 
 
 def table(

@@ -209,7 +209,9 @@ class _Session:
                 look(run.path, ended)
             except Exception as error:  # a page, even one on a full disk, is no reason to lose the work over
                 if not unlooked:
-                    notice(f"the page of this run could not be written ({error}); the training goes on without")
+                    notice(
+                        f"the page of this run could not be written ({error}); the training goes on without"
+                    )
                 unlooked = True
 
         def sample(done: int) -> None:

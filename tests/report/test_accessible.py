@@ -75,7 +75,10 @@ def test_the_rules_are_in_force(browser, violations, tmp_path):
     file.write_text("<!doctype html><title>x</title><p style='color:#ccc'>faint</p><img src='data:,'>")
     browser.open(file)
     assert browser.value("1") == 1
-    browser.value((Path(importlib.util.find_spec("axe_playwright_python").origin).with_name("axe.min.js")).read_text() + ";0")
+    browser.value(
+        (Path(importlib.util.find_spec("axe_playwright_python").origin).with_name("axe.min.js")).read_text()
+        + ";0"
+    )
     told = browser.value("axe.run().then(r => r.violations.map(v => v.id))")
     assert {"color-contrast", "image-alt", "html-has-lang"} <= set(told)
 
@@ -107,7 +110,12 @@ def test_the_first_screen_holds_pictures_and_scores(width, browser, whole):
     assert browser.value("document.querySelectorAll('.first .shot').length") == 4
     figures = "[...document.querySelectorAll('.verdicts .figure')].map(e => e.firstChild.data.trim())"
     assert browser.value(figures) == ["0.311", "0.744", "9.87"]
-    assert below_the_fold(browser, ".photos .shot", ".first .shot", ".verdicts .figure", ".verdicts p:last-child") == []
+    assert (
+        below_the_fold(
+            browser, ".photos .shot", ".first .shot", ".verdicts .figure", ".verdicts p:last-child"
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("width", SCREENS)

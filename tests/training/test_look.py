@@ -20,7 +20,9 @@ def seen():
     def look(folder, ended):
         log = folder / "train.jsonl"
         lines = log.read_text().splitlines() if log.exists() else []
-        rows.append((len([json.loads(line) for line in lines]), training.RunFolder(folder).read().status, ended))
+        rows.append(
+            (len([json.loads(line) for line in lines]), training.RunFolder(folder).read().status, ended)
+        )
 
     look.rows = rows
     return look
@@ -29,7 +31,11 @@ def seen():
 def test_every_step_is_seen_at_once(seen, options, given):
     """Before the first step, after each with its line in the log, and when the record says how it ended."""
     training.train(*given(options(steps=3)), silent, look=seen)
-    assert seen.rows == [(0, "training", False), *((step, "training", False) for step in (1, 2, 3)), (3, "complete", True)]
+    assert seen.rows == [
+        (0, "training", False),
+        *((step, "training", False) for step in (1, 2, 3)),
+        (3, "complete", True),
+    ]
 
 
 def test_an_end_by_ctrl_c_is_seen(seen, options, given, interrupt_after):
@@ -52,7 +58,9 @@ def test_the_page_changes_nothing_that_is_learned(options, given, outcome):
     assert outcome(alone) == outcome(watched)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), ZeroDivisionError("oops")])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), ZeroDivisionError("oops")]
+)
 def test_a_page_that_fails_is_a_note(error, options, given):
     """Whatever is wrong with it is said once and written down, and the training comes to its end."""
 
