@@ -52,7 +52,7 @@ class Read:
     """All that the page says of a run's scores."""
 
     cards: list[Card]
-    also: list[str]
+    readings: list[str]
     headings: list[str]
     rows: list[tuple[str, list[str]]]
     how_intervals: str
@@ -63,7 +63,7 @@ def about(scores: ScoresRecord) -> Read:
     estimates = intervals(scores)
     headings, rows = table(scores, estimates)
     known = any(each.low is not None for each in estimates.values())
-    return Read(cards(scores, estimates), also(scores), headings, rows, INTERVALS if known else "")
+    return Read(cards(scores, estimates), readings(scores), headings, rows, INTERVALS if known else "")
 
 
 # The question it answers, and how to read it.
@@ -185,10 +185,23 @@ def table(
     return [f"{name}, n = {summary.n}" for name, summary in columns], rows
 
 
-def also(scores: ScoresRecord) -> list[str]:
-    """What else the numbers say, in plain words: copying, and what became of other things."""
-    run, photos = scores.overall, scores.ceiling
+def readings(scores: ScoresRecord) -> list[str]:
+    """What the numbers say together, in plain words; only what they do say."""
+    run, floor, photos = scores.overall, scores.floor, scores.ceiling
     said = []
+    if floor and run.concept_alignment is not None and floor.concept_alignment is not None:
+        if run.concept_alignment <= floor.concept_alignment:
+            said.append(
+                "Concept alignment is not above the untouched base’s: the thing has not been learned."
+            )
+        elif photos and photos.concept_alignment and photos.concept_alignment > floor.concept_alignment:
+            way = (run.concept_alignment - floor.concept_alignment) / (
+                photos.concept_alignment - floor.concept_alignment
+            )
+            said.append(
+                f"Concept alignment has gone {100 * way:.0f} % of the way from the untouched base to the photos’ "
+                "likeness to one another."
+            )
     if photos and run.nearest_p95 is not None and photos.nearest_mean is not None:
         if run.nearest_p95 > photos.nearest_mean:
             said.append(
@@ -206,5 +219,10 @@ def also(scores: ScoresRecord) -> list[str]:
             f"Pictures of other things moved away from the untouched base’s by {scores.drift.dino:.3f} (1 − DINO cosine, "
             f"the mean of {scores.drift.n} pairs of one seed; 0 is no change); their text alignment "
             f"{'rose' if change >= 0 else 'fell'} by {abs(change):.3f}."
+        )
+    if floor and floor.n == run.n and run.diversity < 0.8 * floor.diversity:
+        share = 1 - run.diversity / floor.diversity
+        said.append(
+            f"It draws {100 * share:.0f} % fewer different pictures, in effect, than the untouched base does."
         )
     return said
