@@ -201,7 +201,7 @@ class _Session:
             warn(line)
             record.notes.append(line)
 
-        unlooked = False
+        unlooked = False  # of all that fails, the first is told
 
         def show(*, ended: bool = False) -> None:
             nonlocal unlooked
@@ -209,9 +209,7 @@ class _Session:
                 look(run.path, ended)
             except Exception as error:  # a page, even one on a full disk, is no reason to lose the work over
                 if not unlooked:
-                    notice(
-                        f"the page of this run could not be written ({error}); the training goes on without"
-                    )
+                    notice(f"the run's page could not be written ({error}); the training goes on")
                 unlooked = True
 
         def sample(done: int) -> None:
