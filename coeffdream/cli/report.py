@@ -67,7 +67,7 @@ def command(
             }
         )
         return
-    if page.state not in ("complete", "base"):
+    if page.state not in ("complete", "base", "several"):
         say(f"{folder.path.name}: {page.status}")
     say(f"report of {folder.path.name}: {near(file)} ({filesize.decimal(file.stat().st_size)})")
 

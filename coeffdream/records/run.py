@@ -42,9 +42,9 @@ ALWAYS = {
     "parameters": ("trained", "percent"),
 }
 
-Status = Literal["training", "interrupted", "failed", "diverged", "complete", "base"]
+Status = Literal["training", "interrupted", "failed", "diverged", "complete", "base", "several"]
 # What has become of a run: its status, or that nobody is left to change it.
-State = Literal["training", "interrupted", "failed", "diverged", "complete", "base", "killed"]
+State = Literal["training", "interrupted", "failed", "diverged", "complete", "base", "several", "killed"]
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,29 @@ class HubRecord:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A run whose adapter draws beside those of others: <V1> is the first of them, <V2> the second, ...
+
+    `name` is its folder's; `adapter`: sha256 of its files, by name.
+    """
+
+    name: Text
+    folder: Text
+    method: str
+    class_noun: Text
+    token: Text
+    adapter: dict[str, str]
+    concept: ConceptRecord | None = None
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """run.json: everything needed to say what this run was and to make it again.
 
-    `status` is "base" for a run that trains nothing and only holds pictures of the untouched base model; its
-    `config` is that of nothing. `adapter`: sha256 of the files that were trained, by name. `notes`: what was
-    odd about the training, one line each. `hub`: where it was fetched from, if it was not trained here.
+    `status` is "base" for a run that trains nothing and only holds pictures of the untouched base model, "several"
+    for one that holds pictures drawn with the adapters of other runs, its `parts`; their `config` is that of
+    nothing. `adapter`: sha256 of the files that were trained, by name. `notes`: what was odd about the training,
+    one line each. `hub`: where it was fetched from, if it was not trained here.
     """
 
     name: Text
@@ -93,12 +110,34 @@ class RunRecord:
     adapter: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     hub: HubRecord | None = None
+    parts: list[Part] = field(default_factory=list)
     format: int = FORMAT
 
     @property
     def imported(self) -> bool:
         """Whether another tool trained it; then `config` says nothing of how."""
         return self.method.startswith(IMPORTED)
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is a training behind it."""
+        return self.status not in ("base", "several")
+
+    @property
+    def concepts(self) -> list[ConceptRecord]:
+        """What it learned, or what its parts did."""
+        own = [part.concept for part in self.parts] or [self.concept]
+        return [concept for concept in own if concept]
+
+    @property
+    def tokens(self) -> str | list[str]:
+        """What <V> becomes in the text encoders, or what <V1>, <V2>, ... become."""
+        return [part.token for part in self.parts] or self.token
+
+    @property
+    def class_nouns(self) -> str | list[str]:
+        """Of the thing that <V> is, or of those that <V1>, <V2>, ... are."""
+        return [part.class_noun for part in self.parts] or self.class_noun
 
 
 @dataclass(frozen=True)
@@ -139,7 +178,7 @@ class RunFolder:
         value = read_json(self.record_file)
         record = record_from_json(RunRecord, value, self.record_file)
         problems = [f"config {problem}" for problem in record.config.problems()]
-        if record.status != "base":
+        if record.trains:
             problems += _lacking(value)
         if problems:
             raise RunError(f"{self.record_file}: {'; '.join(problems)}; restore that file")

@@ -43,13 +43,23 @@ def shots_of(
     links = [link(folder, image) for image in images]
     small = thumbnails([folder.path / image.file for image in images], **PICTURES)
     scored = {row.file: row for row in scores.per_image} if scores else {}
+    of_concepts = {
+        concept.name: {row.file: row.concept_alignment for row in concept.per_image}
+        for concept in (scores.concepts if scores else ())
+    }
     return {
         image.file: Shot(
             made,
             link,
             f"{image.prompt}: picture {image.image_index + 1}, seed {image.seed}",
             image.prompt,
-            " · ".join([f"seed {image.seed}", *figures(scored.get(image.file))]),
+            " · ".join(
+                [
+                    f"seed {image.seed}",
+                    *figures(scored.get(image.file)),
+                    *(f"{name} {by[image.file]:.3f}" for name, by in of_concepts.items() if image.file in by),
+                ]
+            ),
             bases.get((image.prompt_index, image.image_index, image.seed), ""),
         )
         for image, made, link in zip(images, small, links, strict=True)

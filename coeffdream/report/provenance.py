@@ -16,7 +16,7 @@ from coeffdream.report.commands import train_command
 def settings(record: RunRecord) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
     """Options that differ from their default, with it, and those that do not."""
     changed, defaults = [], []
-    for option in dataclasses.fields(TrainConfig) if record.status != "base" else ():
+    for option in dataclasses.fields(TrainConfig) if record.trains else ():
         flag, value = flag_of(option.name), getattr(record.config, option.name)
         if value == option.default:
             defaults.append((flag, _shown(value)))
@@ -40,6 +40,7 @@ def status(record: RunRecord, state: State, at: int) -> str:
     return {
         "complete": f"complete, {done:,} steps",
         "base": "untouched base, nothing trained",
+        "several": "adapters of several runs together, nothing trained",
         "training": f"training, {at:,} of {steps:,} steps",
         "interrupted": f"interrupted after {done:,} of {steps:,} steps",
         "killed": f"killed after {at:,} of {steps:,} steps; {kept}",
@@ -61,7 +62,7 @@ def missing(
         return []
     if state == "diverged":
         return [("The training diverged. Train again with a smaller --lr than", train_command(record))]
-    if state not in ("complete", "base"):
+    if record.trains and state != "complete":
         why = {
             "killed": "The training was killed: no process is at it any more",
             "failed": "The training failed",
@@ -76,7 +77,7 @@ def missing(
         found.append(("Pictures are missing. Draw them with", commands.generate_command(run, record, made)))
     elif scores is None:
         found.append(("There are no scores yet. Make them with", commands.eval_command(run, made, scores)))
-    if record.status == "complete" and made.settings.adapter and not (scores and scores.floor):
+    if record.status in ("complete", "several") and made.settings.adapter and not (scores and scores.floor):
         floor = commands.generate_command(run, record, made, no_adapter=True)
         again = commands.eval_command(run, made, scores)
         found.append(
@@ -89,7 +90,7 @@ def reproduction(
     run: RunFolder, record: RunRecord, made: SetRecord | None, scores: ScoresRecord | None
 ) -> list[tuple[str, str]]:
     lines = []
-    if record.status != "base":
+    if record.trains:
         lines.append(("Train", train_command(record)))
     if made:
         lines.append(("Draw", commands.generate_command(run, record, made)))
@@ -113,6 +114,6 @@ def hashes(record: RunRecord, made: SetRecord | None, scores: ScoresRecord | Non
             for encoder in (scores.encoders.clip, scores.encoders.dino)
         ]
         rows += [("prompts", scores.set.prompts_sha256), ("seeds", scores.set.seeds_sha256)]
-    photos = record.concept.images if record.concept else []
+    photos = [photo for concept in record.concepts for photo in concept.images]
     rows += [(f"photo {photo.file}", photo.sha256) for photo in photos]
     return [(name, value) for name, value in rows if value]

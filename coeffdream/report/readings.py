@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coeffdream.compare.comparison import RESAMPLES, estimates_of
 from coeffdream.compare.result import Estimate
 from coeffdream.errors import ScoreError
 from coeffdream.records import measures
 from coeffdream.records.measures import DRIFT, Measure
-from coeffdream.records.scores import ScoresRecord, Summary
+from coeffdream.records.scores import ConceptScores, ScoresRecord, Summary, of_concept
 from coeffdream.report.strip import Strip, strip
 
 INTERVALS = (
@@ -41,6 +41,7 @@ class Card:
     value: str
     interval: str
     words: str
+    n: int
     question: str
     how: str
     strip: Strip
@@ -117,13 +118,37 @@ def cards(scores: ScoresRecord, estimates: Mapping[str, Estimate]) -> list[Card]
                 measure.show(value),
                 _bounds(estimates, measure),
                 _said_of(measure, scores, estimates.get(measure.name)),
+                scores.overall.n,
                 question,
                 how,
                 strip(measure, values, estimates.get(measure.name)),
                 "; ".join(beside),
             )
         )
+    for concept, alone in _concepts(scores):
+        made += [
+            replace(card, name=f"{card.name}, {concept.name}")
+            for card in cards(alone, intervals(alone))
+            if card.name == measures.CONCEPT_ALIGNMENT.heading
+        ]
     return made
+
+
+def _concepts(scores: ScoresRecord) -> list[tuple[ConceptScores, ScoresRecord]]:
+    """Each of several things with its scores as if they were a set's."""
+    return [(concept, of_concept(scores, concept)) for concept in scores.concepts]
+
+
+AGAINST_PHOTOS = [
+    measure.heading
+    for measure in (
+        measures.CONCEPT_ALIGNMENT,
+        measures.DINO_ALIGNMENT,
+        measures.NEAREST_MEAN,
+        measures.NEAREST_P95,
+        measures.NEAREST_MAX,
+    )
+]
 
 
 def _said_of(measure: Measure, scores: ScoresRecord, estimate: Estimate | None) -> str:
@@ -182,11 +207,40 @@ def table(
                 [said, *("–" for _ in columns[1:])],
             )
         )
-    return [f"{name}, n = {summary.n}" for name, summary in columns], rows
+    headings = [f"{name}, n = {summary.n}" for name, summary in columns]
+    for concept, alone in _concepts(scores):
+        own_headings, own_rows = table(alone, intervals(alone))
+        headings += ["photos themselves"] * (len(own_headings) - len(headings))
+        rows += [
+            (f"{name}, {concept.name} (n = {alone.overall.n})", values)
+            for name, values in own_rows
+            if name in AGAINST_PHOTOS
+        ]
+    return headings, [(name, [*values, *["–"] * (len(headings) - len(values))]) for name, values in rows]
 
 
 def readings(scores: ScoresRecord) -> list[str]:
     """What the numbers say together, in plain words; only what they do say."""
+    run, floor = scores.overall, scores.floor
+    said = _against_photos(scores)
+    for concept, alone in _concepts(scores):
+        said += [f"{concept.name}: {line}" for line in _against_photos(alone)]
+    if scores.drift:
+        change = scores.drift.text_change
+        said.append(
+            f"Pictures of other things moved away from the untouched base’s by {scores.drift.dino:.3f} (1 − DINO cosine, "
+            f"the mean of {scores.drift.n} pairs of one seed; 0 is no change); their text alignment "
+            f"{'rose' if change >= 0 else 'fell'} by {abs(change):.3f}."
+        )
+    if floor and floor.n == run.n and run.diversity < 0.8 * floor.diversity:
+        share = 1 - run.diversity / floor.diversity
+        said.append(
+            f"It draws {100 * share:.0f} % fewer different pictures, in effect, than the untouched base does."
+        )
+    return said
+
+
+def _against_photos(scores: ScoresRecord) -> list[str]:
     run, floor, photos = scores.overall, scores.floor, scores.ceiling
     said = []
     if floor and run.concept_alignment is not None and floor.concept_alignment is not None:
@@ -213,16 +267,4 @@ def readings(scores: ScoresRecord) -> list[str]:
                 "Even its closest pictures (95th percentile) are no nearer to a photo than the photos usually are to "
                 "one another: no sign of copying."
             )
-    if scores.drift:
-        change = scores.drift.text_change
-        said.append(
-            f"Pictures of other things moved away from the untouched base’s by {scores.drift.dino:.3f} (1 − DINO cosine, "
-            f"the mean of {scores.drift.n} pairs of one seed; 0 is no change); their text alignment "
-            f"{'rose' if change >= 0 else 'fell'} by {abs(change):.3f}."
-        )
-    if floor and floor.n == run.n and run.diversity < 0.8 * floor.diversity:
-        share = 1 - run.diversity / floor.diversity
-        said.append(
-            f"It draws {100 * share:.0f} % fewer different pictures, in effect, than the untouched base does."
-        )
     return said

@@ -1,4 +1,5 @@
-"""The page about other tools: its code blocks run as they stand, and the commands it names have those options."""
+"""The pages about other tools and about several runs: code blocks run as they stand, and the commands they name
+have those options."""
 
 from __future__ import annotations
 
@@ -92,6 +93,8 @@ def test_a_pipeline_takes_a_run_from_the_hub(tiny_base, hub, tmp_path, monkeypat
 
 
 COMMANDS = re.findall(r"`(coeffdream [a-z][^`]*)`", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL))
+SEVERAL = (Path(__file__).parents[2] / "docs" / "several.md").read_text(encoding="utf-8")
+COMMANDS += re.findall(r"^    (coeffdream .*)$", SEVERAL, re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", COMMANDS)

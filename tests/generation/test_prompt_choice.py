@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coeffdream.generation.request import GenerateRequest
-from coeffdream.generation.sampler import _warn_of_unknown_words
-from coeffdream.toybox.vocabulary import unknown_words
+from coeffdream.toybox.vocabulary import unknown_words, warn_of_unknown_words
 
 
 @pytest.mark.parametrize(
@@ -44,7 +43,7 @@ def test_the_toyboxs_lists_hold_no_unknown_word():
 def test_unknown_words_are_named_once():
     """A person learns which words did nothing, in one line however many prompts there are."""
     said = []
-    _warn_of_unknown_words(
+    warn_of_unknown_words(
         ["a sks cat riding a bicycle", "a sks cat on a bicycle", "a sks cat in the snow"], said.append
     )
     [line] = said
