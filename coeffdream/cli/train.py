@@ -85,15 +85,17 @@ def command(
 def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | None, as_json: bool) -> None:
     from coeffdream.records.commands import command_line, of_run, resume_command
     from coeffdream.records.files import read_jsonl
+    from coeffdream.report.live import LivePage
     from coeffdream.training.run import resume, train
 
     warn_of_hours(base, config.device)
     prepare(base, config.precision, config.device)
+    page = LivePage(_memory, lambda file: say(f"watch it: {near(file)} (refreshes itself in a browser)"))
     with ProgressDisplay() as progress:
         if run is None:
-            run, finished = train(config, concept, base, progress, warn)
+            run, finished = train(config, concept, base, progress, warn, page)
         else:
-            finished = resume(run, config, concept, base, progress, warn)
+            finished = resume(run, config, concept, base, progress, warn, page)
     record = run.read()
     if not finished:
         say(f"stopped after {record.steps_done} of {config.steps} steps; go on with: {resume_command(run)}")
@@ -121,6 +123,17 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     tell_where_files_go(run, record)
     prompt = f"<V> {record.class_noun} in snow"
     say(f"next: {command_line('generate', *of_run(run), prompt)}")
+
+
+def _memory() -> str:
+    """What this process takes, for the page of the run."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_initialized():
+        most = sum(map(torch.cuda.max_memory_allocated, range(torch.cuda.device_count())))
+        return f"{filesize.decimal(most)} of GPU memory at most"
+    return f"{filesize.decimal(psutil.Process().memory_info().rss)} of memory"
 
 
 def _describe(resolved: Resolved, concept: Concept) -> None:

@@ -11,7 +11,16 @@ from typing import Any, Literal
 from coeffdream.config import Precision, TrainConfig
 from coeffdream.errors import RunError
 from coeffdream.records.base import BaseRecord
-from coeffdream.records.claim import Claim, attempt, claimed, confirm, create_json, is_husk, numbered
+from coeffdream.records.claim import (
+    Claim,
+    attempt,
+    claimed,
+    confirm,
+    create_json,
+    is_held,
+    is_husk,
+    numbered,
+)
 from coeffdream.records.concept import ConceptRecord
 from coeffdream.records.environment import Machine
 from coeffdream.records.fields import Count, Text, record_from_json, record_to_json
@@ -41,6 +50,8 @@ USED_PRECISION: dict[str, Precision] = {
 }
 
 Status = Literal["training", "interrupted", "failed", "diverged", "complete", "base", "several"]
+# What has become of a run: its status, or that nobody is left to change it.
+State = Literal["training", "interrupted", "failed", "diverged", "complete", "base", "several", "killed"]
 
 
 @dataclass(frozen=True)
@@ -186,6 +197,14 @@ class RunFolder:
         if problems:
             raise RunError(f"{self.record_file}: {'; '.join(problems)}; restore that file")
         return record
+
+    def look(self) -> tuple[RunRecord, State]:
+        """run.json, and its status; "killed" for a training that no process is at any more."""
+        record = self.read()
+        if record.status == "training" and not is_held(self.path):
+            record = self.read()  # it may have ended between the two
+            return record, "killed" if record.status == "training" else record.status
+        return record, record.status
 
     def create(self, record: RunRecord) -> bool:
         """Write run.json unless there is one; whether it was written."""

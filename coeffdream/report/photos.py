@@ -58,13 +58,18 @@ def _photos_of(concept: ConceptRecord, limit: int, side: int, budget: int) -> tu
     return shots, " ".join(words)
 
 
-def samples(run: RunFolder) -> list[Shot]:
-    """Pictures drawn while training: the first, the last, and some between."""
+def sample_files(run: RunFolder) -> list[Path]:
+    """The first sample pictures drawn while training, the last, and some between."""
     files = sorted(run.samples.glob("step_*.png"))
     if len(files) > SAMPLE_LIMIT:
         last = len(files) - 1
         files = [files[round(index * last / (SAMPLE_LIMIT - 1))] for index in range(SAMPLE_LIMIT)]
-    shots = []
+    return files
+
+
+def samples(run: RunFolder) -> list[Shot]:
+    """`sample_files`, small."""
+    files, shots = sample_files(run), []
     for file, small in zip(files, thumbnails(files, **SAMPLES), strict=True):
         number = file.stem.removeprefix("step_")
         step = f"step {int(number):,}" if number.isdigit() else file.stem

@@ -8,7 +8,7 @@ from typing import Any
 from coeffdream.config import TrainConfig, flag_of
 from coeffdream.records import commands
 from coeffdream.records.images import ImageRecord, SetRecord
-from coeffdream.records.run import RunFolder, RunRecord
+from coeffdream.records.run import RunFolder, RunRecord, State
 from coeffdream.records.scores import ScoresRecord
 from coeffdream.report.commands import train_command
 
@@ -33,31 +33,41 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def status(record: RunRecord) -> str:
-    steps = record.config.steps
+def status(record: RunRecord, state: State, at: int) -> str:
+    """In words. at: the last step in the log, of a training that is not done."""
+    done, steps = record.steps_done, record.config.steps
+    kept = f"{done:,} steps are kept" if done else "no step is kept"
     return {
-        "complete": f"complete, {record.steps_done:,} steps",
+        "complete": f"complete, {done:,} steps",
         "base": "untouched base, nothing trained",
         "several": "adapters of several runs together, nothing trained",
-        "interrupted": f"interrupted after {record.steps_done:,} of {steps:,} steps",
-        "diverged": f"diverged; {record.steps_done:,} of {steps:,} steps were kept",
-        "failed": f"failed after {record.steps_done:,} of {steps:,} steps",
-        "training": f"in training or cut short, {record.steps_done:,} of {steps:,} steps saved",
-    }.get(record.status, record.status)
+        "training": f"training, {at:,} of {steps:,} steps",
+        "interrupted": f"interrupted after {done:,} of {steps:,} steps",
+        "killed": f"killed after {at:,} of {steps:,} steps; {kept}",
+        "diverged": f"diverged after {at:,} of {steps:,} steps; {kept}",
+        "failed": f"failed after {at:,} of {steps:,} steps; {kept}",
+    }[state]
 
 
 def missing(
     run: RunFolder,
     record: RunRecord,
+    state: State,
     made: SetRecord | None,
     images: list[ImageRecord],
     scores: ScoresRecord | None,
 ) -> list[tuple[str, str]]:
     """What the page cannot show yet, and the command that makes it."""
-    if record.status == "diverged":
+    if state == "training":
+        return []
+    if state == "diverged":
         return [("The training diverged. Train again with a smaller --lr than", train_command(record))]
-    if record.trains and record.status != "complete":
-        return [("The training is not finished. Go on with", commands.resume_command(run))]
+    if record.trains and state != "complete":
+        why = {
+            "killed": "The training was killed: no process is at it any more",
+            "failed": "The training failed",
+        }.get(state, "The training is not finished")
+        return [(f"{why}. Go on with", commands.resume_command(run))]
     if made is None:
         return [
             ("There are no pictures yet. Draw the benchmark with", commands.benchmark_command(run, record))

@@ -1,4 +1,4 @@
-"""The scores in words and positions: three cards, a table, and what the numbers together say."""
+"""The scores in words: a card for each of the paper's three, a table, and what the numbers together say."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from coeffdream.errors import ScoreError
 from coeffdream.records import measures
 from coeffdream.records.measures import DRIFT, Measure
 from coeffdream.records.scores import ConceptScores, ScoresRecord, Summary, of_concept
+from coeffdream.report.strip import Strip, strip
 
 INTERVALS = (
     f"[In brackets] the 95 % interval. Text, concept and DINO alignment: prompts, the pictures of each and the photos "
@@ -33,27 +34,37 @@ def _bounds(estimates: Mapping[str, Estimate], measure: Measure) -> str:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A value on a card's ruler, `at` percent from its left."""
-
-    kind: str  # "run", "floor" or "ceiling"
-    name: str
-    value: str
-    at: float
-
-
-@dataclass(frozen=True)
 class Card:
-    """One of the three scores of the paper."""
+    """One of the three scores of the paper. `words`: what it says, in a sentence; "" when that is nothing."""
 
     name: str
     value: str
     interval: str
+    words: str
     n: int
     question: str
     how: str
-    marks: list[Mark]
+    strip: Strip
     beside: str
+
+
+@dataclass(frozen=True)
+class Read:
+    """All that the page says of a run's scores."""
+
+    cards: list[Card]
+    readings: list[str]
+    headings: list[str]
+    rows: list[tuple[str, list[str]]]
+    how_intervals: str
+
+
+def about(scores: ScoresRecord) -> Read:
+    """Read the scores of a set."""
+    estimates = intervals(scores)
+    headings, rows = table(scores, estimates)
+    known = any(each.low is not None for each in estimates.values())
+    return Read(cards(scores, estimates), readings(scores), headings, rows, INTERVALS if known else "")
 
 
 # The question it answers, and how to read it.
@@ -106,10 +117,11 @@ def cards(scores: ScoresRecord, estimates: Mapping[str, Estimate]) -> list[Card]
                 measure.heading,
                 measure.show(value),
                 _bounds(estimates, measure),
+                _said_of(measure, scores, estimates.get(measure.name)),
                 scores.overall.n,
                 question,
                 how,
-                _marks(values, digits),
+                strip(measure, values, estimates.get(measure.name)),
                 "; ".join(beside),
             )
         )
@@ -137,18 +149,40 @@ AGAINST_PHOTOS = [
         measures.NEAREST_MAX,
     )
 ]
-NAMES = {"run": "this run", "floor": "untouched base", "ceiling": "photos"}
 
 
-def _marks(values: dict[str, float], digits: int) -> list[Mark]:
-    """Places on a ruler that runs a little beyond the values; none when there is nothing to compare."""
-    low, high = min(values.values()), max(values.values())
-    if len(values) < 2 or high <= low:
-        return []
-    return [
-        Mark(kind, NAMES[kind], f"{value:.{digits}f}", 6 + 88 * (value - low) / (high - low))
-        for kind, value in values.items()
-    ]
+def _said_of(measure: Measure, scores: ScoresRecord, estimate: Estimate | None) -> str:
+    """What one score says against the untouched base; only what it does say."""
+    value, floor = getattr(scores.overall, measure.name), scores.floor
+    of_many = f"of {scores.overall.n} pictures" if measure is measures.DIVERSITY else ""
+    base = getattr(floor, measure.name) if floor else None
+    if floor is None or base is None or (of_many and floor.n != scores.overall.n):
+        return of_many
+    if of_many:
+        share = 100 * (value / base - 1)
+        if abs(share) < 0.5:
+            return "As many different pictures, in effect, as the untouched base draws."
+        more = "more" if share > 0 else "fewer"
+        return f"{abs(share):.0f} % {more} different pictures, in effect, than the untouched base draws."
+    if measure is measures.CONCEPT_ALIGNMENT:
+        photos = scores.ceiling.concept_alignment if scores.ceiling else None
+        if value <= base:
+            return "Not above the untouched base: the thing has not been learned."
+        if photos is not None and photos > base:
+            way = 100 * (value - base) / (photos - base)
+            return f"{way:.0f} % of the way from the untouched base to the photos’ likeness to one another."
+    side = "above" if value >= base else "below"
+    said = f"{measure.show(abs(value - base))} {side} the untouched base"
+    if (
+        estimate
+        and estimate.low is not None
+        and estimate.high is not None
+        and estimate.low < base < estimate.high
+    ):
+        return f"{said}, which lies within the interval."
+    return (
+        f"{said}, which need not look like the photos." if measure is measures.TEXT_ALIGNMENT else f"{said}."
+    )
 
 
 def table(

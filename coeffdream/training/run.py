@@ -23,7 +23,7 @@ from coeffdream.data.prompts import fill_class
 from coeffdream.data.record import concept_record
 from coeffdream.errors import ConfigError, DivergedError, RunError
 from coeffdream.interop.beside import write_beside
-from coeffdream.progress import Progress, unheard
+from coeffdream.progress import Look, Progress, unheard, unseen
 from coeffdream.records.claim import confirm
 from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.latest import point_latest_at
@@ -51,6 +51,7 @@ def train(
     base: Base,
     progress: Progress,
     warn: Callable[[str], None] = unheard,
+    look: Look = unseen,
 ) -> tuple[RunFolder, bool]:
     """Train a new run. Returns its folder, and False when it was stopped before the last step."""
     require(config.log_with)
@@ -61,7 +62,7 @@ def train(
         run.create(record)
         _mark_as_latest(run, warn)
         with logging_to(config.log_with, run, record, warn, step=0) as log:
-            return run, session.execute(run, record, log, warn)
+            return run, session.execute(run, record, log, warn, look)
 
 
 def resume(
@@ -71,6 +72,7 @@ def resume(
     base: Base,
     progress: Progress,
     warn: Callable[[str], None] = unheard,
+    look: Look = unseen,
 ) -> bool:
     """Go on from a run's newest checkpoint (or its start), exactly. False when stopped again.
 
@@ -93,7 +95,7 @@ def resume(
         run.write(dataclasses.replace(record, steps_done=session.state.step))
         _mark_as_latest(run, warn)
         with logging_to(config.log_with, run, record, warn, step=session.state.step) as log:
-            return session.execute(run, record, log, warn)
+            return session.execute(run, record, log, warn, look)
 
 
 def _as_it_was(config: TrainConfig, record: RunRecord) -> TrainConfig:
@@ -196,7 +198,12 @@ class _Session:
         )
 
     def execute(
-        self, run: RunFolder, record: RunRecord, log: Log = UNLOGGED, warn: Callable[[str], None] = unheard
+        self,
+        run: RunFolder,
+        record: RunRecord,
+        log: Log = UNLOGGED,
+        warn: Callable[[str], None] = unheard,
+        look: Look = unseen,
     ) -> bool:
         """Run the loop; whatever happens, run.json says how far it came and what was odd."""
         config, state, architecture = self.config, self.state, self.components.architecture
@@ -205,6 +212,17 @@ class _Session:
         def notice(line: str) -> None:
             warn(line)
             record.notes.append(line)
+
+        unlooked = False  # of all that fails, the first is told
+
+        def show(*, ended: bool = False) -> None:
+            nonlocal unlooked
+            try:
+                look(run.path, ended)
+            except Exception as error:  # a page, even one on a full disk, is no reason to lose the work over
+                if not unlooked:
+                    notice(f"the run's page could not be written ({error}); the training goes on")
+                unlooked = True
 
         def sample(done: int) -> None:
             if not self.sampler:
@@ -224,10 +242,12 @@ class _Session:
             if checkpoint_due(done, config):
                 save_checkpoint(run.checkpoints, state, architecture)
                 run.write(dataclasses.replace(record, steps_done=done))
+            show()
 
         status: Status = "failed"
         adapter = record.adapter
         try:
+            show()
             if state.step == 0:
                 sample(0)
             finished = run_steps(
@@ -264,6 +284,7 @@ class _Session:
             confirm(run.path)
             done = _steps_kept(run)
             run.write(dataclasses.replace(record, status=status, steps_done=done, adapter=adapter))
+            show(ended=True)
         return finished
 
 

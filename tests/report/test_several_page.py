@@ -49,7 +49,7 @@ def part(name: str, token: str, concept: ConceptRecord) -> Part:
 
 def test_each_thing_has_its_card_and_its_rows(several, reading):
     """What was scored against whose photos, and how many pictures that were."""
-    seen = reading(write_report(several).read_text(encoding="utf-8"))
+    seen = reading(write_report(several)[0].read_text(encoding="utf-8"))
     assert "the cat and dog that cat and dog learned, drawn together" in seen.text
     assert "adapters of several runs together" in seen.text
     for words in ("Concept alignment, cat", "Concept alignment, dog", "0.777", "0.555", "n = 8", "n = 4"):
@@ -60,7 +60,7 @@ def test_each_thing_has_its_card_and_its_rows(several, reading):
 
 def test_it_says_how_to_draw_it_again(several, reading):
     """With both adapters; and nothing of a training that was not."""
-    seen = reading(write_report(several).read_text(encoding="utf-8"))
+    seen = reading(write_report(several)[0].read_text(encoding="utf-8"))
     assert "coeffdream generate --prompts live --adapter /runs/cat --adapter /runs/dog" in " ".join(
         seen.text.split()
     )
