@@ -95,6 +95,12 @@ def list_checkpoints(checkpoints: Path) -> list[Path]:
     return sorted((path for path in found if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
+def steps_kept(folder: Path) -> int:
+    """The step of the newest checkpoint; 0 where there is none."""
+    there = list_checkpoints(folder)
+    return int(there[-1].name) if there else 0
+
+
 def restore_checkpoint(
     checkpoint: Path,
     state: TrainingState,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from coeffdream.config import TrainConfig, flag_of
 from coeffdream.data.concept import Concept
 from coeffdream.errors import ConfigError, together
@@ -35,3 +37,12 @@ def check_resumable(record: RunRecord, config: TrainConfig, concept: Concept, re
         raise ConfigError(
             together(f"{record.name} cannot be resumed exactly (start a new run instead)", problems)
         )
+
+
+def as_it_was(config: TrainConfig, record: RunRecord) -> TrainConfig:
+    """A config that leaves to "auto" what was settled when the run began."""
+    return replace(
+        config,
+        precision=record.precision if config.precision == "auto" else config.precision,
+        prediction=record.config.prediction if config.prediction == "auto" else config.prediction,
+    )

@@ -35,12 +35,13 @@ from coeffdream.training.checkpoint import (
     list_checkpoints,
     restore_checkpoint,
     save_checkpoint,
+    steps_kept,
 )
 from coeffdream.training.latent_cache import cache_class_images, cache_concept
 from coeffdream.training.loop import TrainingData, run_steps
 from coeffdream.training.optimizer import new_optimizer
 from coeffdream.training.prior import class_images
-from coeffdream.training.resumable import check_resumable
+from coeffdream.training.resumable import as_it_was, check_resumable
 from coeffdream.training.samples import Sampler
 from coeffdream.training.step import NoiseSchedule
 
@@ -82,8 +83,8 @@ def resume(
     with held_run(run, "train --resume"):
         record = run.read()
         checkpoints = list_checkpoints(run.checkpoints)
-        config = _as_it_was(config, record)
-        check_resumable(record, config, concept, _steps_kept(run))
+        config = as_it_was(config, record)
+        check_resumable(record, config, concept, steps_kept(run.checkpoints))
         session = _Session.prepare(config, concept, base, progress)
         if not record.base.same_as(session.components.identity()):
             raise RunError(
@@ -96,20 +97,6 @@ def resume(
         _mark_as_latest(run, warn)
         with logging_to(config.log_with, run, record, warn, step=session.state.step) as log:
             return session.execute(run, record, log, warn, look)
-
-
-def _as_it_was(config: TrainConfig, record: RunRecord) -> TrainConfig:
-    """A config that leaves to "auto" what was settled when the run began."""
-    return dataclasses.replace(
-        config,
-        precision=record.precision if config.precision == "auto" else config.precision,
-        prediction=record.config.prediction if config.prediction == "auto" else config.prediction,
-    )
-
-
-def _steps_kept(run: RunFolder) -> int:
-    checkpoints = list_checkpoints(run.checkpoints)
-    return int(checkpoints[-1].name) if checkpoints else 0
 
 
 def _mark_as_latest(run: RunFolder, warn: Callable[[str], None]) -> None:
@@ -282,7 +269,7 @@ class _Session:
             raise ConfigError(_out_of_memory(config)) from error
         finally:
             confirm(run.path)
-            done = _steps_kept(run)
+            done = steps_kept(run.checkpoints)
             run.write(dataclasses.replace(record, status=status, steps_done=done, adapter=adapter))
             show(ended=True)
         return finished
