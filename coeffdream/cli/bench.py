@@ -78,7 +78,7 @@ def concepts(
             with ProgressDisplay() as progress:
                 run_cells(study, plan, todo, jobs, workers, progress, stop=workers.stop)
         cells = load_runs([str(StudyFolder(study).run(cell).path) for cell in plan.cells], study)
-        comparison = compare(pair_by_method(cells))
+        comparison = compare(pair_by_method(cells, [cell.concept for cell in cells]))
         write_json(study / "comparison.json", dataclasses.asdict(comparison))
     if as_json:
         show_json(dataclasses.asdict(comparison))
