@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json
 from coeffdream.config import Method
@@ -22,7 +23,7 @@ app = typer.Typer(help="Run whole studies, and time the mixed attention.")
 def _group() -> None: ...
 
 
-@app.command("concepts")
+@app.command("concepts", cls=Command)
 @with_config_options(Study)
 def concepts(
     typed: dict[str, Any],
