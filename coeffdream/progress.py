@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-# (what is being done, how much is done, of how much, a short note such as the loss)
+# (what is being done, how much is done, of how much, a short note such as the loss). Of 0: it need not be shown further.
 Progress = Callable[[str, int, int, str], None]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from coeffdream.cli.options import RunArgument
-from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
+from coeffdream.cli.terminal import ProgressDisplay, loading, near, say, show_json, warn
 
 
 def command(
@@ -51,10 +51,12 @@ def command(
     """
     from coeffdream.backbones.base import find_base
     from coeffdream.records.run import find_run
-    from coeffdream.sharing.export import ExportRequest, export
 
     folder = find_run(run, runs)
     record = folder.read()
+    with loading("torch"):
+        from coeffdream.sharing.export import ExportRequest, export
+
     request = ExportRequest(form, as_lora, approximate_alpha, force, without_alpha, precision, output)
     request.check(record)
     with ProgressDisplay() as progress:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from coeffdream.cli.options import RunOption, with_config_options
-from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
+from coeffdream.cli.terminal import ProgressDisplay, loading, near, say, show_json, warn
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError
 from coeffdream.generation.request import GenerateRequest
@@ -46,7 +46,6 @@ def command(
     Example: coeffdream generate "<V> cat in snow"
     """
     from coeffdream.backbones.base import find_base
-    from coeffdream.records.commands import command_line, of_run
     from coeffdream.records.run import find_run
 
     loras = tuple(parse_lora(each) for each in lora or ())
@@ -77,7 +76,9 @@ def command(
         folder = find_run(run, runs)
         record = folder.read()
         chosen_base = find_base(base or record.base.name)
-    from coeffdream.generation.run import generate, generate_unrelated
+    with loading("torch", "diffusers"):
+        from coeffdream.cli.next_step import tell_next_of_pictures
+        from coeffdream.generation.run import generate, generate_unrelated
 
     with ProgressDisplay() as progress:
         draw: dict[str, Any] = {"grid": grid, "progress": progress, "warn": warn}
@@ -108,5 +109,4 @@ def command(
             say(f"contact sheet: {near(made.folder.contact_sheet)}")
     if left_out:
         say(f"left out, because they name the class {record.class_noun!r}: {'; '.join(left_out)}")
-    if sets[0].folder.read_set().kind != "prompts":
-        say(f"next: {command_line('eval', *of_run(folder))}")
+    tell_next_of_pictures(folder, record)

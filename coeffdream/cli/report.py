@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coeffdream.cli.terminal import near, say, show_json
+from coeffdream.cli.terminal import loading, say, say_file, show_json
 from coeffdream.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -53,13 +53,14 @@ def command(
         )
     folder = find_run(path, runs)
 
-    from coeffdream.report.page import write_report
+    with loading("numpy", "matplotlib"):
+        from coeffdream.report.page import write_report
 
-    file = write_report(folder, set_name)
+        file = write_report(folder, set_name)
     if as_json:
         show_json({"run": str(folder.path), "report": str(file), "bytes": file.stat().st_size})
         return
-    say(f"report of {folder.path.name}: {near(file)} ({file.stat().st_size / 1e6:.1f} MB)")
+    say_file(f"report of {folder.path.name}", file, f"{file.stat().st_size / 1e6:.1f} MB")
 
 
 def _holds_run(*folders: Path) -> bool:
@@ -67,9 +68,10 @@ def _holds_run(*folders: Path) -> bool:
 
 
 def _of_study(folder: StudyFolder, as_json: bool) -> None:
-    from coeffdream.report.study.study_page import write_study_report
+    with loading("numpy", "scipy", "matplotlib"):
+        from coeffdream.report.study.study_page import write_study_report
 
-    file, page = write_study_report(folder)
+        file, page = write_study_report(folder)
     headline = page.compared.finding.headline if page.compared else [page.why_not]
     if as_json:
         show_json(
@@ -91,4 +93,4 @@ def _of_study(folder: StudyFolder, as_json: bool) -> None:
     if page.label:
         say(page.label)
     say(" ".join(headline))
-    say(f"report of {folder.path.name}: {near(file)} ({file.stat().st_size / 1e6:.1f} MB)")
+    say_file(f"report of {folder.path.name}", file, f"{file.stat().st_size / 1e6:.1f} MB")

@@ -45,7 +45,8 @@ def in_process(monkeypatch):
     fail: set[tuple[str, str]] = set()
 
     def perform(arguments, log, threads):
-        cell = arguments[arguments.index("--name" if "--name" in arguments else "--run") + 1]
+        named = next((option for option in ("--name", "--run") if option in arguments), "eval")
+        cell = arguments[arguments.index(named) + 1]
         sort = next((flag for flag in ("--no-adapter", "--unrelated") if flag in arguments), "")
         stage = f"{arguments[0]} {sort}".strip()
         if (cell, stage) in fail:

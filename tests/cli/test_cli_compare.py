@@ -109,7 +109,7 @@ def test_a_run_without_scores(cli, runs, tmp_path):
     (tmp_path / "runs" / "cat-lora-0" / "scores.json").unlink()
     answer = cli("compare", "cat-lora-0", "cat-coeff-lora-0")
     assert answer.status == 2
-    assert answer.complaint == ["error: no scores.json: cat-lora-0; run: coeffdream eval --run cat-lora-0"]
+    assert answer.complaint == ["error: no scores.json: cat-lora-0; run: coeffdream eval cat-lora-0"]
 
 
 def test_unequal_runs(cli, runs, tmp_path):

@@ -227,7 +227,7 @@ def test_load_says_what_to_run(made, tmp_path):
         folder = RunFolder(tmp_path / name)
         folder.path.mkdir()
         folder.write(run.record)
-    with pytest.raises(ScoreError, match=r"one; run: coeffdream eval --run .*/one"):
+    with pytest.raises(ScoreError, match=r"one; run: coeffdream eval .*/one"):
         load_runs(["one", "two"], tmp_path)
 
 

@@ -137,7 +137,7 @@ def test_run_without_scores(page, builder):
     seen = page(builder.trained().drawn().folder)
     assert "pictures" in seen.sections
     assert "scores" not in seen.sections
-    assert re.search(r"coeffdream eval --run \S*/cat-coeff-lora --set benchmark", seen.text)
+    assert re.search(r"coeffdream eval \S*/cat-coeff-lora --set benchmark", seen.text)
     assert "--no-adapter" in seen.text
 
 
