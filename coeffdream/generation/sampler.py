@@ -15,6 +15,7 @@ from coeffdream.backbones.encode import Conditioning, check_lengths, encode_prom
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.data.images import of_one_color
+from coeffdream.data.prompts import other_noun
 from coeffdream.errors import ConfigError
 from coeffdream.generation.adapted import (
     Weighted,
@@ -100,6 +101,8 @@ class SetSampler:
             images_per_prompt=request.images_each,
             seed=request.seed,
         )
+        if request.adapts:
+            _warn_of_other_nouns(templates, record.class_noun, warn)
         if base.is_toybox:
             _warn_of_unknown_words(jobs.texts(), warn)
         components = _load(request, base, progress)
@@ -261,6 +264,16 @@ class SetSampler:
 
 def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
     return ImageRecord(**vars(job), sha256=sha256_of_file(folder.path / job.file))
+
+
+def _warn_of_other_nouns(templates: Iterable[str], class_noun: str, warn: Callable[[str], None]) -> None:
+    found = dict.fromkeys(noun for each in templates if (noun := other_noun(each, class_noun)))
+    if found:
+        shown = ", ".join(f"<V> {noun}" for noun in list(found)[:8])
+        warn(
+            f"prompts speak of {shown}, but what this run learned is a {class_noun}; "
+            f'write "<V> {class_noun}" or train with another --class'
+        )
 
 
 def _warn_of_unknown_words(texts: Iterable[str], warn: Callable[[str], None]) -> None:

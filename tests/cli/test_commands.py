@@ -327,6 +327,14 @@ class TestGenerate:
         assert "2 images (1 were already there)" in again.err
         assert len(list((run.images / "cat").glob("*.png"))) == 2
 
+    def test_another_noun_is_warned_about(self, cli, run_of):
+        """The run learned a cat; asked for a dog, it is told before anything is drawn. The untouched base may draw it."""
+        run_of()
+        asked = ("generate", "<V> dog", "--images-per-prompt", 1, "--no-grid")
+        assert "prompts speak of <V> dog, but what this run learned is a cat" in cli(*asked).err
+        assert "this run learned" not in cli(*asked, "--no-adapter").err
+        assert "this run learned" not in cli("generate", "<V> cat", *asked[2:]).err
+
     def test_sigterm(self, cli, run_of, monkeypatch):
         """What is drawn is kept; the status says what ended it."""
         run_of()
