@@ -29,7 +29,7 @@ def test_the_readme_of_an_index_needs_no_file_beside_it(project):
     for each in hook["substitutions"]:
         text = re.sub(each["pattern"], each["replacement"], text)
     targets = re.findall(r"\]\(([^)]+)\)", original)
-    assert {target for target in re.findall(r"\]\(([^)]+)\)", text)} == {
+    assert set(re.findall(r"\]\(([^)]+)\)", text)) == {
         target for target in targets if target.startswith("https://")
     }
     assert "![" not in text
