@@ -247,7 +247,8 @@ def test_the_train_command_makes_the_same_config(chosen, builder):
         value, kind = rest.pop(0), type(getattr(first, named[flag].name))
         typed[named[flag].name] = kind(value) if kind in (int, float) else value
     again = resolve(typed, {}, {"lr": 7.0, "batch_size": 9, "gradient_checkpointing": True}).config
-    expected = dataclasses.replace(first, concept=again.concept, class_noun="cat")
+    name = builder.folder.read().name
+    expected = dataclasses.replace(first, concept=again.concept, class_noun="cat", name=name)
     assert again == expected
 
 
