@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,6 @@ from coeffdream.backbones.encode import Conditioning, check_lengths, encode_prom
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.data.images import of_one_color
-from coeffdream.data.prompts import other_noun
 from coeffdream.errors import ConfigError
 from coeffdream.generation.adapted import (
     Weighted,
@@ -30,13 +29,13 @@ from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GIVEN, GenerateRequest
 from coeffdream.generation.sets import claimed_set, drawn_beside, intact, take_over
 from coeffdream.generation.sheet import contact_sheet
+from coeffdream.generation.wording import warn_of_other_nouns, warn_of_unknown_words
 from coeffdream.progress import Progress
 from coeffdream.records.claim import confirm, in_use
 from coeffdream.records.environment import now
 from coeffdream.records.files import replacing, sha256_of_file
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetKind, SetRecord, SetSettings
 from coeffdream.records.run import RunFolder, RunRecord
-from coeffdream.toybox.vocabulary import unknown_words
 
 # So many prompts are encoded at a time: what they become is half a megabyte each for SDXL.
 ENCODED_AT_ONCE = 64
@@ -102,9 +101,9 @@ class SetSampler:
             seed=request.seed,
         )
         if request.adapts:
-            _warn_of_other_nouns(templates, record.class_noun, warn)
+            warn_of_other_nouns(templates, record.class_noun, warn)
         if base.is_toybox:
-            _warn_of_unknown_words(jobs.texts(), warn)
+            warn_of_unknown_words(jobs.texts(), warn)
         components = _load(request, base, progress)
         sampling = Sampling(
             request.steps or base.settings.sampling_steps,
@@ -264,23 +263,6 @@ class SetSampler:
 
 def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
     return ImageRecord(**vars(job), sha256=sha256_of_file(folder.path / job.file))
-
-
-def _warn_of_other_nouns(templates: Iterable[str], class_noun: str, warn: Callable[[str], None]) -> None:
-    found = dict.fromkeys(noun for each in templates if (noun := other_noun(each, class_noun)))
-    if found:
-        shown = ", ".join(f"<V> {noun}" for noun in list(found)[:8])
-        warn(
-            f"prompts speak of {shown}, but what this run learned is a {class_noun}; "
-            f'write "<V> {class_noun}" or train with another --class'
-        )
-
-
-def _warn_of_unknown_words(texts: Iterable[str], warn: Callable[[str], None]) -> None:
-    words = list(dict.fromkeys(word for text in texts for word in unknown_words(text)))
-    if words:
-        shown = ", ".join(words[:12]) + (f" and {len(words) - 12} more" if len(words) > 12 else "")
-        warn(f"the toybox has never seen these words and will guess: {shown}")
 
 
 def _load(request: GenerateRequest, base: Base, progress: Progress) -> Components:

@@ -1,0 +1,27 @@
+"""Words on prompts that can be drawn, and will not show what was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from coeffdream.data.prompts import other_noun
+from coeffdream.toybox.vocabulary import unknown_words
+
+
+def warn_of_other_nouns(templates: Iterable[str], class_noun: str, warn: Callable[[str], None]) -> None:
+    """Of prompts that ask the run for something that it never saw."""
+    found = dict.fromkeys(noun for each in templates if (noun := other_noun(each, class_noun)))
+    if found:
+        shown = ", ".join(f"<V> {noun}" for noun in list(found)[:8])
+        warn(
+            f"prompts speak of {shown}, but what this run learned is a {class_noun}; "
+            f'write "<V> {class_noun}" or train with another --class'
+        )
+
+
+def warn_of_unknown_words(texts: Iterable[str], warn: Callable[[str], None]) -> None:
+    """Of words that the embedded base has no meaning for."""
+    words = list(dict.fromkeys(word for text in texts for word in unknown_words(text)))
+    if words:
+        shown = ", ".join(words[:12]) + (f" and {len(words) - 12} more" if len(words) > 12 else "")
+        warn(f"the toybox has never seen these words and will guess: {shown}")
