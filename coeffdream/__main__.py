@@ -20,9 +20,8 @@ def main() -> None:
         print(f"error: {stopping.line_of(status)}", file=sys.stderr)
         sys.exit(status)
     finally:
-        for (
-            number
-        ) in stopping.SIGNALS:  # the work is done and its status stands; only the libraries shut down
+        # The work is done and its status stands; only the libraries shut down.
+        for number in stopping.SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
 

@@ -6,10 +6,12 @@ Every error is a `coeffdream.CoeffdreamError`; a request that cannot be served a
 from __future__ import annotations
 
 import dataclasses
+import math
+import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from coeffdream.config import TrainConfig, resolve
 from coeffdream.errors import AdapterError, ConfigError
@@ -19,34 +21,64 @@ if TYPE_CHECKING:
     from coeffdream.adapters.install import Adapter
     from coeffdream.compare.comparison import Comparison
     from coeffdream.generation.sampler import Generated
+    from coeffdream.generation.together import Together
     from coeffdream.records.run import RunFolder
     from coeffdream.records.scores import ScoresRecord
 
+    Run = str | Path | RunFolder
+
 RUNS = Path("runs")
 
-# The adapter of each UNet it was loaded into, and the end of its guard.
-_loaded: weakref.WeakKeyDictionary[Any, tuple[Adapter, Any]] = weakref.WeakKeyDictionary()
+# The adapter of each UNet it was loaded into, or several together, and the end of its guard.
+_loaded: weakref.WeakKeyDictionary[Any, tuple[Adapter | Together, Any]] = weakref.WeakKeyDictionary()
 
 
+@overload
+def load(pipe: Any, run: Run, *, lora_scale: float = 1.0, alpha_scale: float = 1.0) -> Adapter: ...
+@overload
 def load(
-    pipe: Any, run: str | Path | RunFolder, *, lora_scale: float = 1.0, alpha_scale: float = 1.0
-) -> Adapter:
+    pipe: Any, run: Mapping[Any, float], *, lora_scale: float = 1.0, alpha_scale: float = 1.0
+) -> Together: ...
+def load(
+    pipe: Any, run: Run | Mapping[Any, float], *, lora_scale: float = 1.0, alpha_scale: float = 1.0
+) -> Adapter | Together:
     """Put what a run has learned, head mixing and all, into a diffusers SDXL pipeline (or what else has a .unet).
 
-    run: a run's folder, its adapter/ folder, or a run's name in ./runs. LoRAs that are loaded already stay in force.
+    run: a run's folder, its adapter/ folder, a run's name in ./runs, or hub:OWNER/NAME[@REVISION]; or several of them,
+    each with its weight, whose changes then add up in whatever order. LoRAs that are loaded already stay in force.
     From now on the pipeline refuses to draw when something takes a part of it out of force without a word.
-    Raises AdapterError, RunError, and leaves the pipeline as it was.
+    Raises AdapterError, RunError, HubError, and leaves the pipeline as it was.
     """
     from coeffdream.adapters.files import load_adapter
     from coeffdream.adapters.guard import guard
     from coeffdream.backbones.fingerprint import architecture_of
+    from coeffdream.generation.together import Share, put_together, taken_out
 
     unet = pipe.unet
     if unet in _loaded:
         raise AdapterError(
-            "this pipeline carries an adapter of coeffdream; take it out with coeffdream.unload(pipe)"
+            "this pipeline carries an adapter of coeffdream; take it out with coeffdream.unload(pipe), and load "
+            "several together: coeffdream.load(pipe, {RUN: 1.0, RUN2: 0.7})"
         )
-    adapter = load_adapter(unet, _adapter_folder(run), architecture_of(unet))
+    architecture = architecture_of(unet)
+    if isinstance(run, Mapping):
+        folders = {_adapter_folder(each).resolve(): weight for each, weight in run.items()}
+        if not folders or len(folders) < len(run):
+            raise ConfigError(
+                f"load was given {len(run)} runs, of which {len(folders)} differ; give each once"
+            )
+        if not all(map(math.isfinite, folders.values())):
+            raise ConfigError(
+                f"load was given the weights {list(run.values())}; each must be a finite number"
+            )
+        shares = []
+        for folder, weight in folders.items():
+            learned = taken_out(load_adapter(unet, folder, architecture), folder)
+            shares.append(Share(learned, weight * lora_scale, weight * alpha_scale))
+        together = put_together({"unet": unet}, shares)
+        _loaded[unet] = together, together.guard()
+        return together
+    adapter = load_adapter(unet, _adapter_folder(run), architecture)
     adapter.set_scales(lora=lora_scale, alpha=alpha_scale)
     _loaded[unet] = adapter, guard(adapter)
     return adapter
@@ -81,7 +113,7 @@ def train(concept: str | Path, *, progress: Progress = silent, **options: Any) -
 
 
 def generate(
-    run: str | Path | RunFolder,
+    run: Run | Mapping[Any, float],
     prompts: Sequence[str] = (),
     *,
     progress: Progress = silent,
@@ -90,20 +122,29 @@ def generate(
 ) -> Generated:
     """Draw prompts (none: the benchmark) with a run. options: those of `coeffdream generate`, fields of GenerateRequest.
 
+    run: or two and more with their weights, of which <V1> is the first in the prompts, <V2> the second, ...
     warn: called with every warning; None takes Python's own warnings. Raises UserError.
     """
-    import warnings
-
     from coeffdream.backbones.base import find_base
     from coeffdream.generation.request import GenerateRequest
     from coeffdream.generation.run import generate as generate_set
+    from coeffdream.generation.several import run_of_several
 
     _check_names("generate", options, GenerateRequest)
     if options.get("unrelated"):
         raise ConfigError("unrelated prompts are drawn twice, by coeffdream generate --unrelated")
+    heard = warn or warnings.warn
+    if isinstance(run, Mapping):
+        if len(run) < 2:
+            raise ConfigError(
+                "generate was given one run with a weight; give it as lora_scale and alpha_scale"
+            )
+        options["weights"] = tuple(run.values())
+        folder, record = run_of_several([_run(each) for each in run], RUNS, heard)
+    else:
+        folder = _run(run)
+        record = folder.read()
     request = GenerateRequest(prompts=tuple(prompts), **options)
-    folder = _run(run)
-    record = folder.read()
     return generate_set(
         request,
         folder,
@@ -111,7 +152,7 @@ def generate(
         find_base(record.base.name),
         grid=False,
         progress=progress,
-        warn=warn or warnings.warn,
+        warn=heard,
     )
 
 
@@ -143,14 +184,19 @@ def _check_names(function: str, options: dict[str, Any], kind: type) -> None:
 
 
 def _run(run: str | Path | RunFolder) -> RunFolder:
-    from coeffdream.records.run import RunFolder, find_run
+    from coeffdream.records.run import RunFolder
+    from coeffdream.sharing.pull import find_run_anywhere
 
-    return run if isinstance(run, RunFolder) else find_run(str(run), RUNS)
+    return run if isinstance(run, RunFolder) else find_run_anywhere(str(run), RUNS, warn=warnings.warn)
 
 
 def _adapter_folder(run: str | Path | RunFolder) -> Path:
     from coeffdream.records.run import COEFF_FILE, LORA_FILE, RunFolder
+    from coeffdream.sharing.hub import PREFIX, parse_hub_name
+    from coeffdream.sharing.pull import fetch
 
+    if isinstance(run, str) and run.startswith(PREFIX):
+        return fetch(parse_hub_name(run), warn=warnings.warn)[0]
     if not isinstance(run, RunFolder):
         folder = Path(run).expanduser()
         if any((folder / name).is_file() for name in (LORA_FILE, COEFF_FILE)):

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from coeffdream.errors import quoted
+
 
 def converted(kind: Any, value: Any) -> Any:
     """`value` as `kind`, which may be a dataclass or hold some. Keys that a dataclass lacks are passed over.
@@ -66,7 +68,8 @@ def unknown_keys(kind: Any, value: Any, path: str = "") -> Iterator[str]:
             yield from unknown_keys(get_args(kind)[0], each, f"{path}[{index}]")
     elif isinstance(value, dict) and dataclasses.is_dataclass(kind):
         for key, each in value.items():
-            place = f"{path}.{key}".lstrip(".")
+            named = key if re.fullmatch(r"[\w-]{1,80}", key) else quoted(key)
+            place = f"{path}.{named}".lstrip(".")
             if key in _types(kind):
                 yield from unknown_keys(_types(kind)[key], each, place)
             else:

@@ -21,6 +21,7 @@ Parametrisation = Literal["residual", "direct-random", "direct-identity"]
 AttentionKind = Literal["all", "self", "cross"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Preset = Literal["paper", "table3", "quality"]
+Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The paper's text: alpha in every attention layer.
@@ -132,6 +133,9 @@ class TrainConfig:
     sample_every: int = option(100, "Draw sample pictures every N steps; 0: never.", group="Output")
     checkpoint_every: int = option(
         100, "Write a checkpoint every N steps; 0: only when interrupted.", group="Output"
+    )
+    log_with: Tracker = option(
+        "none", "Log losses, samples and scores there, too; a package of its own.", group="Output"
     )
 
     @property

@@ -50,6 +50,10 @@ class RunError(UserError):
     """A run folder that does not exist or does not hold what was asked of it."""
 
 
+class HubError(UserError):
+    """A repository of the model hub that cannot be read or written, or does not hold what was asked of it."""
+
+
 class InUseError(UserError):
     """A run, a set of images or a study that another process is working in."""
 
@@ -66,8 +70,19 @@ class DivergedError(CoeffdreamError):
     """Training whose loss ran away, or whose weights went beyond any use; none of them is kept."""
 
 
+# What torch's allocator of the CPU says on Windows, and elsewhere.
+NO_MEMORY = ("not enough memory", "can't allocate memory")
 MOST_LISTED = 10  # of a long list in a message
 MOST_QUOTED = 80  # characters of a value in a message
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine had no memory left. torch has a class of its own only for the former."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY))
+    )
 
 
 def together(heading: str, problems: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""SIGINT (Ctrl-C) and SIGTERM: how a person or a machine asks the program to stop.
+"""SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal): how a person or a machine asks the program to stop.
 
 The first is heard as soon as the work allows, the second stops the process at once. Either way it ends
 with one line and the shell's status: 128 and the signal's number.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+WORDS = {"SIGTERM": "terminated", "SIGHUP": "hung up"}
 
 
 class Stopped(KeyboardInterrupt):
@@ -45,7 +47,7 @@ def status_of(stop: BaseException | None = None) -> int:
 
 
 def line_of(status: int) -> str:
-    word = "terminated" if status == 128 + signal.SIGTERM else "interrupted"
+    word = WORDS.get(signal.Signals(status - 128).name, "interrupted")
     return f"{word}; what was finished is kept"
 
 
@@ -56,7 +58,7 @@ def heard() -> Iterator[None]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        _last.number = number
+        _note(number)
         if asked:
             _end(number)
         asked = True
@@ -86,7 +88,7 @@ def stop_requested() -> Iterator[StopRequest]:
     request = StopRequest()
 
     def ask(number: int, frame: FrameType | None) -> None:
-        _last.number = number
+        _note(number)
         if request():
             raise Stopped(number)
         request.number = number
@@ -98,7 +100,7 @@ def stop_requested() -> Iterator[StopRequest]:
 @contextlib.contextmanager
 def _handled_by(handler: Any) -> Iterator[None]:
     try:
-        previous = {number: signal.signal(number, handler) for number in SIGNALS}
+        previous = {number: signal.signal(number, handler) for number in SIGNALS if not _unheard(number)}
     except ValueError:  # not the main thread, where signals do not arrive
         previous = {}
     try:
@@ -106,6 +108,24 @@ def _handled_by(handler: Any) -> Iterator[None]:
     finally:
         for number, each in previous.items():
             signal.signal(number, each)
+
+
+def _unheard(number: int) -> bool:
+    """Whether whoever began this process asked that it outlive its terminal (nohup)."""
+    return number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) is signal.SIG_IGN
+
+
+def _note(number: int) -> None:
+    _last.number = number
+    if number in (signal.SIGINT, signal.SIGTERM):
+        return
+    with contextlib.suppress(
+        OSError
+    ):  # printing to a terminal that is gone fails, and would end the work badly
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (1, 2):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                os.dup2(nowhere, descriptor)
 
 
 def _ask_again(number: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for a network
@@ -13,7 +15,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+# How long one example takes says more of what else the machine does.
+settings.register_profile("untimed", settings.default, deadline=None)
+settings.load_profile("untimed")
 
 REAL_PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "dreambooth"
 
@@ -131,3 +138,26 @@ def _byte_tokenizer(folder: Path):
     (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A model hub on this machine, and a client that knows no other, with an empty cache of its own."""
+    from huggingface_hub import constants
+
+    file = Path(__file__).parent / "sharing" / "hub_stand_in.py"
+    spec = importlib.util.spec_from_file_location("hub_stand_in", file)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "hub_stand_in", module)
+    spec.loader.exec_module(module)
+    stand_in = module.StandIn()
+    monkeypatch.setattr(constants, "ENDPOINT", stand_in.url)
+    files = stand_in.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setenv("HF_TOKEN", module.TOKEN)
+    yield stand_in
+    stand_in.close()

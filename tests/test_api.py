@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 import subprocess
 import sys
 import typing
@@ -89,3 +91,17 @@ def test_from_photos_to_pictures(tiny_base, cat_folder, tmp_path, monkeypatch):
     assert again.already_there == 1
     with pytest.raises(RunError):
         coeffdream.score("nothing")
+    second = run.path.with_name("second")
+    shutil.copytree(run.path, second)
+    other = coeffdream.generate("second", ["<V> cat"], images_per_prompt=1).folder.path.parents[1]
+    record = dataclasses.replace(run.read(), token="zwx")
+    type(run)(other).write(record)
+    said: list[str] = []
+    both = coeffdream.generate(
+        {"mine": 1.0, "second": 0.5}, ["<V1> cat beside <V2> cat"], images_per_prompt=1, warn=said.append
+    )
+    assert both.folder.read_set().settings.weights == {"mine": 1.0, "second": 0.5}
+    assert [image.text for image in both.images] == ["sks cat beside zwx cat"]
+    assert any("both a cat" in line for line in said)
+    with pytest.raises(ConfigError, match="one run with a weight"):
+        coeffdream.generate({"mine": 1.0})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from coeffdream.errors import MOST_QUOTED, listed, quoted, together
+from coeffdream.errors import MOST_QUOTED, listed, out_of_memory, quoted, together
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,14 @@ def test_ten_of_many_problems():
     assert together("bad", ["one"]) == "bad: one"
     assert listed([str(number) for number in range(12)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"
     assert listed(["one", "two"]) == "one, two"
+
+
+def test_what_running_out_of_memory_looks_like():
+    """On a card a class of torch's own, on the CPU the allocator's sentence; other errors are none of it."""
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert out_of_memory(MemoryError())
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert out_of_memory(caught.value)
+    assert not out_of_memory(RuntimeError("shapes do not match"))
+    assert not out_of_memory(ValueError("not enough memory"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import pytest
 
 from coeffdream import stopping
 from coeffdream.stopping import SIGNALS, Stopped, heard, stop_requested
+
+SIGHUP = getattr(signal, "SIGHUP", None)
+WORDS = list(zip(SIGNALS, ("interrupted", "terminated", "hung up"), strict=False))
 
 # What goes on when the signals come; each is run as a program of its own would be.
 PROGRAM = """
@@ -59,7 +63,7 @@ def test_the_first_raises_wherever_the_program_is(number):
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+@pytest.mark.parametrize(("number", "word"), WORDS)
 def test_one_line_and_the_status(number, word):
     """The status a shell gives for the signal, with one line on standard error."""
     assert ends("working(); time.sleep(20)", number) == (
@@ -68,11 +72,46 @@ def test_one_line_and_the_status(number, word):
     )
 
 
-@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+@pytest.mark.parametrize(("number", "word"), WORDS)
 def test_the_second_stops_at_once(number, word):
     """Whatever the first one is being answered with, be it for ever."""
     stuck = "try: working(); time.sleep(20)\n    finally: time.sleep(20)"
     assert ends(stuck, number, number) == (128 + number, [f"error: {word} at once"])
+
+
+@pytest.mark.skipif(SIGHUP is None, reason="this system has no terminals that hang up")
+class TestHangup:
+    def test_nothing_is_printed_to_a_terminal_that_is_gone(self, tmp_path):
+        """Its window was closed: the work comes to its good end, and not to an error of printing."""
+        import pty
+
+        end, terminal = pty.openpty()
+        work = (
+            "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+            "    with stopping.stop_requested() as asked:\n"
+            "        working()\n"
+            "        while not asked(): time.sleep(0.01)\n"
+            "        print('saving', flush=True)\n"
+            f"        open({str(tmp_path / 'state')!r}, 'w').write('saved')\n"
+            "    sys.exit(stopping.status_of())"
+        )
+        given = {"stdin": terminal, "stdout": terminal, "stderr": terminal, "start_new_session": True}
+        with subprocess.Popen([sys.executable, "-c", PROGRAM.replace("WORK", work)], **given) as program:
+            os.close(terminal)
+            assert os.read(end, 7) == b"working"
+            os.close(end)
+            assert program.wait(60) == 129
+        assert (tmp_path / "state").read_text() == "saved"
+
+    def test_nohup_is_respected(self):
+        """Who starts it to outlive the terminal gets that."""
+        before = signal.signal(SIGHUP, signal.SIG_IGN)
+        try:
+            with heard(), stop_requested() as asked:
+                signal.raise_signal(SIGHUP)
+                assert not asked()
+        finally:
+            signal.signal(SIGHUP, before)
 
 
 def test_one_that_a_library_swallows_comes_again():

@@ -37,6 +37,11 @@ class SubspaceCoefficients(nn.Module):
     def residual(self) -> bool:
         return self.parametrisation == "residual"
 
+    @property
+    def learned(self) -> Tensor:
+        """alpha' - I as it was learned, at full strength. [H, H]."""
+        return self.alpha if self.residual else self.alpha - torch.eye(self.heads, device=self.alpha.device)
+
     @torch.no_grad()
     def initialise(self, seed: int, layer: int) -> None:
         if self.parametrisation == "direct-identity":

@@ -24,8 +24,7 @@ def faults(adapter: Adapter) -> list[str]:
     if found:
         return found
     for path, processor in adapter.processors.items():
-        heads, alpha = processor.coefficients.heads, processor.coefficients.alpha
-        change = alpha if processor.coefficients.residual else alpha - torch.eye(heads, device=alpha.device)
+        heads, change = processor.coefficients.heads, processor.coefficients.learned
         found += _norm_fault(f"{path}: alpha' - I", change.norm().item(), heads**0.5, "the identity")
     for path in adapter.spec.lora:
         size = adapter.unet.get_submodule(path).get_base_layer().weight.float().norm().item()

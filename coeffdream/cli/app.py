@@ -22,7 +22,9 @@ from coeffdream.cli import (
     import_adapter,
     inspect,
     params,
+    push,
     report,
+    study,
     train,
 )
 from coeffdream.cli.endings import ending
@@ -68,6 +70,7 @@ app.command("generate", cls=Command)(generate.command)
 app.command("eval", cls=Command)(evaluate.command)
 app.command("export", cls=Command)(export.command)
 app.command("import", cls=Command)(import_adapter.command)
+app.command("push", cls=Command)(push.command)
 app.command("compare", cls=Command)(compare.command)
 app.command("params", cls=Command)(params.command)
 app.command("inspect", cls=Command)(inspect.command)
@@ -75,6 +78,7 @@ app.command("report", cls=Command)(report.command)
 app.command("doctor", cls=Command)(doctor.command)
 bench.app.command("attention", cls=Command)(bench_attention.attention)
 app.add_typer(bench.app, name="bench")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:

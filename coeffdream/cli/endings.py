@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from coeffdream.errors import CoeffdreamError
+from coeffdream.errors import CoeffdreamError, out_of_memory
 
 # What another path, or another request, would not meet. Every other refusal of the system ends with 1.
 _ASK_DIFFERENTLY = {
@@ -39,7 +39,7 @@ def ending(error: Exception) -> tuple[str, int]:
         return "what was given is nested too deeply; simplify it", 2
     if isinstance(error, OverflowError):
         return f"a number is out of range ({_brief(error)}); give one of the usual size", 2
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "not enough memory" in str(error):
+    if out_of_memory(error):
         return (
             f"the memory does not suffice ({_brief(error)}); ask for less, with smaller pictures or batches",
             2,

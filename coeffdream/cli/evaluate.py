@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from coeffdream.cli.options import RunArgument, with_config_options
+from coeffdream.cli.runs import the_run
 from coeffdream.cli.terminal import ProgressDisplay, loading, near, say, show, show_json, warn
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError, quoted
 from coeffdream.metrics.options import ScoringOptions
+
+if TYPE_CHECKING:
+    from coeffdream.records.run import RunFolder
+    from coeffdream.records.scores import ScoresRecord
 
 
 @with_config_options(ScoringOptions)
@@ -63,9 +68,8 @@ def command(
 
     from coeffdream.records.commands import command_line, name_of
     from coeffdream.records.fields import record_to_json
-    from coeffdream.records.run import find_run
 
-    folder = None if images is not None else find_run(run, runs)
+    folder = None if images is not None else the_run(run, runs)
 
     with loading("torch"):
         from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
@@ -91,6 +95,8 @@ def command(
             )
     for warning in record.warnings:
         warn(warning)
+    if folder is not None:
+        _log(folder, record)
     if record.drift is None and record.set.adapter and record.set.kind == "benchmark":
         assert folder is not None
         line = command_line("generate", "--run", name_of(folder), "--unrelated")
@@ -104,3 +110,19 @@ def command(
 
         say(f"per image and per prompt: {near(folder.path / 'images' / record.set.name / 'scores.json')}")
         tell_report(folder)
+
+
+def _log(run: RunFolder, scores: ScoresRecord) -> None:
+    """To where the training was logged; only of the set that stands for the run."""
+    from coeffdream.records.images import find_set
+    from coeffdream.tracking import logging_to
+
+    record = run.read()
+    tracker = record.config.log_with
+    if tracker == "none" or scores.set.name != find_set(run.images, None).path.name:
+        return
+    try:
+        with logging_to(tracker, run, record, warn) as log:
+            log.scores(scores, record.steps_done)
+    except ConfigError as error:
+        warn(f"the scores are not logged: {error}")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from coeffdream.cli.options import RunArgument
+from coeffdream.cli.runs import the_run
 from coeffdream.cli.terminal import ProgressDisplay, loading, near, say, show_json, warn
 
 
@@ -50,9 +51,8 @@ def command(
     Example: coeffdream export my_cat-dora --as-lora 8
     """
     from coeffdream.backbones.base import find_base
-    from coeffdream.records.run import find_run
 
-    folder = find_run(run, runs)
+    folder = the_run(run, runs)
     record = folder.read()
     with loading("torch"):
         from coeffdream.sharing.export import ExportRequest, export

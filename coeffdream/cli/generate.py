@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from coeffdream.cli.options import RunOption, with_config_options
+from coeffdream.cli.runs import the_run
 from coeffdream.cli.terminal import ProgressDisplay, loading, near, say, show_json, warn
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError
 from coeffdream.generation.request import GenerateRequest
-from coeffdream.interop.choice import parse_lora
+from coeffdream.interop.choice import parse_lora, weighted
 
 
 @with_config_options(GenerateRequest)
@@ -34,6 +35,13 @@ def command(
             help="Draw with another tool's adapter: on top of --run, or alone with --class. May be repeated.",
         ),
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN[:WEIGHT]",
+            help="Draw with several runs together, <V1> the first of them: one --adapter for each.",
+        ),
+    ] = None,
     grid: Annotated[bool, typer.Option(help="Make a contact sheet.")] = True,
     class_noun: Annotated[
         str | None, typer.Option("--class", help="The class noun, for --no-adapter or --lora without a run.")
@@ -46,12 +54,20 @@ def command(
     Example: coeffdream generate "<V> cat in snow"
     """
     from coeffdream.backbones.base import find_base
-    from coeffdream.records.run import find_run
 
     loras = tuple(parse_lora(each) for each in lora or ())
-    request = GenerateRequest(prompts=tuple(prompts or ()), loras=loras, **typed)
+    chosen = [weighted("--adapter", "RUN", each) for each in adapter or ()]
+    if chosen and run is not None:
+        raise ConfigError(
+            "--adapter names the runs to draw with; leave out --run, or name that run with --adapter"
+        )
+    if len(chosen) == 1:  # a run like any other, more or less of it
+        [(run, weight)], chosen = chosen, []
+        typed = {**typed, **{name: weight * typed.get(name, 1.0) for name in ("lora_scale", "alpha_scale")}}
+    weights = tuple(weight for _, weight in chosen)
+    request = GenerateRequest(prompts=tuple(prompts or ()), loras=loras, weights=weights, **typed)
     request.check()
-    if loras and run is None:
+    if loras and run is None and not chosen:
         if class_noun is None:
             raise ConfigError(
                 "--lora needs to know what to draw: --run NAME draws with it on top of a run, --class NOUN draws with "
@@ -59,7 +75,7 @@ def command(
             )
         request = dataclasses.replace(request, no_adapter=True)
         base = base or TrainConfig.base
-    if request.no_adapter and run is None and base is not None:
+    if request.no_adapter and run is None and not chosen and base is not None:
         if class_noun is None:
             raise ConfigError(
                 "--no-adapter with --base and no --run needs --class, the noun that CLASS stands for"
@@ -73,8 +89,13 @@ def command(
             raise ConfigError(
                 "--class goes with --no-adapter --base, or --lora; a run has its own class noun"
             )
-        folder = find_run(run, runs)
-        record = folder.read()
+        if chosen:
+            from coeffdream.generation.several import run_of_several
+
+            folder, record = run_of_several([the_run(name, runs) for name, _ in chosen], runs, warn)
+        else:
+            folder = the_run(run, runs)
+            record = folder.read()
         chosen_base = find_base(base or record.base.name)
     with loading("torch", "diffusers"):
         from coeffdream.cli.next_step import tell_next_of_pictures
@@ -86,7 +107,8 @@ def command(
             sets = list(generate_unrelated(request, folder, record, chosen_base, **draw))
         else:
             sets = [generate(request, folder, record, chosen_base, **draw)]
-    left_out = request.left_out(record.class_noun, toybox=chosen_base.is_toybox)
+    nouns = [part.class_noun for part in record.parts] or [record.class_noun]
+    left_out = request.left_out(nouns, toybox=chosen_base.is_toybox)
     if as_json:
         shown = [
             {
@@ -108,5 +130,5 @@ def command(
         if grid and made.folder.contact_sheet.exists():
             say(f"contact sheet: {near(made.folder.contact_sheet)}")
     if left_out:
-        say(f"left out, because they name the class {record.class_noun!r}: {'; '.join(left_out)}")
+        say(f"left out, because they name the class {' or '.join(map(repr, nouns))}: {'; '.join(left_out)}")
     tell_next_of_pictures(folder, record)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from coeffdream.cli.options import RunArgument
+from coeffdream.cli.runs import the_run
 from coeffdream.cli.terminal import loading, say_file, show, show_json
 
 
@@ -22,10 +23,9 @@ def command(
 ) -> None:
     """Show the learned head-mixing of a run, layer by layer, and draw it as a heatmap."""
     from coeffdream.cli.next_step import tell_report
-    from coeffdream.records.run import find_run
     from coeffdream.tables import table
 
-    folder = find_run(run, runs)
+    folder = the_run(run, runs)
     with loading("numpy", "matplotlib"):
         from coeffdream.report.alpha import describe, read_mixing, short_path
         from coeffdream.report.heatmap import draw_heatmap

@@ -11,8 +11,9 @@ import typer
 
 from coeffdream.config import flag_of
 
-RunArgument = Annotated[str | None, typer.Argument(help="A run's name or folder.", show_default="the latest")]
-RunOption = Annotated[str | None, typer.Option(help="A run's name or folder.", show_default="the latest")]
+RUN_HELP = "A run's name or folder, or hub:OWNER/NAME[@REVISION]."
+RunArgument = Annotated[str | None, typer.Argument(help=RUN_HELP, show_default="the latest")]
+RunOption = Annotated[str | None, typer.Option(help=RUN_HELP, show_default="the latest")]
 
 
 def with_config_options(

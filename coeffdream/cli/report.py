@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import filesize
 
 from coeffdream.cli.terminal import loading, say, say_file, show_json
 from coeffdream.errors import ConfigError, RunError
@@ -56,11 +57,20 @@ def command(
     with loading("numpy", "matplotlib"):
         from coeffdream.report.page import write_report
 
-        file = write_report(folder, set_name)
+        file, page = write_report(folder, set_name)
     if as_json:
-        show_json({"run": str(folder.path), "report": str(file), "bytes": file.stat().st_size})
+        show_json(
+            {
+                "run": str(folder.path),
+                "report": str(file),
+                "bytes": file.stat().st_size,
+                "state": page.state,
+            }
+        )
         return
-    say_file(f"report of {folder.path.name}", file, f"{file.stat().st_size / 1e6:.1f} MB")
+    if page.state not in ("complete", "base", "several"):
+        say(f"{folder.path.name}: {page.status}")
+    say_file(f"report of {folder.path.name}", file, filesize.decimal(file.stat().st_size))
 
 
 def _holds_run(*folders: Path) -> bool:
@@ -93,4 +103,4 @@ def _of_study(folder: StudyFolder, as_json: bool) -> None:
     if page.label:
         say(page.label)
     say(" ".join(headline))
-    say_file(f"report of {folder.path.name}", file, f"{file.stat().st_size / 1e6:.1f} MB")
+    say_file(f"report of {folder.path.name}", file, filesize.decimal(file.stat().st_size))

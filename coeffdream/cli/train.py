@@ -89,13 +89,15 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     from coeffdream.records.files import read_jsonl
 
     with loading("torch", "diffusers"):
+        from coeffdream.report.live import LivePage
         from coeffdream.training.run import resume, train
 
+    page = LivePage(_memory, lambda file: say(f"watch it: {near(file)} (refreshes itself in a browser)"))
     with ProgressDisplay() as progress:
         if run is None:
-            run, finished = train(config, concept, base, progress, warn)
+            run, finished = train(config, concept, base, progress, warn, page)
         else:
-            finished = resume(run, config, concept, base, progress, warn)
+            finished = resume(run, config, concept, base, progress, warn, page)
     record = run.read()
     if not finished:
         say(f"stopped after {record.steps_done} of {config.steps} steps; go on with: {resume_command(run)}")
@@ -122,6 +124,17 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
         say(f"pictures along the way: {near(run.samples)}")
     tell_where_files_go(run, record)
     tell_next("generate", *of_run(run), f"<V> {record.class_noun} in snow")
+
+
+def _memory() -> str:
+    """What this process takes, for the page of the run."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_initialized():
+        most = sum(map(torch.cuda.max_memory_allocated, range(torch.cuda.device_count())))
+        return f"{filesize.decimal(most)} of GPU memory at most"
+    return f"{filesize.decimal(psutil.Process().memory_info().rss)} of memory"
 
 
 def _describe(resolved: Resolved, concept: Concept) -> None:

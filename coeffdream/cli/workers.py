@@ -22,6 +22,7 @@ from typing import Any
 PRELOADED = (
     "coeffdream.cli.app",
     "coeffdream.training.run",
+    "coeffdream.report.live",
     "coeffdream.generation.run",
     "coeffdream.metrics.evaluate",
     "coeffdream.metrics.clip",

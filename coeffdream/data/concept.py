@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coeffdream.data.class_noun import SETTINGS, doubtful, find_class_noun, unmade_repeats
 from coeffdream.data.images import EXTENSIONS, full_size, load_image
@@ -19,6 +19,9 @@ from coeffdream.errors import MOST_LISTED, ConceptError, listed, quoted, togethe
 from coeffdream.records.files import sha256_of_file
 from coeffdream.records.reading import read_text
 from coeffdream.records.settings import read_toml
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MANY_PHOTOS = 50
 MOST_PHOTOS = 500  # more is an album given by mistake
@@ -50,6 +53,15 @@ class ConceptImage:
     width: int
     height: int
     caption: str
+
+    def load(self) -> Image:
+        """The photo. Raises ConceptError also when it is no longer the file that the concept was made of."""
+        photo = load_image(self.path)
+        if sha256_of_file(self.path) != self.sha256:
+            raise ConceptError(
+                f"{self.path} was altered after the concept was read; run the same command again"
+            )
+        return photo
 
 
 @dataclass(frozen=True)

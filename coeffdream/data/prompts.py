@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -32,7 +33,6 @@ to together toward towards under until up upon upside was wears were when where 
 without worn would
 """
 _NO_NOUNS = frozenset(_NO_NOUN_WORDS.split())
-_PLACEHOLDER_WITH_ARTICLE = re.compile(rf"(?:\b(?P<article>[Aa]n?)\s+)?{PLACEHOLDER}(?=\s*(?P<next>\w*))")
 _VOWEL_SOUND = re.compile(r"(?!uni|use|eu|one\b|once|ut[ei]|uku)[aeiou]|hour|hono|heir", re.IGNORECASE)
 
 
@@ -41,18 +41,33 @@ def fill_class(template: str, class_noun: str) -> str:
     return _CLASS_WORD.sub(lambda _: class_noun, template)
 
 
-def to_model_text(prompt: str, token: str) -> str:
-    """What the base's text encoders read: the identifier token in the placeholder's place."""
-    return prompt.replace(PLACEHOLDER, token)
+def numbered(count: int) -> list[str]:
+    """The placeholders of a prompt that may speak of several things: <V1>, <V2>, ..."""
+    return [f"<V{number}>" for number in range(1, count + 1)]
 
 
-def to_scoring_text(prompt: str, *, mode: ScoringMode, class_noun: str, token: str) -> str:
+def to_model_text(prompt: str, token: str | Sequence[str]) -> str:
+    """What the base's text encoders read: the identifier token in the placeholder's place.
+
+    token: what <V> becomes, or what <V1>, <V2>, ... become.
+    """
+    if isinstance(token, str):
+        return prompt.replace(PLACEHOLDER, token)
+    becomes = dict(zip(numbered(len(token)), token, strict=True))
+    return re.sub(r"<V\d+>", lambda found: becomes.get(found[0], found[0]), prompt)
+
+
+def to_scoring_text(
+    prompt: str, *, mode: ScoringMode, class_noun: str | Sequence[str], token: str | Sequence[str]
+) -> str:
     """What the scorer's text encoder reads. `prompt` has its class noun filled in already.
 
     class: the placeholder goes and the class noun stays: "a cat in the snow". A prompt that never
     names the class gets the noun where the placeholder was.
     token: the identifier stays: "a sks cat in the snow".
     stripped: the placeholder, its article and the class noun go: "in the snow".
+
+    class_noun, token: of the thing that <V> is, or those of <V1>, <V2>, ...
 
     Raises PromptError when no word is left to score.
     """
@@ -62,7 +77,17 @@ def to_scoring_text(prompt: str, *, mode: ScoringMode, class_noun: str, token: s
         )
     if mode == "token":
         return to_model_text(prompt, token)
-    text = _keep_class(prompt, class_noun) if mode == "class" else _strip_class(prompt, class_noun)
+    things = (
+        {PLACEHOLDER: class_noun}
+        if isinstance(class_noun, str)
+        else dict(zip(numbered(len(class_noun)), class_noun, strict=True))
+    )
+    text = prompt
+    for placeholder, noun in things.items():
+        if mode == "class":
+            text = _keep_class(text, placeholder, "" if re.search(_named(noun), prompt) else noun)
+        else:
+            text = _strip_class(text, placeholder, noun)
     text = re.sub(r"\s+(?=[,.;:!?])", "", " ".join(text.split())).lstrip(" ,;:")
     if not re.search(r"\w", text):
         raise PromptError(
@@ -90,8 +115,8 @@ def _named(class_noun: str) -> str:
     return rf"\b(?i:{re.escape(class_noun)}(?:e?s)?)\b"
 
 
-def _keep_class(prompt: str, class_noun: str) -> str:
-    noun = "" if re.search(_named(class_noun), prompt) else class_noun
+def _keep_class(prompt: str, placeholder: str, noun: str) -> str:
+    """`noun` in the placeholder's place; empty where the prompt names the class itself."""
 
     def replace(match: re.Match[str]) -> str:
         follower = noun or match["next"]
@@ -101,11 +126,11 @@ def _keep_class(prompt: str, class_noun: str) -> str:
         # sound, so its protocol is untouched; for other nouns correct English is what CLIP knows.
         return f"{match['article'][0]}{'n' if _VOWEL_SOUND.match(follower) else ''} {noun}"
 
-    return _PLACEHOLDER_WITH_ARTICLE.sub(replace, prompt)
+    return re.sub(rf"(?:\b(?P<article>[Aa]n?)\s+)?{placeholder}(?=\s*(?P<next>\w*))", replace, prompt)
 
 
-def _strip_class(prompt: str, class_noun: str) -> str:
-    article = rf"(?:\b(?i:an?|the)\s+)?{PLACEHOLDER}"
+def _strip_class(prompt: str, placeholder: str, class_noun: str) -> str:
+    article = rf"(?:\b(?i:an?|the)\s+)?{placeholder}"
     text = re.sub(rf"{article}(.*?){_named(class_noun)}", r"\1", prompt)
     return re.sub(article, "", text)
 
@@ -121,9 +146,45 @@ def check_prompt(prompt: str, *, needs_placeholder: bool) -> None:
             "or pass --plain to draw the prompt as it is"
         )
     if re.search(rf"\w{PLACEHOLDER}|{PLACEHOLDER}\w", prompt):
+        raise _inside_a_word(prompt, PLACEHOLDER)
+
+
+def _inside_a_word(prompt: str, placeholder: str) -> PromptError:
+    return PromptError(
+        f"the prompt {quoted(prompt)} has {placeholder} inside a word; put a space between them"
+    )
+
+
+def check_numbered_prompt(prompt: str, names: Sequence[str], *, needs_placeholder: bool) -> None:
+    """As `check_prompt`, for several things: <V1> is names[0], <V2> names[1], ... Raises PromptError."""
+    things = dict(zip(numbered(len(names)), names, strict=True))
+    said = ", ".join(f"{placeholder} is {name}" for placeholder, name in things.items())
+    if PLACEHOLDER in prompt:
+        raise PromptError(f"the prompt {quoted(prompt)} has {PLACEHOLDER}, which may be any of them; {said}")
+    used = re.findall(r"<V\d+>", prompt)
+    if unknown := [each for each in used if each not in things]:
+        raise PromptError(f"the prompt {quoted(prompt)} has {unknown[0]}, which stands for nothing; {said}")
+    check_prompt(prompt, needs_placeholder=False)
+    if found := re.search(r"\w(<V\d+>)|(<V\d+>)\w", prompt):
+        raise _inside_a_word(prompt, found[1] or found[2])
+    if needs_placeholder and not used:
         raise PromptError(
-            f"the prompt {quoted(prompt)} has {PLACEHOLDER} inside a word; put a space between them"
+            f"the prompt {quoted(prompt)} lacks {' and '.join(things)}{placeholder_hint(prompt)}; {said}; "
+            "or pass --plain to draw the prompt as it is"
         )
+
+
+def of_several(template: str, class_nouns: Sequence[str]) -> str:
+    """A listed prompt that speaks of one thing, made to speak of all: "a <V> CLASS in snow" becomes
+    "a <V1> cat and a <V2> dog in snow"."""
+
+    def all_of_them(found: re.Match[str]) -> str:
+        article = found["article"] or ""
+        things = zip(numbered(len(class_nouns)), class_nouns, strict=True)
+        *first, last = (f"{article}{placeholder} {noun}" for placeholder, noun in things)
+        return f"{', '.join(first)} and {last}"
+
+    return re.sub(rf"(?P<article>\b[Aa]n?\s+)?{PLACEHOLDER} {CLASS}\b", all_of_them, template)
 
 
 def placeholder_hint(prompt: str) -> str:

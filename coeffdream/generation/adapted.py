@@ -1,20 +1,24 @@
-"""Putting a run's adapter, and those of other tools, into a base that is about to draw."""
+"""Putting a run's adapter, those of several runs, and those of other tools into a base that is about to draw."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from coeffdream.adapters.files import adapter_hashes, load_adapter
+from coeffdream.adapters.install import Adapter
 from coeffdream.backbones.load import Components
 from coeffdream.errors import AdapterError, RunError
 from coeffdream.generation.request import GenerateRequest
+from coeffdream.generation.together import Learned, Share, put_together, taken_out
 from coeffdream.interop.attach import attach
 from coeffdream.interop.choice import IMPORTED_FILE, LoraChoice
 from coeffdream.interop.names import TEXT_ENCODERS, UNET
 from coeffdream.interop.read import OtherAdapter, read_adapter
 from coeffdream.records.base import same_weights
 from coeffdream.records.claim import in_use, is_held
-from coeffdream.records.commands import resume_command
+from coeffdream.records.commands import adapter_words, command_line, resume_command
+from coeffdream.records.files import sha256_of_file
 from coeffdream.records.run import RunFolder, RunRecord
 
 Weighted = Sequence[tuple[OtherAdapter, float]]
@@ -27,6 +31,21 @@ def other_choices(request: GenerateRequest, run: RunFolder) -> list[LoraChoice]:
     return [*([LoraChoice(imported, request.lora_scale)] if own else []), *request.loras]
 
 
+def ready(request: GenerateRequest, run: RunFolder, record: RunRecord) -> RunRecord:
+    """`record`, or what has become of it since it was read. Raises RunError, InUseError when there is nothing to
+    draw with, in the run or in one of its parts."""
+    if not record.parts:
+        return trained(run, record)
+    if len(request.weights) != len(record.parts):
+        return trained(run, record)
+    for part in record.parts:
+        folder = RunFolder(Path(part.folder))
+        trained(folder, folder.read())
+        if hashes_of(folder) != part.adapter:
+            raise in_use(folder.path, f"run {part.name}", "draw again when that has ended")
+    return record
+
+
 def trained(run: RunFolder, record: RunRecord) -> RunRecord:
     """`record`, or what has become of it since it was read. Raises RunError when there is nothing to draw with."""
     if record.status == "training":
@@ -35,6 +54,9 @@ def trained(run: RunFolder, record: RunRecord) -> RunRecord:
         record = run.read()  # whoever trained it may have ended between the two looks
     if record.status == "base":
         raise RunError(f"{record.name} trained nothing; add --no-adapter, or name a trained --run")
+    if record.status == "several":
+        line = command_line("generate", *adapter_words(record.parts))
+        raise RunError(f"{record.name} holds pictures of several runs together; draw with: {line}")
     if record.status == "diverged":
         raise RunError(
             f"{record.name} diverged, so there is nothing in it to draw with; train again with a smaller --lr "
@@ -62,38 +84,77 @@ def put_on(
     record: RunRecord,
     others: Weighted,
     warn: Callable[[str], None],
-) -> None:
-    """Install what `request` draws with. Raises AdapterError."""
-    if not request.no_adapter:
-        if not same_weights(record.base.sketch, components.sketch):
-            warn(
-                f"{record.name} was trained on other weights of this architecture ({record.base.name}); "
-                "likeness may suffer"
-            )
-        if not (run.adapter / IMPORTED_FILE).is_file():
-            _install(components, run, record, request, warn)
-    names = (UNET, *TEXT_ENCODERS)
-    attach(others, {name: getattr(components, name) for name in names})
+) -> bool:
+    """Install what `request` draws with. Whether prompts are encoded otherwise then. Raises AdapterError."""
+    models = {name: getattr(components, name) for name in (UNET, *TEXT_ENCODERS)}
+    if request.no_adapter or not record.parts:
+        if not request.no_adapter:
+            _warn_of_other_weights(components, record, warn)
+            if not (run.adapter / IMPORTED_FILE).is_file():
+                adapter = _loaded(components, run, record, warn)
+                adapter.set_scales(lora=request.lora_scale, alpha=request.alpha_scale)
+        attach(others, models)
+        return _changes_text([adapter for adapter, _ in others])
+    shares = []
+    for part, weight in zip(record.parts, request.weights, strict=True):
+        learned = _learned(components, RunFolder(Path(part.folder)), warn)
+        shares.append(Share(learned, weight * request.lora_scale, weight * request.alpha_scale))
+    put_together(models, shares, others)
+    own = [share.learned.matrices for share in shares if share.learned.matrices]
+    return _changes_text([*own, *(adapter for adapter, _ in others)])
 
 
-def changes_text(others: Weighted) -> bool:
-    """Whether prompts are encoded otherwise with them."""
-    return any(component != UNET for adapter, _ in others for component in adapter.changes)
-
-
-def adapter_hashes_of(request: GenerateRequest, run: RunFolder, others: Weighted) -> dict[str, str]:
-    """sha256 of every adapter file that a set is drawn with, by name."""
+def adapter_hashes_of(
+    request: GenerateRequest, run: RunFolder, record: RunRecord, others: Weighted
+) -> dict[str, str]:
+    """sha256 of every adapter file that a set is drawn with, by name; of several runs by the run's name and the file's."""
     own = {} if request.no_adapter else adapter_hashes(run.adapter)
+    for part in [] if request.no_adapter else record.parts:
+        found = hashes_of(RunFolder(Path(part.folder)))
+        own |= {f"{part.name}/{name}": sha256 for name, sha256 in found.items()}
     return own | {adapter.file.name: adapter.sha256 for adapter, _ in others}
 
 
-def _install(
-    components: Components,
-    run: RunFolder,
-    record: RunRecord,
-    request: GenerateRequest,
-    warn: Callable[[str], None],
-) -> None:
+def hashes_of(run: RunFolder) -> dict[str, str]:
+    """sha256 of each file that a run draws with, by name: those that it learned, or what was imported."""
+    imported = run.adapter / IMPORTED_FILE
+    return {IMPORTED_FILE: sha256_of_file(imported)} if imported.is_file() else adapter_hashes(run.adapter)
+
+
+def in_words(request: GenerateRequest, record: RunRecord) -> str:
+    """What a set is drawn with, as its contact sheet says it."""
+    steps = f", {record.steps_done} steps" if record.steps_done else ""
+    own = [f"{name}:{weight:g}" for name, weight in request.by_name(record.parts).items()]
+    own = own or [f"{record.method}{steps}"]
+    return " + ".join([*([] if request.no_adapter else own), *request.loras_shown])
+
+
+def _changes_text(adapters: Sequence[OtherAdapter]) -> bool:
+    return any(component != UNET for adapter in adapters for component in adapter.changes)
+
+
+def _warn_of_other_weights(components: Components, record: RunRecord, warn: Callable[[str], None]) -> None:
+    if not same_weights(record.base.sketch, components.sketch):
+        warn(
+            f"{record.name} was trained on other weights of this architecture ({record.base.name}); "
+            "likeness may suffer"
+        )
+
+
+def _learned(components: Components, run: RunFolder, warn: Callable[[str], None]) -> Learned:
+    """What a run learned; the UNet is left as it is."""
+    record = run.read()
+    _warn_of_other_weights(components, record, warn)
+    imported = run.adapter / IMPORTED_FILE
+    if imported.is_file():
+        adapter = read_adapter(imported, components.unet)
+        return Learned(adapter.sha256, adapter, {})
+    return taken_out(_loaded(components, run, record, warn), run.adapter)
+
+
+def _loaded(
+    components: Components, run: RunFolder, record: RunRecord, warn: Callable[[str], None]
+) -> Adapter:
     adapter = load_adapter(components.unet, run.adapter, components.architecture, warn)
     if adapter.spec.method != record.method:
         adapter.uninstall()
@@ -106,4 +167,4 @@ def _install(
         raise AdapterError(
             f"{run.adapter} is not the adapter that run.json says was trained; put the original files back, or train again"
         )
-    adapter.set_scales(lora=request.lora_scale, alpha=request.alpha_scale)
+    return adapter

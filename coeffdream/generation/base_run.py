@@ -1,4 +1,4 @@
-"""The run that trains nothing and holds pictures of the untouched base."""
+"""Runs that train nothing: they hold pictures of the untouched base, or of several runs' adapters together."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from coeffdream.records.claim import attempt, in_use, is_husk, numbered
 from coeffdream.records.environment import now
 from coeffdream.records.run import RunFolder, RunRecord
 
+LONGEST_NAME = 80
+
 
 def base_run(base: Base, class_noun: str, token: str, runs: Path) -> tuple[RunFolder, RunRecord]:
     """The run of this base, class and token; the same one each time.
@@ -19,7 +21,7 @@ def base_run(base: Base, class_noun: str, token: str, runs: Path) -> tuple[RunFo
     Nothing is written: its folder is made when there is something to put into it.
     """
     record = RunRecord(
-        name=slug(f"base {base.name}"),
+        name="base",
         status="base",
         created=now(),
         method="none",
@@ -28,16 +30,16 @@ def base_run(base: Base, class_noun: str, token: str, runs: Path) -> tuple[RunFo
         class_noun=class_noun,
         token=token,
     )
-    return _place_of(record, runs)
+    return place_of(record, runs)
 
 
-def begin_base_run(record: RunRecord, runs: Path) -> tuple[RunFolder, RunRecord]:
-    """Write the run.json of such a run, unless another process has written it by now.
+def begin_run(record: RunRecord, runs: Path) -> tuple[RunFolder, RunRecord]:
+    """Write the run.json of a run that trains nothing, unless another process has written it by now.
 
     Raises InUseError when another process keeps the folder and writes none.
     """
     for _ in range(20):
-        run, record = _place_of(record, runs)
+        run, record = place_of(record, runs)
         if run.record_file.is_file():
             return run, record
         claim = attempt(run.path, "generate")
@@ -51,8 +53,13 @@ def begin_base_run(record: RunRecord, runs: Path) -> tuple[RunFolder, RunRecord]
     raise in_use(run.path, f"run {run.path.name}", "wait until that has ended")
 
 
-def _place_of(record: RunRecord, runs: Path) -> tuple[RunFolder, RunRecord]:
-    tried = numbered(runs / slug(f"base {record.base.name}"))
+def place_of(record: RunRecord, runs: Path) -> tuple[RunFolder, RunRecord]:
+    """Where this run is, or will be, and what it is called there."""
+    if record.parts:
+        name = slug(" and ".join(part.name for part in record.parts), LONGEST_NAME)
+    else:
+        name = slug(f"base {record.base.name}")
+    tried = numbered(runs / name)
     return next(place for folder in tried if (place := _place_in(RunFolder(folder.resolve()), record)))
 
 

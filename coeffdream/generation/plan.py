@@ -13,11 +13,14 @@ from coeffdream.records.images import ImagePlan
 
 @dataclass(frozen=True)
 class SetPlan(Sequence[ImagePlan]):
-    """Images in the order of the prompts; number i of the set has seed `seed + i`. Each is made when it is asked for."""
+    """Images in the order of the prompts; number i of the set has seed `seed + i`. Each is made when it is asked for.
+
+    token: what <V> becomes in the text encoders, or what <V1>, <V2>, ... become.
+    """
 
     templates: Sequence[str]
     class_noun: str
-    token: str
+    token: str | Sequence[str]
     images_per_prompt: int
     seed: int
 
@@ -65,5 +68,5 @@ class SetPlan(Sequence[ImagePlan]):
 
 def slug(prompt: str, longest: int = 48) -> str:
     """A prompt as a file name: "a <V> cat in the snow" -> "a-cat-in-the-snow"."""
-    words = re.sub(r"[^a-z0-9]+", "-", prompt.replace("<V>", " ").lower()).strip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", re.sub(r"<V\d*>", " ", prompt).lower()).strip("-")
     return words[:longest].rstrip("-") or "image"

@@ -6,13 +6,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coeffdream.config import Precision, flag_of, option
 from coeffdream.data.living import is_live
-from coeffdream.data.prompts import check_prompt, load_prompts, names_class
+from coeffdream.data.prompts import (
+    check_numbered_prompt,
+    check_prompt,
+    load_prompts,
+    names_class,
+    numbered,
+    of_several,
+)
 from coeffdream.errors import ConfigError, PromptError, quoted, together
 from coeffdream.interop.choice import LoraChoice
 from coeffdream.limits import MOST, RUN_NAME, out_of_range
+
+if TYPE_CHECKING:
+    from coeffdream.records.run import Part  # --help reads this file, and needs no records
 
 GIVEN = "given"
 # steps: the training steps of SDXL's scheduler, of which each sampling step is one.
@@ -26,6 +37,7 @@ class GenerateRequest:
 
     prompts: tuple[str, ...] = ()  # given by hand; none means a list
     loras: tuple[LoraChoice, ...] = ()  # adapters of other tools, on top of the run's or alone
+    weights: tuple[float, ...] = ()  # of the parts of a run that holds several runs together
     prompt_list: str = option(
         "auto", "live, object, or a file (one prompt a line, or DreamBooth's own).", flag="--prompts"
     )
@@ -52,7 +64,7 @@ class GenerateRequest:
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
 
     def check(self) -> None:
-        """Raises ConfigError, PromptError with everything that is wrong."""
+        """Raises ConfigError with everything that is wrong but for the prompts, which `templates` checks."""
         problems = []
         for name, most in MOST_DRAWN.items():
             flag = flag_of(name, GenerateRequest)
@@ -61,6 +73,11 @@ class GenerateRequest:
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 problems.append(f"{flag_of(name, GenerateRequest)} {value} must be a finite number")
+        problems += [
+            f"--adapter: the weight {weight} must be a finite number"
+            for weight in self.weights
+            if not math.isfinite(weight)
+        ]
         if self.seed < 0:
             problems.append(f"--seed {quoted(self.seed)} must not be negative")
         problems += out_of_range("--seed", self.seed, at_most=MOST["seed"])
@@ -80,41 +97,57 @@ class GenerateRequest:
             ]
         if problems:
             raise ConfigError(together("these options make no pictures", problems))
-        for prompt in self.prompts:
-            check_prompt(prompt, needs_placeholder=not self.plain)
 
-    def templates(self, class_noun: str, live: bool | None, *, toybox: bool) -> tuple[str, Sequence[str]]:
-        """Where the prompts come from, and the prompts with <V> and CLASS in them.
+    def templates(
+        self, class_noun: str, live: bool | None, *, toybox: bool, parts: Sequence[Part] = ()
+    ) -> tuple[str, Sequence[str]]:
+        """Where the prompts come from, and the prompts with <V> and CLASS in them. Raises PromptError.
 
         `toybox`: "auto" takes the lists in the words that the embedded base knows. The unrelated prompts
-        are those of their list that do not name the concept's class.
+        are those of their list that do not name the concept's class. `parts`: of a run that holds several runs
+        together; a listed "<V> CLASS" then speaks of all of them.
         """
         if self.unrelated:
-            left_out = self.left_out(class_noun, toybox=toybox)
+            left_out = self.left_out([part.class_noun for part in parts] or [class_noun], toybox=toybox)
             listed = load_prompts(_unrelated(toybox), class_noun=class_noun)
             return listed.source, [each for each in listed.templates if each not in left_out]
-        if self.prompts:
-            return GIVEN, self.prompts
-        source = self.prompt_list
-        if toybox and source == "auto":
-            source = "toybox-live" if (is_live(class_noun) if live is None else live) else "toybox-object"
-        found = load_prompts(source, class_noun=class_noun, live=live)
+        if parts:
+            live = all(part.concept.live if part.concept else is_live(part.class_noun) for part in parts)
+        source, templates = GIVEN, self.prompts
+        if not templates:
+            chosen = self.prompt_list
+            if toybox and chosen == "auto":
+                chosen = "toybox-live" if (is_live(class_noun) if live is None else live) else "toybox-object"
+            found = load_prompts(chosen, class_noun=class_noun, live=live)
+            source, templates = found.source, found.templates
+        if parts:
+            nouns = [part.class_noun for part in parts]
+            templates = tuple(of_several(template, nouns) for template in templates)
+        names = [f"{part.name} ({part.class_noun})" for part in parts]
         problems = []
-        for template in found.templates:
+        for template in templates:
             try:
-                check_prompt(template, needs_placeholder=not self.plain)
+                if parts:
+                    check_numbered_prompt(template, names, needs_placeholder=not self.plain)
+                    _check_told_apart(template, parts)
+                else:
+                    check_prompt(template, needs_placeholder=not self.plain)
             except PromptError as error:
                 problems.append(str(error))
+        if problems and source == GIVEN:
+            raise PromptError(
+                problems[0] if len(problems) == 1 else together("these prompts cannot be drawn", problems)
+            )
         if problems:
-            raise PromptError(together(f"the prompts of {found.source} cannot be drawn", problems))
-        return found.source, found.templates
+            raise PromptError(together(f"the prompts of {source} cannot be drawn", problems))
+        return source, templates
 
-    def left_out(self, class_noun: str, *, toybox: bool) -> list[str]:
-        """The unrelated prompts that are related after all, because they name the concept's class."""
+    def left_out(self, class_nouns: Sequence[str], *, toybox: bool) -> list[str]:
+        """The unrelated prompts that are related after all, because they name a class that was learned."""
         if not self.unrelated:
             return []
-        listed = load_prompts(_unrelated(toybox), class_noun=class_noun)
-        return [each for each in listed.templates if names_class(each, class_noun)]
+        listed = load_prompts(_unrelated(toybox), class_noun=class_nouns[0])
+        return [each for each in listed.templates if any(names_class(each, noun) for noun in class_nouns)]
 
     @property
     def images_each(self) -> int:
@@ -125,6 +158,10 @@ class GenerateRequest:
     def adapts(self) -> bool:
         """Whether anything is drawn with but the untouched base."""
         return not self.no_adapter or bool(self.loras)
+
+    def by_name(self, parts: Sequence[Part]) -> dict[str, float]:
+        """The weight of each run that draws together with others."""
+        return {part.name: weight for part, weight in zip(parts, self.weights, strict=False)}
 
     @property
     def loras_shown(self) -> list[str]:
@@ -143,6 +180,18 @@ class GenerateRequest:
             "" if self.prompt_list in ("auto", "live", "object") else slug(Path(self.prompt_list).stem, 24)
         )
         return "-".join([listed or "benchmark", *with_others, *([] if self.adapts else ["base"])])
+
+
+def _check_told_apart(template: str, parts: Sequence[Part]) -> None:
+    """Raises PromptError where the noun is missing that alone tells two things of one token apart."""
+    tokens = [part.token for part in parts]
+    for placeholder, part in zip(numbered(len(parts)), parts, strict=True):
+        shared = placeholder in template and tokens.count(part.token) > 1
+        if shared and not names_class(template, part.class_noun):
+            raise PromptError(
+                f"the prompt {quoted(template)} does not name the {part.class_noun} that {placeholder} is, which "
+                f"alone tells it from another of the token {part.token!r}; write {placeholder} {part.class_noun}"
+            )
 
 
 def _unrelated(toybox: bool) -> str:

@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
+from PIL import Image
 
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.encode import Conditioning, check_lengths, encode_prompt
+from coeffdream.backbones.halving import halving
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.data.images import of_one_color
-from coeffdream.errors import ConfigError
+from coeffdream.errors import ConfigError, out_of_memory
 from coeffdream.generation.adapted import (
     Weighted,
     adapter_hashes_of,
-    changes_text,
+    in_words,
     put_on,
     read_others,
-    trained,
+    ready,
 )
-from coeffdream.generation.base_run import begin_base_run
+from coeffdream.generation.base_run import begin_run
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GIVEN, GenerateRequest
 from coeffdream.generation.sets import claimed_set, drawn_beside, intact, take_over
 from coeffdream.generation.sheet import contact_sheet
-from coeffdream.generation.wording import warn_of_other_nouns, warn_of_unknown_words
+from coeffdream.generation.wording import warn_of_other_nouns
 from coeffdream.progress import Progress
 from coeffdream.records.claim import confirm, in_use
 from coeffdream.records.environment import now
 from coeffdream.records.files import replacing, sha256_of_file
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetKind, SetRecord, SetSettings
 from coeffdream.records.run import RunFolder, RunRecord
+from coeffdream.toybox.vocabulary import warn_of_unknown_words
 
 # So many prompts are encoded at a time: what they become is half a megabyte each for SDXL.
 ENCODED_AT_ONCE = 64
@@ -89,14 +91,17 @@ class SetSampler:
     ) -> SetSampler:
         request.check()
         source, templates = request.templates(
-            record.class_noun, record.concept.live if record.concept else None, toybox=base.is_toybox
+            record.class_noun,
+            record.concept.live if record.concept else None,
+            toybox=base.is_toybox,
+            parts=record.parts,
         )
         if not request.no_adapter:
-            record = trained(run, record)
+            record = ready(request, run, record)
         jobs = SetPlan(
             list(templates),
             class_noun=record.class_noun,
-            token=record.token,
+            token=record.tokens,
             images_per_prompt=request.images_each,
             seed=request.seed,
         )
@@ -132,14 +137,14 @@ class SetSampler:
 
     def install(self) -> None:
         """Put the run's adapter in. Training may go on in the run afterwards: the set keeps to what was read."""
-        before = adapter_hashes_of(self.request, self.run, self.others)
-        put_on(self.components, self.request, self.run, self.record, self.others, self.warn)
+        before = adapter_hashes_of(self.request, self.run, self.record, self.others)
+        changes_text = put_on(self.components, self.request, self.run, self.record, self.others, self.warn)
         if not self.request.no_adapter:
-            trained(self.run, self.run.read())
-        if adapter_hashes_of(self.request, self.run, self.others) != before:
+            ready(self.request, self.run, self.record if self.record.parts else self.run.read())
+        if adapter_hashes_of(self.request, self.run, self.record, self.others) != before:
             raise in_use(self.run.path, f"run {self.record.name}", "draw again when that has ended")
         self.adapter = before
-        if changes_text(self.others):
+        if changes_text:
             self.conditionings.clear()
 
     def draw_set(self, name: str, *, with_grid: bool, last: bool = True) -> Generated:
@@ -148,7 +153,7 @@ class SetSampler:
         last: no other set follows, so that the text encoders may go once all is encoded.
         """
         if not self.run.record_file.exists():
-            self.run, self.record = begin_base_run(self.record, self.run.path.parent)
+            self.run, self.record = begin_run(self.record, self.run.path.parent)
         plan = self._plan(name)
         with claimed_set(self.run, plan) as folder:
             there = intact(folder, self.jobs)
@@ -159,8 +164,7 @@ class SetSampler:
             done = already + shared
             self.progress("drawing", done, total, "")
             blank: list[str] = []
-            for batch in self._encoded_batches(there, last):
-                drawn = _draw(self.components, batch, self.conditionings, self.sampling)
+            for batch, drawn in self._drawn(there, last):
                 confirm(folder.path)
                 for job, image in zip(batch, drawn, strict=True):
                     with replacing(folder.path / job.file) as temporary:
@@ -191,8 +195,33 @@ class SetSampler:
         there |= dict.fromkeys(beside, 0)
         return len(beside)
 
-    def _encoded_batches(self, there: Container[int], last: bool) -> Iterator[list[ImagePlan]]:
-        """The jobs not `there`, in batches whose prompts are encoded; few are at a time."""
+    def _drawn(
+        self, there: Container[int], last: bool
+    ) -> Iterator[tuple[Sequence[ImagePlan], list[Image.Image]]]:
+        """The jobs not `there` with their pictures, in batches as large as the memory holds."""
+        for window in self._encoded(there, last):
+            yield from halving(window, self.batch_size, self._draw, self._smaller)
+
+    def _draw(self, batch: Sequence[ImagePlan]) -> list[Image.Image]:
+        conditionings = [self.conditionings[job.text] for job in batch]
+        try:
+            return draw(self.components, conditionings, [job.seed for job in batch], self.sampling)
+        except (RuntimeError, MemoryError) as error:
+            if len(batch) > 1 or not out_of_memory(error):
+                raise
+            raise ConfigError(
+                f"the memory does not suffice for one picture of {self.sampling.size} pixels; what is drawn is kept. "
+                f"Try --size {self.sampling.size // 2}, which makes a set of its own"
+            ) from error
+
+    def _smaller(self, size: int) -> None:
+        self.warn(
+            f"the memory does not suffice for {self.batch_size} pictures at a time; going on with --batch-size {size}"
+        )
+        self.batch_size = size
+
+    def _encoded(self, there: Container[int], last: bool) -> Iterator[list[ImagePlan]]:
+        """The jobs not `there`, a few prompts at a time, which are encoded."""
         missing = sum(index not in there for index in range(len(self.jobs)))
         prompts = len({self.jobs.prompt_of(index) for index in range(len(self.jobs)) if index not in there})
         encoded: set[int] = set()
@@ -212,8 +241,7 @@ class SetSampler:
                 self.components.release_text_encoders()
             else:
                 self.components.text_encoders_to(torch.device("cpu"))
-            for first in range(0, len(window), self.batch_size):
-                yield window[first : first + self.batch_size]
+            yield window
 
     def _draw_sheet(self, folder: SetFolder, images: list[ImageRecord], plan: SetRecord) -> None:
         """The contact sheet is a view of a set that is whole without it, so its failure is only told."""
@@ -241,6 +269,7 @@ class SetSampler:
                 lora_scale=request.lora_scale if self.adapted else None,
                 alpha_scale=request.alpha_scale if self.adapted else None,
                 loras={each.sha256: weight for each, weight in self.others} if self.adapted else {},
+                weights=request.by_name(self.record.parts) if self.adapted else {},
                 token=self.record.token,
                 seed=request.seed,
                 steps=self.sampling.steps,
@@ -253,10 +282,7 @@ class SetSampler:
         )
 
     def _title(self, plan: SetRecord, shown: int) -> str:
-        steps = f", {self.record.steps_done} steps" if self.record.steps_done else ""
-        who = f"{self.record.method}{steps}"
-        with_others = [*([] if self.request.no_adapter else [who]), *self.request.loras_shown]
-        by = " + ".join(with_others) if self.adapted else "untouched base"
+        by = in_words(self.request, self.record) if self.adapted else "untouched base"
         part = f" · the first {shown} of {len(self.jobs)} pictures" if shown < len(self.jobs) else ""
         return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}{part}"
 
@@ -271,20 +297,3 @@ def _load(request: GenerateRequest, base: Base, progress: Progress) -> Component
     components = load_components(base, device=device, dtype=pick_dtype(request.precision, device))
     progress("loading the base", 1, 1, base.name)
     return components
-
-
-def _draw(
-    components: Components, batch: list[ImagePlan], conditionings: dict[str, Conditioning], sampling: Sampling
-) -> Any:
-    try:
-        return draw(
-            components, [conditionings[job.text] for job in batch], [job.seed for job in batch], sampling
-        )
-    except torch.OutOfMemoryError as error:
-        smaller = (
-            f"--batch-size {max(1, len(batch) // 2)}" if len(batch) > 1 else f"--size {sampling.size // 2}"
-        )
-        raise ConfigError(
-            f"the GPU ran out of memory drawing {len(batch)} images of {sampling.size} pixels; what is drawn is kept. "
-            f"Try {smaller}"
-        ) from error

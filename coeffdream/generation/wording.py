@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from coeffdream.data.prompts import other_noun
-from coeffdream.toybox.vocabulary import unknown_words
 
 
 def warn_of_other_nouns(templates: Iterable[str], class_noun: str, warn: Callable[[str], None]) -> None:
@@ -17,11 +16,3 @@ def warn_of_other_nouns(templates: Iterable[str], class_noun: str, warn: Callabl
             f"prompts speak of {shown}, but what this run learned is a {class_noun}; "
             f'write "<V> {class_noun}" or train with another --class'
         )
-
-
-def warn_of_unknown_words(texts: Iterable[str], warn: Callable[[str], None]) -> None:
-    """Of words that the embedded base has no meaning for."""
-    words = list(dict.fromkeys(word for text in texts for word in unknown_words(text)))
-    if words:
-        shown = ", ".join(words[:12]) + (f" and {len(words) - 12} more" if len(words) > 12 else "")
-        warn(f"the toybox has never seen these words and will guess: {shown}")

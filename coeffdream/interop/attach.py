@@ -23,10 +23,11 @@ Added = Callable[[Tensor], Tensor]
 
 
 class Attachment:
-    """Adapters that are in force; `remove` takes them out again."""
+    """Adapters that are in force on `modules`; `remove` takes them out again."""
 
-    def __init__(self, handles: Sequence[Any]) -> None:
-        self._handles = list(handles)
+    def __init__(self, added: Mapping[nn.Module, list[tuple[Change, float]]]) -> None:
+        self.modules = tuple(added)
+        self._handles = [module.register_forward_hook(_hook(changes)) for module, changes in added.items()]
 
     def remove(self) -> None:
         for handle in self._handles:
@@ -46,7 +47,7 @@ def attach(weighted: Sequence[tuple[OtherAdapter, float]], components: Mapping[s
             for path, change in changes.items():
                 module = _module(components[component], component, path, adapter)
                 added.setdefault(module, []).append((change, weight))
-    return Attachment([module.register_forward_hook(_hook(changes)) for module, changes in added.items()])
+    return Attachment(added)
 
 
 def _hook(changes: list[tuple[Change, float]]) -> Callable[[Any, tuple[Any, ...], Tensor], Tensor]:

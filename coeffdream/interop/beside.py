@@ -19,7 +19,8 @@ def about_run(run: RunFolder, record: RunRecord, scheduler: Mapping[str, Any]) -
     return About(
         name=record.name,
         method=record.method,
-        base=record.base.name,
+        # A file that goes to others need not tell them where its base lies here.
+        base=Path(record.base.name).name if record.base.kind in ("folder", "file") else record.base.name,
         class_noun=record.class_noun,
         token=record.token,
         resolution=record.config.resolution,

@@ -22,16 +22,24 @@ class LoraChoice:
 
 def parse_lora(typed: str) -> LoraChoice:
     """Raises ConfigError for a weight that is no number, or a file that is not there."""
+    name, weight = weighted("--lora", "FILE", typed)
+    file = Path(name).expanduser()
+    if not file.is_file():
+        raise ConfigError(f"--lora {name} does not exist")
+    return LoraChoice(file, weight)
+
+
+def weighted(flag: str, what: str, typed: str) -> tuple[str, float]:
+    """NAME or NAME:WEIGHT, as it was given to `flag`. Raises ConfigError for a weight that is no finite number."""
     name, colon, weight = typed.rpartition(":")
-    if not colon or Path(typed).exists():
-        name, weight = typed, "1"
+    if not colon or name == "hub" or Path(typed).exists():  # hub:OWNER/NAME has a colon of its own
+        return typed, 1.0
     try:
         value = float(weight)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ConfigError(f"--lora {typed}: {weight!r} is no weight; write --lora FILE or --lora FILE:0.7")
-    file = Path(name).expanduser()
-    if not file.is_file():
-        raise ConfigError(f"--lora {name} does not exist")
-    return LoraChoice(file, value)
+        raise ConfigError(
+            f"{flag} {typed}: {weight!r} is no weight; write {flag} {what} or {flag} {what}:0.7"
+        )
+    return name, value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from coeffdream.config import TrainConfig
@@ -13,6 +14,7 @@ from coeffdream.metrics.inputs import (
     Picture,
     Reference,
     hashes,
+    photo_hashes,
     photos_of,
     pictures_of_folder,
     pictures_of_set,
@@ -20,6 +22,7 @@ from coeffdream.metrics.inputs import (
 )
 from coeffdream.metrics.measure import Scored, Scorer
 from coeffdream.metrics.options import ScoringOptions
+from coeffdream.metrics.several import photos_of_parts, score_parts
 from coeffdream.metrics.untouched import find_floor, measure_drift
 from coeffdream.progress import Progress, silent
 from coeffdream.records.base import BaseRecord
@@ -28,12 +31,12 @@ from coeffdream.records.environment import now, versions
 from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import sha256_of_json
 from coeffdream.records.images import SetFolder, SetRecord, find_set
-from coeffdream.records.run import RunFolder
+from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.records.scores import (
     EMBEDDED_LABEL,
+    ConceptScores,
     Drift,
     EncoderRecords,
-    PhotoHash,
     ScoredSet,
     ScoresRecord,
     Source,
@@ -66,7 +69,8 @@ def evaluate_run(
     Always writes images/SET/scores.json. runs/NAME/scores.json is the same record for the set that is
     taken when none is named, so neither a floor set nor pictures of a hand-given prompt replace it.
 
-    The floor and the drift are scored beside it where their sets are there.
+    The floor and the drift are scored beside it where their sets are there. Of several runs that drew together
+    each thing is scored against its own photos, on the pictures whose prompt names it.
 
     Raises ScoreError for an incomplete or altered set, for a run with unrelated prompts only, for photos
     that are gone, and for encoder weights that cannot be had.
@@ -81,20 +85,26 @@ def evaluate_run(
         )
 
     def pictures_of(folder: SetFolder, record: SetRecord) -> list[Picture]:
-        return pictures_of_set(folder, record, score_text=options.score_text, token=run_record.token)
+        return pictures_of_set(
+            folder,
+            record,
+            score_text=options.score_text,
+            class_noun=run_record.class_nouns,
+            token=run_record.tokens,
+        )
 
     pictures = pictures_of(folder, set_record)
-    photos = references_of_run(run_record, references)
+    parts = photos_of_parts(run_record, references)
+    photos = [] if parts else references_of_run(run_record, references)
     base = TOYBOX if run_record.base.kind == TOYBOX else run_record.base.name
     encoders = encoders or _loaded(base, options, on_progress)
     scorer = Scorer(encoders, cache or FeatureCache(), options.batch_size, on_progress)
-    if not photos:
+    if not photos and not parts:
         scorer.warnings.append("this run learned no concept: scores against photos are absent")
     scored = scorer.pictures(pictures, photos)
     floor_set = find_floor(run.images, folder, set_record, scorer.warnings)
-    floor: Summary | None = None
-    if floor_set is not None:
-        floor = scorer.pictures(pictures_of(floor_set, floor_set.read_set()), photos).summary
+    untouched = [] if floor_set is None else pictures_of(floor_set, floor_set.read_set())
+    floor = scorer.pictures(untouched, photos).summary if untouched else None
     drift = measure_drift(scorer, run.images, set_record, pictures_of)
     record = _record(
         scorer,
@@ -103,6 +113,7 @@ def evaluate_run(
         score_text=options.score_text,
         drift=drift,
         floor=floor,
+        concepts=score_parts(scorer, parts, pictures, untouched),
         floor_set=None if floor_set is None else floor_set.path.name,
         source=Source(
             kind="run",
@@ -111,7 +122,7 @@ def evaluate_run(
             base=run_record.base,
             seed=run_record.config.seed,
             class_noun=run_record.class_noun,
-            concept=None if run_record.concept is None else run_record.concept.name,
+            concept=_concept_of(run_record),
             parameters=run_record.parameters,
         ),
         of_set=ScoredSet(
@@ -131,6 +142,11 @@ def evaluate_run(
     if folder.path == find_set(run.images, None).path:
         write_scores(run.scores, record)
     return record
+
+
+def _concept_of(record: RunRecord) -> str | None:
+    parts = [part.concept.name if part.concept else part.class_noun for part in record.parts]
+    return " and ".join(parts) or (record.concept.name if record.concept else None)
 
 
 def evaluate_folder(
@@ -215,6 +231,7 @@ def _record(
     floor: Summary | None = None,
     floor_set: str | None = None,
     drift: Drift | None = None,
+    concepts: Sequence[ConceptScores] = (),
     source: Source,
     of_set: ScoredSet,
 ) -> ScoresRecord:
@@ -229,11 +246,12 @@ def _record(
         embedded=encoders.embedded,
         label=EMBEDDED_LABEL if encoders.embedded else None,
         encoders=EncoderRecords(encoders.clip.describe(), encoders.dino.describe()),
-        references=[PhotoHash(photo.file, photo.sha256) for photo in photos],
+        references=photo_hashes(photos),
         overall=scored.summary,
         floor=floor,
         floor_set=floor_set,
         drift=drift,
+        concepts=list(concepts),
         ceiling=scorer.references(photos),
         per_prompt=scored.per_prompt,
         per_image=scored.per_image,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from coeffdream.backbones.halving import halving
 from coeffdream.metrics.encoder import Features
 from coeffdream.records.environment import cache_folder
 from coeffdream.records.tensors import DIGEST, open_tensors, write_tensors
@@ -55,10 +56,12 @@ def encode_through(
     *,
     batch_size: int,
     on_done: Callable[[int], None] = lambda count: None,
+    smaller: Callable[[int], None] = lambda size: None,
 ) -> Features:
     """Features [n, width] of n contents given by hash; `encode` gets the positions not in the cache.
 
-    Equal contents are encoded once. `on_done` hears how many more of the n are finished.
+    Equal contents are encoded once. `on_done` hears how many more of the n are finished, `smaller` of a batch
+    size that the memory forced.
     """
     known: dict[str, Features] = {}
     missing: dict[str, int] = {}
@@ -73,10 +76,12 @@ def encode_through(
     shares = {content: contents.count(content) for content in {*known, *missing}}
     on_done(sum(shares[content] for content in known))
     waiting = list(missing.items())
-    for start in range(0, len(waiting), batch_size):
-        batch = waiting[start : start + batch_size]
-        encoded = np.asarray(encode([position for _, position in batch]), dtype=np.float32)
-        for (content, _), features in zip(batch, encoded, strict=True):
+
+    def encoded(batch: Sequence[tuple[str, int]]) -> Features:
+        return np.asarray(encode([position for _, position in batch]), dtype=np.float32)
+
+    for batch, rows in halving(waiting, batch_size, encoded, smaller):
+        for (content, _), features in zip(batch, rows, strict=True):
             cache.write(encoder, content, features)
             known[content] = features
         on_done(sum(shares[content] for content, _ in batch))

@@ -16,8 +16,8 @@ from coeffdream.metrics.prompt_table import read_prompt_table
 from coeffdream.records.commands import generate_command
 from coeffdream.records.files import sha256_of_file, sha256_of_json
 from coeffdream.records.images import ImageRecord, SetFolder, SetRecord
-from coeffdream.records.run import RunFolder, RunRecord
-from coeffdream.records.scores import PictureHashes, ScoredPicture, which
+from coeffdream.records.run import Part, RunFolder, RunRecord
+from coeffdream.records.scores import PhotoHash, PictureHashes, ScoredPicture, which
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,16 @@ class Reference:
 
 
 def pictures_of_set(
-    folder: SetFolder, record: SetRecord, *, score_text: ScoringMode, token: str
+    folder: SetFolder,
+    record: SetRecord,
+    *,
+    score_text: ScoringMode,
+    class_noun: str | Sequence[str],
+    token: str | Sequence[str],
 ) -> list[Picture]:
     """The pictures of a generated set, by its manifest, in the order of their index.
+
+    class_noun, token: of the thing that <V> is, or those of <V1>, <V2>, ...
 
     Raises ScoreError when pictures are missing, or are not the ones that the manifest says were made.
     """
@@ -52,7 +59,7 @@ def pictures_of_set(
             **which(row),
             path=folder.path / row.file,
             template=row.template,
-            text=to_scoring_text(row.prompt, mode=score_text, class_noun=record.class_noun, token=token),
+            text=to_scoring_text(row.prompt, mode=score_text, class_noun=class_noun, token=token),
         )
         for row in rows
     ]
@@ -89,7 +96,7 @@ def photos_of(concept: Concept) -> list[Reference]:
     return [Reference(image.path.name, image.path, image.sha256) for image in concept.images]
 
 
-def references_of_run(record: RunRecord, folder: Path | None = None) -> list[Reference]:
+def references_of_run(record: RunRecord | Part, folder: Path | None = None) -> list[Reference]:
     """The photos that the run learned from; for a run without a concept those in `folder`, else none.
 
     folder: where the photos lie now, if they were moved. Raises ScoreError when they are gone or altered.
@@ -180,6 +187,10 @@ def _named_by_subfolder(folder: Path) -> tuple[list[tuple[str, str]], list[str]]
             "or give a CSV file with the columns file and prompt: --prompts FILE"
         )
     return named, [f"not scored: {listed(left_out)}"] if left_out else []
+
+
+def photo_hashes(photos: Sequence[Reference]) -> list[PhotoHash]:
+    return [PhotoHash(photo.file, photo.sha256) for photo in photos]
 
 
 def hashes(pictures: Sequence[Picture]) -> PictureHashes:

@@ -29,9 +29,9 @@ class Scored:
     per_image: list[ImageScore]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scorer:
-    """Two encoders with their cache, and how to use them."""
+    """Two encoders with their cache, and how to use them. `batch_size` falls when the memory does not suffice."""
 
     encoders: Encoders
     cache: FeatureCache
@@ -161,6 +161,7 @@ class Scorer:
             ),
             batch_size=self.batch_size,
             on_done=report,
+            smaller=self._smaller,
         )
         _refuse_useless(found, [item.file for item in items], encoder)
         return found
@@ -182,7 +183,14 @@ class Scorer:
             [hashlib.sha256(f"text {text}".encode()).hexdigest() for text in texts],
             lambda positions: self._full(clip.texts, [texts[position] for position in positions]),
             batch_size=self.batch_size,
+            smaller=self._smaller,
         )
+
+    def _smaller(self, size: int) -> None:
+        self.warnings.append(
+            f"the memory did not suffice for batches of {self.batch_size}; scored with --batch-size {size}"
+        )
+        self.batch_size = size
 
     def _full(self, encode: Callable[[Sequence[Any]], Features], items: Sequence[Any]) -> Features:
         """Encode fewer than a batch as one filled up with the last: the order in which a matrix product adds

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 
 from coeffdream.records import measures
 from coeffdream.records.measures import Measure
-from coeffdream.records.scores import Drift, ScoresRecord, Summary
+from coeffdream.records.scores import Drift, ScoresRecord, Summary, of_concept
 from coeffdream.tables import table
 
 # A narrow name, where the measure's own words would not fit 80 columns; and what the score means.
@@ -21,10 +24,26 @@ ROWS: tuple[tuple[str, Measure, str], ...] = (
     ("  95th percentile", measures.NEAREST_P95, "the closest pictures"),
 )
 
+AGAINST_PHOTOS = ROWS[1:2] + ROWS[4:]
+
 
 def scores_table(record: ScoresRecord) -> Group:
-    """One row a metric: score, floor (untouched base), ceiling (photos among themselves), meaning."""
-    scores = table(f"{record.source.name}, set {record.set.name}")
+    """One row a metric: score, floor (untouched base), ceiling (photos among themselves), meaning; and for each of
+    several things drawn together such a table of its scores against photos."""
+    concepts = [
+        _table(
+            f"{concept.placeholder}: {concept.name}, where a prompt names it",
+            of_concept(record, concept),
+            AGAINST_PHOTOS,
+        )
+        for concept in record.concepts
+    ]
+    whole = _table(f"{record.source.name}, set {record.set.name}", record, ROWS)
+    return Group(whole, *concepts, *(Text(note) for note in _notes(record)))
+
+
+def _table(title: str, record: ScoresRecord, rows: Sequence[tuple[str, Measure, str]]) -> Table:
+    scores = table(title)
     scores.add_column("metric", no_wrap=True)
     scores.add_column(_heading("score", record.overall), justify="right", style="bold")
     if record.floor is not None:
@@ -33,7 +52,7 @@ def scores_table(record: ScoresRecord) -> Group:
         scores.add_column(_heading("photos\nthemselves", record.ceiling), justify="right")
     scores.add_column("what it means", style="dim")
     columns = [part for part in (record.overall, record.floor, record.ceiling) if part is not None]
-    for name, measure, meaning in ROWS:
+    for name, measure, meaning in rows:
         values = [getattr(part, measure.name) for part in columns]
         cells = ["-" if value is None else measure.show(value) for value in values]
         if cells[0] != "-":
@@ -41,7 +60,7 @@ def scores_table(record: ScoresRecord) -> Group:
     for name, own, base, meaning in _drift_rows(record.drift) if record.drift else ():
         cells = [own, *([base] if record.floor else []), *(["-"] if record.ceiling else [])]
         scores.add_row(name, *cells, meaning)
-    return Group(scores, *(Text(note) for note in _notes(record)))
+    return scores
 
 
 def _drift_rows(drift: Drift) -> list[tuple[str, str, str, str]]:

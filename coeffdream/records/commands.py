@@ -6,11 +6,12 @@ import contextlib
 import os
 import shlex
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from coeffdream.errors import RunError
 from coeffdream.records.images import SetRecord
-from coeffdream.records.run import RunFolder, RunRecord, find_run
+from coeffdream.records.run import Part, RunFolder, RunRecord, find_run
 from coeffdream.records.scores import ScoresRecord
 
 RUNS = Path("runs")  # where commands look when they are not told
@@ -50,12 +51,22 @@ def of_run(run: RunFolder) -> list[str]:
     return [word for name in argument_of(run) for word in ("--run", name)]
 
 
+def adapter_words(parts: Sequence[Part], weights: Mapping[str, float] | None = None) -> list[str]:
+    """--adapter and what it must be given, for each of several runs that draw together."""
+    named = [(name_of(RunFolder(Path(part.folder))), (weights or {}).get(part.name, 1.0)) for part in parts]
+    return [
+        word for name, weight in named for word in ("--adapter", name if weight == 1 else f"{name}:{weight}")
+    ]
+
+
 def resume_command(run: RunFolder) -> str:
     return command_line("train", "--resume", name_of(run))
 
 
 def benchmark_command(run: RunFolder, record: RunRecord) -> str:
     """The line that draws the whole benchmark as the base recommends."""
+    if record.parts:
+        return command_line("generate", *adapter_words(record.parts), *_runs_of(run))
     untouched = ["--no-adapter"] if record.status == "base" else []
     return command_line("generate", "--run", name_of(run), *untouched)
 
@@ -70,8 +81,9 @@ def generate_command(run: RunFolder, record: RunRecord, made: SetRecord, *, no_a
     elif made.prompts != "given":
         words += ["--prompts", made.prompts]
     if record.status == "base":
-        words += ["--base", record.base.name, "--class", record.class_noun]
-        words += [] if run.path.resolve().parent == RUNS.resolve() else ["--runs", Path(name_of(run)).parent]
+        words += ["--base", record.base.name, "--class", record.class_noun, *_runs_of(run)]
+    elif record.parts and not untouched:
+        words += [*adapter_words(record.parts, settings.weights), *_runs_of(run)]
     else:
         words += ["--run", name_of(run)]
     words += options(images_per_prompt=made.images_per_prompt, seed=settings.seed, steps=settings.steps)
@@ -89,6 +101,11 @@ def generate_command(run: RunFolder, record: RunRecord, made: SetRecord, *, no_a
         plain = ["--plain"] if any("<V>" not in template for template in made.templates) else []
         words += [*plain, "--", *made.templates]
     return command_line(*words)
+
+
+def _runs_of(run: RunFolder) -> list[str]:
+    """--runs for a run that is made where its first pictures are."""
+    return [] if run.path.resolve().parent == RUNS.resolve() else ["--runs", str(Path(name_of(run)).parent)]
 
 
 def eval_command(run: RunFolder, made: SetRecord, scores: ScoresRecord | None) -> str:

@@ -17,7 +17,7 @@ from coeffdream.records.files import iter_jsonl, json_line, read_json, replacing
 
 # The settings of a set that belong to the adapter: the untouched base has none of them, and two sets that are
 # compared may differ in them, which is the point.
-OF_THE_ADAPTER = ("adapter", "loras", "lora_scale", "alpha_scale")
+OF_THE_ADAPTER = ("adapter", "loras", "weights", "lora_scale", "alpha_scale")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class ImageRecord(ImagePlan):
 class SetSettings:
     """How a set was drawn. `adapter`: sha256 of its files by name; None, as the scales, for the untouched base.
 
-    loras: weights of the adapters of other tools among them, by sha256.
+    loras: weights of the adapters of other tools among them, by sha256. weights: of the runs whose adapters drew
+    together, by name, which then stands before the names of their files.
     """
 
     base: BaseRecord
@@ -69,6 +70,7 @@ class SetSettings:
     scheduler: str
     precision: str
     loras: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
 
     def differing(self, other: SetSettings) -> list[str]:
         """Names of the settings in which two sets differ."""

@@ -11,7 +11,16 @@ from typing import Any, Literal
 from coeffdream.config import TrainConfig
 from coeffdream.errors import RunError
 from coeffdream.records.base import BaseRecord
-from coeffdream.records.claim import Claim, attempt, claimed, confirm, create_json, is_husk, numbered
+from coeffdream.records.claim import (
+    Claim,
+    attempt,
+    claimed,
+    confirm,
+    create_json,
+    is_held,
+    is_husk,
+    numbered,
+)
 from coeffdream.records.concept import ConceptRecord
 from coeffdream.records.environment import Machine
 from coeffdream.records.fields import Count, Text, record_from_json, record_to_json
@@ -33,7 +42,9 @@ ALWAYS = {
     "parameters": ("trained", "percent"),
 }
 
-Status = Literal["training", "interrupted", "failed", "diverged", "complete", "base"]
+Status = Literal["training", "interrupted", "failed", "diverged", "complete", "base", "several"]
+# What has become of a run: its status, or that nobody is left to change it.
+State = Literal["training", "interrupted", "failed", "diverged", "complete", "base", "several", "killed"]
 
 
 @dataclass(frozen=True)
@@ -50,12 +61,37 @@ class Parameters:
 
 
 @dataclass(frozen=True)
+class HubRecord:
+    """The state of a hub repository that a run was fetched from."""
+
+    repo: Text
+    commit: Text
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run whose adapter draws beside those of others: <V1> is the first of them, <V2> the second, ...
+
+    `name` is its folder's; `adapter`: sha256 of its files, by name.
+    """
+
+    name: Text
+    folder: Text
+    method: str
+    class_noun: Text
+    token: Text
+    adapter: dict[str, str]
+    concept: ConceptRecord | None = None
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """run.json: everything needed to say what this run was and to make it again.
 
-    `status` is "base" for a run that trains nothing and only holds pictures of the untouched base model; its
-    `config` is that of nothing. `adapter`: sha256 of the files that were trained, by name. `notes`: what was
-    odd about the training, one line each.
+    `status` is "base" for a run that trains nothing and only holds pictures of the untouched base model, "several"
+    for one that holds pictures drawn with the adapters of other runs, its `parts`; their `config` is that of
+    nothing. `adapter`: sha256 of the files that were trained, by name. `notes`: what was odd about the training,
+    one line each. `hub`: where it was fetched from, if it was not trained here.
     """
 
     name: Text
@@ -73,12 +109,35 @@ class RunRecord:
     steps_done: Count = 0
     adapter: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    hub: HubRecord | None = None
+    parts: list[Part] = field(default_factory=list)
     format: int = FORMAT
 
     @property
     def imported(self) -> bool:
         """Whether another tool trained it; then `config` says nothing of how."""
         return self.method.startswith(IMPORTED)
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is a training behind it."""
+        return self.status not in ("base", "several")
+
+    @property
+    def concepts(self) -> list[ConceptRecord]:
+        """What it learned, or what its parts did."""
+        own = [part.concept for part in self.parts] or [self.concept]
+        return [concept for concept in own if concept]
+
+    @property
+    def tokens(self) -> str | list[str]:
+        """What <V> becomes in the text encoders, or what <V1>, <V2>, ... become."""
+        return [part.token for part in self.parts] or self.token
+
+    @property
+    def class_nouns(self) -> str | list[str]:
+        """Of the thing that <V> is, or of those that <V1>, <V2>, ... are."""
+        return [part.class_noun for part in self.parts] or self.class_noun
 
 
 @dataclass(frozen=True)
@@ -119,11 +178,19 @@ class RunFolder:
         value = read_json(self.record_file)
         record = record_from_json(RunRecord, value, self.record_file)
         problems = [f"config {problem}" for problem in record.config.problems()]
-        if record.status != "base":
+        if record.trains:
             problems += _lacking(value)
         if problems:
             raise RunError(f"{self.record_file}: {'; '.join(problems)}; restore that file")
         return record
+
+    def look(self) -> tuple[RunRecord, State]:
+        """run.json, and its status; "killed" for a training that no process is at any more."""
+        record = self.read()
+        if record.status == "training" and not is_held(self.path):
+            record = self.read()  # it may have ended between the two
+            return record, "killed" if record.status == "training" else record.status
+        return record, record.status
 
     def create(self, record: RunRecord) -> bool:
         """Write run.json unless there is one; whether it was written."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -160,6 +160,22 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class ConceptScores:
+    """One of several things that a set shows, against its own photos, on the pictures whose prompt has its
+    `placeholder`; floor and ceiling as of the whole set."""
+
+    name: Text
+    placeholder: Text
+    class_noun: Text
+    references: list[PhotoHash]
+    overall: Summary
+    floor: Summary | None
+    ceiling: Summary | None
+    per_prompt: list[PromptScore]
+    per_image: list[ImageScore]
+
+
+@dataclass(frozen=True)
 class DriftImage:
     """One unrelated prompt and seed: the adapter's picture `file` beside the base's picture `base_file`.
 
@@ -209,7 +225,8 @@ class ScoresRecord:
     """scores.json.
 
     `floor` is the untouched base on the same prompts and seeds (the set `floor_set` of the same run),
-    `ceiling` the references among themselves, `drift` what became of unrelated prompts.
+    `ceiling` the references among themselves, `drift` what became of unrelated prompts. Of several things drawn
+    together `concepts` has the scores against photos, and the rest of the record none.
     """
 
     created: str
@@ -227,9 +244,21 @@ class ScoresRecord:
     per_prompt: list[PromptScore]
     per_image: list[ImageScore]
     drift: Drift | None = None
+    concepts: list[ConceptScores] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
+
+
+def of_concept(record: ScoresRecord, concept: ConceptScores) -> ScoresRecord:
+    """`record` as if its set showed this one of several things alone."""
+    return replace(
+        record, concepts=[], drift=None, **{each.name: getattr(concept, each.name) for each in _SHARED}
+    )
+
+
+# What a concept has of its own, of what a whole record has.
+_SHARED = [each for each in fields(ConceptScores) if each.name in {f.name for f in fields(ScoresRecord)}]
 
 
 def write_scores(path: Path, record: ScoresRecord) -> None:

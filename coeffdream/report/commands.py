@@ -15,7 +15,7 @@ from coeffdream.records.run import RunRecord
 from coeffdream.records.study_plan import Study
 
 # Where the results go and on what: no part of what is learned.
-_ELSEWHERE = ("runs", "device")
+_ELSEWHERE = ("runs", "device", "log_with")
 
 
 def train_command(record: RunRecord) -> str:

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from coeffdream.errors import RunError
-from coeffdream.records.files import read_jsonl
 from coeffdream.records.images import ImageRecord, SetFolder, find_set
-from coeffdream.records.run import COEFF_FILE, RunFolder, RunRecord
+from coeffdream.records.run import COEFF_FILE, RunFolder
 from coeffdream.records.scores import ScoresRecord, read_scores
 from coeffdream.report import provenance
 from coeffdream.report.alpha import read_mixing
 from coeffdream.report.heatmap import Heatmap, heatmaps
+from coeffdream.report.log import last_step, progress_of, rates, read_log
 from coeffdream.report.photos import photos, samples
-from coeffdream.report.pictures import cases_of, floor_of, link, rows_of, shots_of
+from coeffdream.report.pictures import cases_of, first_seen, floor_of, link, rows_of, shots_of
 from coeffdream.report.plots import loss_curve
 from coeffdream.report.view import Page
 
 
 def gather(run: RunFolder, set_name: str | None = None) -> Page:
     """Read a run for its report. Raises RunError for a set that is not there and for damaged records."""
-    record = run.read()
+    record, state = run.look()
     notes: list[str] = list(record.notes)
     folder = _shown_set(run.images, set_name)
     made = folder.read_set() if folder else None
@@ -31,7 +30,7 @@ def gather(run: RunFolder, set_name: str | None = None) -> Page:
     bases = _untouched(run.images, scores)
     shots = shots_of(folder, images, scores, bases) if folder else {}
     rows = rows_of(images, shots, scores)
-    log = log_of(run)
+    log = read_log(run, state)
     changed, defaults = provenance.settings(record)
     maps, limit, source = _coefficients(run)
     shown_photos, photos_note = photos(record)
@@ -45,13 +44,16 @@ def gather(run: RunFolder, set_name: str | None = None) -> Page:
         )
     return Page(
         run=record,
-        created=_moment(run, record.created),
-        status=provenance.status(record),
+        created=moment(run, record.created),
+        state=state,
+        status=provenance.status(record, state, last_step(log)),
         notes=notes,
         commands=provenance.reproduction(run, record, made, scores),
-        missing=provenance.missing(run, record, made, images, scores),
+        missing=provenance.missing(run, record, state, made, images, scores),
         photos=shown_photos,
         photos_note=photos_note,
+        live=progress_of(record, log) if state == "training" else None,
+        first=first_seen(rows, run.path),
         made=made,
         other_sets=_other_sets(run.images, folder),
         rows=rows,
@@ -59,7 +61,7 @@ def gather(run: RunFolder, set_name: str | None = None) -> Page:
         cases=cases_of(shots, scores),
         samples=samples(run),
         loss=loss_curve(log),
-        rates=_rates(log, record),
+        rates=rates(log, record),
         heatmaps=maps,
         heat_limit=limit,
         heat_source=source,
@@ -69,7 +71,7 @@ def gather(run: RunFolder, set_name: str | None = None) -> Page:
     )
 
 
-def _moment(run: RunFolder, text: str) -> datetime:
+def moment(run: RunFolder, text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -105,33 +107,6 @@ def _untouched(images: Path, scores: ScoresRecord | None) -> dict[tuple[int, int
         for image in folder.read_images()
         if (folder.path / image.file).is_file()
     }
-
-
-def log_of(run: RunFolder) -> list[dict[str, Any]]:
-    """The steps of train.jsonl, none when there is no such file. Raises RunError for a damaged one."""
-    if not run.log.is_file():
-        return []
-    rows = read_jsonl(run.log)
-    for number, row in enumerate(rows, start=1):
-        if not (isinstance(row, dict) and isinstance(row.get("step"), int)):
-            raise RunError(f"{run.log}, line {number} is no training step; remove that line")
-    return rows
-
-
-def _rates(log: list[dict[str, Any]], record: RunRecord) -> str:
-    alpha = record.method.startswith("coeff")
-    if not log:
-        return ""
-    words = []
-    for key, name, used in (
-        ("lr", "learning rate", record.method != "coeff"),
-        ("coeff_lr", "alpha’s learning rate", alpha),
-    ):
-        values = [row[key] for row in log if isinstance(row.get(key), (int, float))]
-        if values and used:
-            low, high = min(values), max(values)
-            words.append(f"{name} {low:g} throughout" if low == high else f"{name} from {low:g} to {high:g}")
-    return "; ".join(words)
 
 
 def _coefficients(run: RunFolder) -> tuple[list[Heatmap], float, str]:

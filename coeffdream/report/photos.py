@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
+from coeffdream.records.concept import ConceptRecord
 from coeffdream.records.files import sha256_of_file
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.report.thumbnails import thumbnails
@@ -17,10 +18,14 @@ SAMPLES = {"side": 1200, "budget": 700_000}
 def photos(
     record: RunRecord, *, limit: int = PHOTO_LIMIT, side: int = 480, budget: int = 700_000
 ) -> tuple[list[Shot], str]:
-    """The concept's photos where the run found them, and a word on those that are no longer as they were."""
-    if not record.concept:
-        return [], ""
-    folder, listed = Path(record.concept.folder), record.concept.images
+    """The concept's photos where the run found them, and a word on those that are no longer as they were; of several
+    runs together those of each."""
+    found = [_photos_of(each, limit, side, budget // len(record.concepts)) for each in record.concepts]
+    return [shot for shots, _ in found for shot in shots], " ".join(said for _, said in found if said)
+
+
+def _photos_of(concept: ConceptRecord, limit: int, side: int, budget: int) -> tuple[list[Shot], str]:
+    folder, listed = Path(concept.folder), concept.images
     paths = {image.file: folder / Path(image.file).name for image in listed}
     gone = [file for file, path in paths.items() if not path.is_file()]
     changed = [
@@ -33,7 +38,7 @@ def photos(
         Shot(
             small,
             "",
-            f"photo {image.file} of the {record.class_noun} to learn",
+            f"photo {image.file} of the {concept.class_noun} to learn",
             image.caption,
             f"{image.file} · {image.width} × {image.height} pixels",
         )
@@ -53,13 +58,18 @@ def photos(
     return shots, " ".join(words)
 
 
-def samples(run: RunFolder) -> list[Shot]:
-    """Pictures drawn while training: the first, the last, and some between."""
+def sample_files(run: RunFolder) -> list[Path]:
+    """The first sample pictures drawn while training, the last, and some between."""
     files = sorted(run.samples.glob("step_*.png"))
     if len(files) > SAMPLE_LIMIT:
         last = len(files) - 1
         files = [files[round(index * last / (SAMPLE_LIMIT - 1))] for index in range(SAMPLE_LIMIT)]
-    shots = []
+    return files
+
+
+def samples(run: RunFolder) -> list[Shot]:
+    """`sample_files`, small."""
+    files, shots = sample_files(run), []
     for file, small in zip(files, thumbnails(files, **SAMPLES), strict=True):
         number = file.stem.removeprefix("step_")
         step = f"step {int(number):,}" if number.isdigit() else file.stem

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from coeffdream.records.images import ImageRecord, SetFolder
 from coeffdream.records.measures import OF_A_PICTURE
@@ -15,6 +17,8 @@ from coeffdream.report.view import Cases, PromptRow, Shot
 # twice, a page of 100 pictures stays under 10 MB even when they are noise.
 PICTURES = {"side": 320, "budget": 4_000_000}
 CASES = 4  # pictures at each end of a metric
+FIRST = 4  # pictures on the page's first screen
+UNDER = {"side": 320, "budget": 250_000}  # the untouched base's beneath them
 
 
 def floor_of(images: Path, scores: ScoresRecord | None) -> SetFolder | None:
@@ -39,13 +43,23 @@ def shots_of(
     links = [link(folder, image) for image in images]
     small = thumbnails([folder.path / image.file for image in images], **PICTURES)
     scored = {row.file: row for row in scores.per_image} if scores else {}
+    of_concepts = {
+        concept.name: {row.file: row.concept_alignment for row in concept.per_image}
+        for concept in (scores.concepts if scores else ())
+    }
     return {
         image.file: Shot(
             made,
             link,
             f"{image.prompt}: picture {image.image_index + 1}, seed {image.seed}",
             image.prompt,
-            " · ".join([f"seed {image.seed}", *figures(scored.get(image.file))]),
+            " · ".join(
+                [
+                    f"seed {image.seed}",
+                    *figures(scored.get(image.file)),
+                    *(f"{name} {by[image.file]:.3f}" for name, by in of_concepts.items() if image.file in by),
+                ]
+            ),
             bases.get((image.prompt_index, image.image_index, image.seed), ""),
         )
         for image, made, link in zip(images, small, links, strict=True)
@@ -78,6 +92,22 @@ def rows_of(
             shots[image.file]
         )
     return [rows[index] for index in sorted(rows)]
+
+
+def first_seen(rows: Sequence[PromptRow], run: Path) -> list[Shot]:
+    """Four prompts spread evenly over the list, the first picture of each: none is picked by hand or by score.
+
+    Of fewer prompts the second pictures too. run: the folder that the pictures' links start from.
+    """
+    if len(rows) >= FIRST:
+        chosen = [rows[round(index * (len(rows) - 1) / (FIRST - 1))].shots[0] for index in range(FIRST)]
+    else:
+        most = max((len(row.shots) for row in rows), default=0)
+        turns = [row.shots[turn] for turn in range(most) for row in rows if turn < len(row.shots)]
+        chosen = turns[:FIRST]
+    shown = [shot for shot in chosen if shot.thumbnail]
+    bases = iter(thumbnails([run / unquote(shot.base) for shot in shown if shot.base], **UNDER))
+    return [replace(shot, under=next(bases) if shot.base else None) for shot in shown]
 
 
 def cases_of(shots: dict[str, Shot], scores: ScoresRecord | None) -> list[Cases]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,8 +67,9 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
-    """Round numbers about as far as `low` and `high` or a little beyond them."""
-    from matplotlib.ticker import MaxNLocator
-
-    locator = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10])
-    return list(locator.tick_values(low, high if high > low else low + 1.0))
+    """Round numbers, about five, from `low` or a little below it to `high` or a little beyond."""
+    span = high - low if high > low else 1.0
+    unit = 10.0 ** math.floor(math.log10(span / 4))
+    step = next(step for step in (unit, 2 * unit, 2.5 * unit, 5 * unit, 10 * unit) if 4.001 * step >= span)
+    first, last = math.floor(low / step + 1e-9), math.ceil((low + span) / step - 1e-9)
+    return [index * step for index in range(first, last + 1)]

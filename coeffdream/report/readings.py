@@ -1,16 +1,17 @@
-"""The scores in words and positions: three cards, a table, and what the numbers together say."""
+"""The scores in words: a card for each of the paper's three, a table, and what the numbers together say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coeffdream.compare.comparison import RESAMPLES, estimates_of
 from coeffdream.compare.result import Estimate
 from coeffdream.errors import ScoreError
 from coeffdream.records import measures
 from coeffdream.records.measures import DRIFT, Measure
-from coeffdream.records.scores import ScoresRecord, Summary
+from coeffdream.records.scores import ConceptScores, ScoresRecord, Summary, of_concept
+from coeffdream.report.strip import Strip, strip
 
 INTERVALS = (
     f"[In brackets] the 95 % interval. Text, concept and DINO alignment: prompts, the pictures of each and the photos "
@@ -33,26 +34,37 @@ def _bounds(estimates: Mapping[str, Estimate], measure: Measure) -> str:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A value on a card's ruler, `at` percent from its left."""
-
-    kind: str  # "run", "floor" or "ceiling"
-    name: str
-    value: str
-    at: float
-
-
-@dataclass(frozen=True)
 class Card:
-    """One of the three scores of the paper."""
+    """One of the three scores of the paper. `words`: what it says, in a sentence; "" when that is nothing."""
 
     name: str
     value: str
     interval: str
+    words: str
+    n: int
     question: str
     how: str
-    marks: list[Mark]
+    strip: Strip
     beside: str
+
+
+@dataclass(frozen=True)
+class Read:
+    """All that the page says of a run's scores."""
+
+    cards: list[Card]
+    readings: list[str]
+    headings: list[str]
+    rows: list[tuple[str, list[str]]]
+    how_intervals: str
+
+
+def about(scores: ScoresRecord) -> Read:
+    """Read the scores of a set."""
+    estimates = intervals(scores)
+    headings, rows = table(scores, estimates)
+    known = any(each.low is not None for each in estimates.values())
+    return Read(cards(scores, estimates), readings(scores), headings, rows, INTERVALS if known else "")
 
 
 # The question it answers, and how to read it.
@@ -105,27 +117,72 @@ def cards(scores: ScoresRecord, estimates: Mapping[str, Estimate]) -> list[Card]
                 measure.heading,
                 measure.show(value),
                 _bounds(estimates, measure),
+                _said_of(measure, scores, estimates.get(measure.name)),
+                scores.overall.n,
                 question,
                 how,
-                _marks(values, digits),
+                strip(measure, values, estimates.get(measure.name)),
                 "; ".join(beside),
             )
         )
+    for concept, alone in _concepts(scores):
+        made += [
+            replace(card, name=f"{card.name}, {concept.name}")
+            for card in cards(alone, intervals(alone))
+            if card.name == measures.CONCEPT_ALIGNMENT.heading
+        ]
     return made
 
 
-NAMES = {"run": "this run", "floor": "untouched base", "ceiling": "photos"}
+def _concepts(scores: ScoresRecord) -> list[tuple[ConceptScores, ScoresRecord]]:
+    """Each of several things with its scores as if they were a set's."""
+    return [(concept, of_concept(scores, concept)) for concept in scores.concepts]
 
 
-def _marks(values: dict[str, float], digits: int) -> list[Mark]:
-    """Places on a ruler that runs a little beyond the values; none when there is nothing to compare."""
-    low, high = min(values.values()), max(values.values())
-    if len(values) < 2 or high <= low:
-        return []
-    return [
-        Mark(kind, NAMES[kind], f"{value:.{digits}f}", 6 + 88 * (value - low) / (high - low))
-        for kind, value in values.items()
-    ]
+AGAINST_PHOTOS = [
+    measure.heading
+    for measure in (
+        measures.CONCEPT_ALIGNMENT,
+        measures.DINO_ALIGNMENT,
+        measures.NEAREST_MEAN,
+        measures.NEAREST_P95,
+        measures.NEAREST_MAX,
+    )
+]
+
+
+def _said_of(measure: Measure, scores: ScoresRecord, estimate: Estimate | None) -> str:
+    """What one score says against the untouched base; only what it does say."""
+    value, floor = getattr(scores.overall, measure.name), scores.floor
+    of_many = f"of {scores.overall.n} pictures" if measure is measures.DIVERSITY else ""
+    base = getattr(floor, measure.name) if floor else None
+    if floor is None or base is None or (of_many and floor.n != scores.overall.n):
+        return of_many
+    if of_many:
+        share = 100 * (value / base - 1)
+        if abs(share) < 0.5:
+            return "As many different pictures, in effect, as the untouched base draws."
+        more = "more" if share > 0 else "fewer"
+        return f"{abs(share):.0f} % {more} different pictures, in effect, than the untouched base draws."
+    if measure is measures.CONCEPT_ALIGNMENT:
+        photos = scores.ceiling.concept_alignment if scores.ceiling else None
+        if value <= base:
+            return "Not above the untouched base: the thing has not been learned."
+        if photos is not None and photos > base:
+            way = 100 * (value - base) / (photos - base)
+            return f"{way:.0f} % of the way from the untouched base to the photos’ likeness to one another."
+    side = "above" if value >= base else "below"
+    said = f"{measure.show(abs(value - base))} {side} the untouched base"
+    if (
+        estimate
+        and estimate.low is not None
+        and estimate.high is not None
+        and estimate.low < base < estimate.high
+    ):
+        return f"{said}, which lies within the interval."
+    return (
+        f"{said}, which need not look like the photos." if measure is measures.TEXT_ALIGNMENT else f"{said}."
+    )
 
 
 def table(
@@ -150,11 +207,40 @@ def table(
                 [said, *("–" for _ in columns[1:])],
             )
         )
-    return [f"{name}, n = {summary.n}" for name, summary in columns], rows
+    headings = [f"{name}, n = {summary.n}" for name, summary in columns]
+    for concept, alone in _concepts(scores):
+        own_headings, own_rows = table(alone, intervals(alone))
+        headings += ["photos themselves"] * (len(own_headings) - len(headings))
+        rows += [
+            (f"{name}, {concept.name} (n = {alone.overall.n})", values)
+            for name, values in own_rows
+            if name in AGAINST_PHOTOS
+        ]
+    return headings, [(name, [*values, *["–"] * (len(headings) - len(values))]) for name, values in rows]
 
 
 def readings(scores: ScoresRecord) -> list[str]:
     """What the numbers say together, in plain words; only what they do say."""
+    run, floor = scores.overall, scores.floor
+    said = _against_photos(scores)
+    for concept, alone in _concepts(scores):
+        said += [f"{concept.name}: {line}" for line in _against_photos(alone)]
+    if scores.drift:
+        change = scores.drift.text_change
+        said.append(
+            f"Pictures of other things moved away from the untouched base’s by {scores.drift.dino:.3f} (1 − DINO cosine, "
+            f"the mean of {scores.drift.n} pairs of one seed; 0 is no change); their text alignment "
+            f"{'rose' if change >= 0 else 'fell'} by {abs(change):.3f}."
+        )
+    if floor and floor.n == run.n and run.diversity < 0.8 * floor.diversity:
+        share = 1 - run.diversity / floor.diversity
+        said.append(
+            f"It draws {100 * share:.0f} % fewer different pictures, in effect, than the untouched base does."
+        )
+    return said
+
+
+def _against_photos(scores: ScoresRecord) -> list[str]:
     run, floor, photos = scores.overall, scores.floor, scores.ceiling
     said = []
     if floor and run.concept_alignment is not None and floor.concept_alignment is not None:
@@ -181,16 +267,4 @@ def readings(scores: ScoresRecord) -> list[str]:
                 "Even its closest pictures (95th percentile) are no nearer to a photo than the photos usually are to "
                 "one another: no sign of copying."
             )
-    if scores.drift:
-        change = scores.drift.text_change
-        said.append(
-            f"Pictures of other things moved away from the untouched base’s by {scores.drift.dino:.3f} (1 − DINO cosine, "
-            f"the mean of {scores.drift.n} pairs of one seed; 0 is no change); their text alignment "
-            f"{'rose' if change >= 0 else 'fell'} by {abs(change):.3f}."
-        )
-    if floor and floor.n == run.n and run.diversity < 0.8 * floor.diversity:
-        share = 1 - run.diversity / floor.diversity
-        said.append(
-            f"It draws {100 * share:.0f} % fewer different pictures, in effect, than the untouched base does."
-        )
     return said

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from coeffdream.records.images import SetRecord
-from coeffdream.records.run import RunRecord
+from coeffdream.records.run import RunRecord, State
 from coeffdream.records.scores import PromptScore, ScoresRecord
 from coeffdream.report.heatmap import Heatmap
 from coeffdream.report.plots import LossCurve
@@ -17,7 +17,7 @@ from coeffdream.report.thumbnails import Thumbnail
 class Shot:
     """One picture of the page. `link` and `base` (the untouched base's, same prompt and seed) are relative.
 
-    `name`: who drew it, where several draw the same.
+    `name`: who drew it, where several draw the same. `under`: the untouched base's, small.
     """
 
     thumbnail: Thumbnail | None
@@ -27,6 +27,7 @@ class Shot:
     note: str = ""
     base: str = ""
     name: str = ""
+    under: Thumbnail | None = None
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,32 @@ class Cases:
 
 
 @dataclass(frozen=True)
+class Live:
+    """How far a training is. `left`, `pace` and `memory` in words; `refresh`: seconds until the page looks again."""
+
+    step: int
+    steps: int
+    left: str
+    pace: str
+    memory: str
+    refresh: int
+
+
+@dataclass(frozen=True)
 class Page:
-    """What the template reads."""
+    """What the template reads. `live` is None unless the run is in training."""
 
     run: RunRecord
     created: datetime
+    state: State
     status: str
     notes: list[str]
     commands: list[tuple[str, str]]
     missing: list[tuple[str, str]]
     photos: list[Shot]
     photos_note: str
+    live: Live | None = None
+    first: list[Shot] = field(default_factory=list)
     made: SetRecord | None = None
     other_sets: list[tuple[str, int]] = field(default_factory=list)
     rows: list[PromptRow] = field(default_factory=list)

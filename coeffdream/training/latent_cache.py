@@ -16,7 +16,7 @@ from torch import Tensor
 from coeffdream.backbones.encode import Conditioning, LatentPosterior, encode_image, encode_prompt
 from coeffdream.backbones.load import Components
 from coeffdream.data.concept import Concept
-from coeffdream.data.images import load_image, resize_and_crop
+from coeffdream.data.images import resize_and_crop
 from coeffdream.data.prompts import to_model_text
 from coeffdream.errors import NonFiniteLossError
 from coeffdream.progress import Progress
@@ -37,8 +37,7 @@ def cache_concept(
 ) -> list[TrainingSample]:
     """Encode every photo of the concept with its caption."""
     pictures = (
-        (image.path.name, load_image(image.path), to_model_text(image.caption, token))
-        for image in concept.images
+        (image.path.name, image.load(), to_model_text(image.caption, token)) for image in concept.images
     )
     return _encode(components, pictures, resolution, progress, "encoding photos", len(concept.images))
 

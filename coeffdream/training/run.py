@@ -22,11 +22,12 @@ from coeffdream.data.prompts import fill_class
 from coeffdream.data.record import concept_record
 from coeffdream.errors import ConfigError, DivergedError, RunError
 from coeffdream.interop.beside import write_beside
-from coeffdream.progress import Progress, unheard
+from coeffdream.progress import Look, Progress, unheard, unseen
 from coeffdream.records.claim import confirm
 from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.latest import point_latest_at
 from coeffdream.records.run import Parameters, RunFolder, RunRecord, Status, held_run, new_run
+from coeffdream.tracking import UNLOGGED, Log, logging_to, require
 from coeffdream.training.checkpoint import (
     TrainingState,
     checkpoint_due,
@@ -49,15 +50,18 @@ def train(
     base: Base,
     progress: Progress,
     warn: Callable[[str], None] = unheard,
+    look: Look = unseen,
 ) -> tuple[RunFolder, bool]:
     """Train a new run. Returns its folder, and False when it was stopped before the last step."""
+    require(config.log_with)
     with new_run(config.name or f"{concept.name}-{config.method}", Path(config.runs)) as run:
         session = _Session.prepare(config, concept, base, progress)
         record = session.record(run.path.name, "training")
         confirm(run.path)
         run.create(record)
         _mark_as_latest(run, warn)
-        return run, session.execute(run, record, warn)
+        with logging_to(config.log_with, run, record, warn, step=0) as log:
+            return run, session.execute(run, record, log, warn, look)
 
 
 def resume(
@@ -67,11 +71,13 @@ def resume(
     base: Base,
     progress: Progress,
     warn: Callable[[str], None] = unheard,
+    look: Look = unseen,
 ) -> bool:
     """Go on from a run's newest checkpoint (or its start), exactly. False when stopped again.
 
     Raises InUseError when another process is at work in the run.
     """
+    require(config.log_with)
     with held_run(run, "train --resume"):
         record = run.read()
         checkpoints = list_checkpoints(run.checkpoints)
@@ -86,7 +92,8 @@ def resume(
         record = dataclasses.replace(record, status="training", config=config, adapter={})
         run.write(dataclasses.replace(record, steps_done=session.state.step))
         _mark_as_latest(run, warn)
-        return session.execute(run, record, warn)
+        with logging_to(config.log_with, run, record, warn, step=session.state.step) as log:
+            return session.execute(run, record, log, warn, look)
 
 
 def _steps_kept(run: RunFolder) -> int:
@@ -178,7 +185,14 @@ class _Session:
             ),
         )
 
-    def execute(self, run: RunFolder, record: RunRecord, warn: Callable[[str], None] = unheard) -> bool:
+    def execute(
+        self,
+        run: RunFolder,
+        record: RunRecord,
+        log: Log = UNLOGGED,
+        warn: Callable[[str], None] = unheard,
+        look: Look = unseen,
+    ) -> bool:
         """Run the loop; whatever happens, run.json says how far it came and what was odd."""
         config, state, architecture = self.config, self.state, self.components.architecture
         record = dataclasses.replace(record, notes=list(record.notes))
@@ -187,12 +201,27 @@ class _Session:
             warn(line)
             record.notes.append(line)
 
+        unlooked = False  # of all that fails, the first is told
+
+        def show(*, ended: bool = False) -> None:
+            nonlocal unlooked
+            try:
+                look(run.path, ended)
+            except Exception as error:  # a page, even one on a full disk, is no reason to lose the work over
+                if not unlooked:
+                    notice(f"the run's page could not be written ({error}); the training goes on")
+                unlooked = True
+
         def sample(done: int) -> None:
-            if self.sampler and self.sampler.draw(run.samples / f"step_{done:06d}.png"):
+            if not self.sampler:
+                return
+            file = run.samples / f"step_{done:06d}.png"
+            if self.sampler.draw(file):
                 notice(
                     f"a sample picture of step {done} is of one color: what was learned, or the base, is broken; "
                     "try a smaller --lr"
                 )
+            log.samples(file, done)
 
         def after_step(done: int) -> None:
             confirm(run.path)
@@ -201,10 +230,12 @@ class _Session:
             if checkpoint_due(done, config):
                 save_checkpoint(run.checkpoints, state, architecture)
                 run.write(dataclasses.replace(record, steps_done=done))
+            show()
 
         status: Status = "failed"
         adapter = record.adapter
         try:
+            show()
             if state.step == 0:
                 sample(0)
             finished = run_steps(
@@ -216,6 +247,7 @@ class _Session:
                 run.log,
                 after_step=after_step,
                 notice=notice,
+                track=log.step,
                 progress=self.progress,
             )
             confirm(run.path)
@@ -240,6 +272,7 @@ class _Session:
             confirm(run.path)
             done = _steps_kept(run)
             run.write(dataclasses.replace(record, status=status, steps_done=done, adapter=adapter))
+            show(ended=True)
         return finished
 
 

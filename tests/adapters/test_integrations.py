@@ -16,7 +16,7 @@ from coeffdream.adapters.files import save_adapter
 from coeffdream.adapters.install import install, spec_for
 from coeffdream.backbones.fingerprint import architecture_of, sketch_of
 from coeffdream.config import TrainConfig
-from coeffdream.errors import AdapterError, AttentionError
+from coeffdream.errors import AdapterError, AttentionError, ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +281,76 @@ def test_ours_after_an_ip_adapter_is_refused_and_leaves_it(pipe, adapter_folder)
     with pytest.raises(AttentionError, match="IP-Adapter"):
         coeffdream.load(pipe, adapter_folder)
     assert pipe.unet.attn_processors == processors
+
+
+@pytest.fixture
+def two_folders(loaded_unet, teach, tmp_path) -> list[Path]:
+    """A coeff-lora and a coeff-dora that learned something else."""
+    folders = []
+    for method, size in (("coeff-lora", 0.3), ("coeff-dora", -0.2)):
+        unet = copy.deepcopy(loaded_unet)
+        adapter = teach(install(unet, spec_for(TrainConfig(method=method), unet)), size)  # type: ignore[arg-type]
+        folders.append(tmp_path / method)
+        save_adapter(adapter, folders[-1], architecture_of(loaded_unet))
+    return folders
+
+
+def test_several_runs_together(pipe, two_folders):
+    """In either order, at any strength, beside a scale for all; and out again without a trace."""
+    one, other = two_folders
+    before = draw(pipe)
+    coeffdream.load(pipe, {one: 1.0, other: 0.7})
+    both = draw(pipe)
+    with pytest.raises(AdapterError, match="load several together"):
+        coeffdream.load(pipe, one)
+    coeffdream.unload(pipe)
+    assert torch.equal(draw(pipe), before)
+    coeffdream.load(pipe, {str(other): 1.4, str(one): 2.0}, lora_scale=0.5, alpha_scale=0.5)
+    assert torch.equal(draw(pipe), both)
+    coeffdream.unload(pipe)
+    coeffdream.load(pipe, one)
+    assert (draw(pipe) - both).abs().max() > 1e-3
+    alone = draw(pipe)
+    coeffdream.unload(pipe)
+    coeffdream.load(pipe, {one: 1.0, other: 0.0})
+    assert torch.equal(draw(pipe), alone)
+
+
+@pytest.mark.parametrize("weights", [{}, {"same": 1.0, "./same": 1.0}, {"same": float("nan")}])
+def test_runs_that_cannot_be_loaded_together(pipe, adapter_folder, weights, monkeypatch):
+    """None, one of them twice, and a weight that is no number; the pipeline stays free."""
+    adapter_folder.rename(adapter_folder.with_name("same"))
+    monkeypatch.chdir(adapter_folder.parent)
+    with pytest.raises(ConfigError, match="load was given"):
+        coeffdream.load(pipe, weights)
+    coeffdream.load(pipe, "same")
+
+
+@SEVERAL
+@pytest.mark.parametrize("call", ["enable_attention_slicing", "set_attn_processor", "fuse_qkv_projections"])
+def test_several_refuse_what_takes_their_head_mixing(pipe, two_folders, call):
+    coeffdream.load(pipe, dict.fromkeys(two_folders, 1.0))
+    LOUD[call](pipe)
+    with pytest.raises(AdapterError, match=r"coeffdream\.unload\(pipe\)"):
+        draw(pipe)
+
+
+@SEVERAL
+def test_several_and_another_lora(pipe, two_folders, other_lora):
+    """Loaded after, it adds up with them; loaded before and taken out under them, the next drawing says so."""
+    before = draw(pipe)
+    coeffdream.load(pipe, dict.fromkeys(two_folders, 1.0))
+    both = draw(pipe)
+    pipe.load_lora_weights(other_lora, adapter_name="other")
+    assert (draw(pipe) - both).abs().max() > 1e-3
+    pipe.unload_lora_weights()
+    assert torch.equal(draw(pipe), both)
+    coeffdream.unload(pipe)
+    pipe.load_lora_weights(other_lora, adapter_name="other")
+    coeffdream.load(pipe, dict.fromkeys(two_folders, 1.0))
+    draw(pipe)
+    pipe.unload_lora_weights()
+    with pytest.raises(AdapterError, match="several LoRAs"):
+        draw(pipe)
+    coeffdream.unload(pipe)
+    assert torch.equal(draw(pipe), before)

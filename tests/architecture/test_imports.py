@@ -21,6 +21,7 @@ LEVELS = {
     "tables": 0,
     "progress": 0,
     "records": 1,
+    "tracking": 2,
     "attention": 2,
     "diffusion": 2,
     "data": 2,
@@ -35,6 +36,7 @@ LEVELS = {
     "metrics": 4,
     "report": 4,
     "bench": 5,
+    "studies": 5,
     "api": 6,
     "cli": 6,
     "": 7,  # the package itself: the names of the Python API
@@ -47,6 +49,7 @@ WITHIN_THE_GROUND_FLOOR = {
     ("config", "errors"),
     ("config", "checked"),
     ("config", "limits"),
+    ("checked", "errors"),
     ("limits", "errors"),
 }
 # The report is made from files, on a machine that may have no torch.

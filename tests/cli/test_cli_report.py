@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from coeffdream.records.claim import claimed
+
 SPEC = importlib.util.spec_from_file_location(
     "made_up_runs", Path(__file__).parents[1] / "report" / "conftest.py"
 )
@@ -81,6 +83,27 @@ def test_an_interrupted_run(cli, run_of):
     text = text_of(run)
     assert "interrupted after 0 of 1 steps" in text
     assert f"coeffdream train --resume {run.read().name}" in text
+
+
+def test_a_run_that_was_killed(cli, run_of):
+    """No process is at it any more: that is said here and on the page, with the way on, and in --json."""
+    run = run_of("lora")
+    run.write(dataclasses.replace(run.read(), status="training", steps_done=0))
+    answer = cli("report")
+    assert answer.status == 0, answer.err
+    assert f"{run.path.name}: killed after 1 of 1 steps; no step is kept" in answer.err
+    assert f"coeffdream train --resume {run.path.name}" in text_of(run)
+    assert json.loads(cli("report", "--json").out)["state"] == "killed"
+
+
+def test_a_run_in_training(cli, run_of):
+    """While a process is at it, its page refreshes itself and nobody is told to resume."""
+    run = run_of("lora")
+    run.write(dataclasses.replace(run.read(), status="training", steps_done=0))
+    with claimed(run.path, "train", "", ""):
+        answer = cli("report")
+    assert f"{run.path.name}: training, 1 of 1 steps" in answer.err
+    assert "--resume" not in text_of(run)
 
 
 @pytest.fixture

@@ -139,7 +139,20 @@ class TestTrain:
             "adapter",
             "checkpoints",
             "samples",
+            "report.html",
         }
+
+    def test_its_page_is_there_to_watch(self, teach, tmp_path):
+        """Named before the first step; when the training is over it is the finished page."""
+        answer = teach("--name", "mine")
+        lines = answer.err.splitlines()
+        [watch] = [
+            index for index, line in enumerate(lines) if line.startswith("watch it: runs/mine/report.html")
+        ]
+        assert watch < min(index for index, line in enumerate(lines) if line.startswith("training "))
+        html = (tmp_path / "runs" / "mine" / "report.html").read_text(encoding="utf-8")
+        assert "complete, 2 steps" in html
+        assert "data-refresh=" not in html
 
     def test_name_taken(self, teach, tmp_path):
         """A second run of the same name does not touch the first."""

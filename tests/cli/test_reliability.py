@@ -14,6 +14,9 @@ import pytest
 from PIL import Image
 
 from coeffdream.cli.app import main
+from coeffdream.config import TrainConfig
+from coeffdream.records.base import BaseRecord
+from coeffdream.records.run import RunFolder, RunRecord
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 ROW = re.compile(r"\| (?P<what>[^|]+) \| `(?P<command>[^`]+)` \| (?P<status>\d+) \| (?P<message>.+) \|")
@@ -76,6 +79,13 @@ RECORDS = {
     "surrogate": rb'{"name": "\ud83d"}',
     "utf16": "{}".encode("utf-16"),
     "latin": '{"name": "Bär"}'.encode("latin-1"),
+}
+# Runs without a fault of their own, each with its token, noun and architecture: what may not go together.
+TRAINED = {
+    "a-cat": ("sks", "cat", "a" * 64),
+    "a-twin": ("sks", "cat", "a" * 64),
+    "a-dog": ("zwx", "dog", "a" * 64),
+    "an-owl": ("ohwx", "owl", "f" * 64),
 }
 TABLES = {
     "columns": b"name,prompt\na.png,a cat\n",
@@ -161,6 +171,12 @@ def build(folder: Path) -> None:
     for name, content in RECORDS.items():
         (folder / "runs" / name).mkdir(parents=True)
         (folder / "runs" / name / "run.json").write_bytes(content)
+    for name, (token, noun, architecture) in TRAINED.items():
+        base = BaseRecord("toybox", "toybox", "embedded", architecture, [0.5])
+        config = TrainConfig(concept="cat", base="toybox")
+        RunFolder(folder / "runs" / name).write(
+            RunRecord(name, "complete", "2026-01-01", "lora", config, base, noun, token)
+        )
     for name, content in TABLES.items():
         (folder / f"{name}.csv").write_bytes(content)
     special(folder / "pipe.csv")

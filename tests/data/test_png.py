@@ -108,7 +108,7 @@ def test_a_file_cut_short_stays_so(kept, plain, tmp_path):
 
 
 @given(some.binary(max_size=300), some.integers(0, 3000), some.integers(0, 255))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_are_read_or_refused(plain, tmp_path_factory, extra, at, byte):
     """A picture with bytes put in and one byte changed loads, or is refused with ConceptError."""
     data = bytearray(plain)

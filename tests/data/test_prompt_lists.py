@@ -190,7 +190,7 @@ def test_the_official_file_itself() -> None:
 
 
 @given(some.binary(max_size=300) | some.text(max_size=200).map(str.encode))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_file_is_a_list_or_refused(tmp_path_factory, data: bytes) -> None:
     """Whatever the bytes, prompts come out as single lines of text, or PromptError names the file."""
     path = tmp_path_factory.getbasetemp() / "any.txt"

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from coeffdream.data.prompts import check_prompt, fill_class, other_noun, to_model_text, to_scoring_text
+from coeffdream.data.prompts import (
+    check_prompt,
+    fill_class,
+    of_several,
+    other_noun,
+    to_model_text,
+    to_scoring_text,
+)
 from coeffdream.errors import ConfigError, PromptError
 
 
@@ -149,3 +156,50 @@ def test_ordinary_words_are_no_near_miss(prompt: str) -> None:
 def test_another_noun_than_the_class(prompt, noun, other):
     """ "<V> cat" asks a run that learned a dog for something that it never saw."""
     assert other_noun(prompt, noun) == other
+
+
+class TestSeveralThings:
+    """<V1>, <V2>, ... in place of <V>."""
+
+    NOUNS = ("cat", "dog")
+
+    def test_each_becomes_its_own_token(self) -> None:
+        """In one pass: a token that looks like a placeholder is not read again, and <V> is none of them."""
+        assert to_model_text("<V1> cat, <V2> dog, <V3>, <V>", ["sks", "zwx"]) == "sks cat, zwx dog, <V3>, <V>"
+        assert to_model_text("<V1> <V2>", ["<V2>", "x"]) == "<V2> x"
+        assert to_model_text("<V11>", ["a"] * 10 + ["b"]) == "b"
+
+    @pytest.mark.parametrize(
+        ("prompt", "mode", "text"),
+        [
+            ("a <V1> cat beside a <V2> dog", "class", "a cat beside a dog"),
+            ("a <V1> beside a <V2>", "class", "a cat beside a dog"),
+            ("<V2> dog alone", "class", "dog alone"),
+            ("a <V1> cat beside a <V2> dog", "token", "a sks cat beside a zwx dog"),
+            ("a <V1> cat and a <V2> dog in snow", "stripped", "and in snow"),
+        ],
+    )
+    def test_what_is_scored(self, prompt: str, mode: str, text: str) -> None:
+        found = to_scoring_text(prompt, mode=mode, class_noun=self.NOUNS, token=("sks", "zwx"))  # type: ignore[arg-type]
+        assert found == text
+
+    def test_two_of_one_class(self) -> None:
+        """Whether the noun is there is judged by the prompt, not by what the first of them left."""
+        found = to_scoring_text(
+            "a <V1> beside a <V2>", mode="class", class_noun=["owl", "owl"], token=["x", "y"]
+        )
+        assert found == "an owl beside an owl"
+
+    @pytest.mark.parametrize(
+        ("template", "nouns", "becomes"),
+        [
+            ("a <V> CLASS in snow", NOUNS, "a <V1> cat and a <V2> dog in snow"),
+            ("a red <V> CLASS", NOUNS, "a red <V1> cat and <V2> dog"),
+            ("<V> CLASS", ("cat", "dog", "owl"), "<V1> cat, <V2> dog and <V3> owl"),
+            ("a <V1> cat", NOUNS, "a <V1> cat"),
+        ],
+    )
+    def test_a_list_for_one_thing_speaks_of_all(
+        self, template: str, nouns: tuple[str, ...], becomes: str
+    ) -> None:
+        assert of_several(template, nouns) == becomes

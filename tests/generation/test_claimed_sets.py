@@ -13,7 +13,7 @@ from coeffdream.backbones.base import find_base
 from coeffdream.backbones.load import Components
 from coeffdream.errors import InUseError, RunError
 from coeffdream.generation import adapted, sampler
-from coeffdream.generation.base_run import base_run, begin_base_run
+from coeffdream.generation.base_run import base_run, begin_run
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.sets import claimed_set
 from coeffdream.progress import silent
@@ -150,7 +150,7 @@ def test_two_base_runs_at_once(tiny_base, tmp_path):
     planned = [
         base_run(find_base(str(tiny_base)), noun, "sks", tmp_path)[1] for noun in ("cat", "dog", "cat")
     ]
-    begun = [begin_base_run(record, tmp_path) for record in planned]
+    begun = [begin_run(record, tmp_path) for record in planned]
     names = [run.path.name for run, _ in begun]
     assert names == [names[0], f"{names[0]}-2", names[0]]
     assert [run.read().class_noun for run, _ in begun] == ["cat", "dog", "cat"]

@@ -45,14 +45,14 @@ def test_all_problems_together():
 def test_prompts_that_cannot_be_drawn(prompt, said):
     """Each gets one line with what is wrong and what to write."""
     with pytest.raises(PromptError, match=said):
-        GenerateRequest(prompts=("<V> cat", prompt)).check()
+        GenerateRequest(prompts=("<V> cat", prompt)).templates("cat", True, toybox=False)
 
 
 def test_plain_allows_prompts_without_the_placeholder():
     """--plain is for drawing what the base knows."""
-    GenerateRequest(prompts=("a cat in the snow",), plain=True).check()
+    GenerateRequest(prompts=("a cat in the snow",), plain=True).templates("cat", True, toybox=False)
     with pytest.raises(PromptError, match="empty"):
-        GenerateRequest(prompts=("",), plain=True).check()
+        GenerateRequest(prompts=("",), plain=True).templates("cat", True, toybox=False)
 
 
 @pytest.mark.parametrize(

@@ -398,6 +398,44 @@ def test_the_adapter_of_another_run_is_not_drawn_with(run_of, draw_set, photos, 
     assert len(draw_set(moved, SNOW, images_per_prompt=1).images) == 1
 
 
+class TestTooLittleMemory:
+    """A batch that does not fit is halved, and the set is the one that smaller batches make."""
+
+    @pytest.fixture
+    def holds(self, monkeypatch):
+        """Let the device hold so many pictures at a time."""
+        original = sampler.draw
+
+        def limit(most):
+            def draw(components, conditionings, seeds, sampling):
+                if len(seeds) > most:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                return original(components, conditionings, seeds, sampling)
+
+            monkeypatch.setattr(sampler, "draw", draw)
+
+        return limit
+
+    def test_the_batch_halves(self, run_of, draw_set, holds):
+        """Every picture once, equal to those of batches of that size; the person hears which to ask for."""
+        expected = draw_set(run_of(), SNOW, "<V> cat", images_per_prompt=3, batch_size=1)
+        shutil.rmtree(expected.folder.path)
+        holds(1)
+        said: list[str] = []
+        made = draw_set(run_of(), SNOW, "<V> cat", images_per_prompt=3, batch_size=4, warn=said.append)
+        assert [row.sha256 for row in made.images] == [row.sha256 for row in expected.images]
+        assert said == [
+            "the memory does not suffice for 4 pictures at a time; going on with --batch-size 2",
+            "the memory does not suffice for 2 pictures at a time; going on with --batch-size 1",
+        ]
+
+    def test_one_picture_that_does_not_fit(self, run_of, draw_set, holds):
+        """One line with what would fit."""
+        holds(0)
+        with pytest.raises(ConfigError, match=r"one picture of 32 pixels; .* Try --size 16"):
+            draw_set(run_of(), SNOW)
+
+
 def test_pictures_of_one_color_are_told(run_of, draw_set, monkeypatch):
     """All black is what a broken model draws; the set is whole, and the person hears of it."""
     black = Image.new("RGB", (32, 32))

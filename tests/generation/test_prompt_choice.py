@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from coeffdream.generation.request import GenerateRequest
-from coeffdream.generation.wording import warn_of_other_nouns, warn_of_unknown_words
-from coeffdream.toybox.vocabulary import unknown_words
+from coeffdream.generation.wording import warn_of_other_nouns
+from coeffdream.toybox.vocabulary import unknown_words, warn_of_unknown_words
 
 
 @pytest.mark.parametrize(

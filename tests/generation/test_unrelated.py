@@ -79,7 +79,7 @@ def test_prompts_of_the_own_class_are_left_out():
     """Pictures of cats may change when a cat was learned: that is not drift."""
     request = GenerateRequest(unrelated=True)
     source, templates = request.templates("cat", True, toybox=True)
-    left_out = request.left_out("cat", toybox=True)
+    left_out = request.left_out(["cat"], toybox=True)
     assert source == "toybox-unrelated"
     assert left_out == ["a gray cat in the snow", "a cat wearing a red hat in a room"]
     assert len(templates) == 23

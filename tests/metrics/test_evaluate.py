@@ -214,6 +214,30 @@ def test_batches_of_1_and_7_agree(scored, tiny_encoders, tmp_path):
         assert getattr(together.overall, field) == pytest.approx(value, abs=1e-5), field
 
 
+def test_batches_that_the_memory_does_not_hold(scored, tiny_encoders, tmp_path, monkeypatch):
+    """They are halved, said so once for each size, and the scores are those of the size that fits."""
+    run, _ = scored
+    images = tiny_encoders.clip.images
+
+    def small_batches_only(pictures):
+        if len(pictures) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return images(pictures)
+
+    expected = evaluate_run(
+        run, options=ScoringOptions(batch_size=2), encoders=tiny_encoders, cache=FeatureCache(tmp_path / "a")
+    )
+    monkeypatch.setattr(tiny_encoders.clip, "images", small_batches_only)
+    halved = evaluate_run(
+        run, options=ScoringOptions(batch_size=7), encoders=tiny_encoders, cache=FeatureCache(tmp_path / "b")
+    )
+    assert [line for line in halved.warnings if "memory" in line] == [
+        "the memory did not suffice for batches of 7; scored with --batch-size 3",
+        "the memory did not suffice for batches of 3; scored with --batch-size 2",
+    ]
+    assert halved.overall == expected.overall
+
+
 def test_a_second_eval_does_not_encode(make, stubs, cache):
     """All features come from the cache, and the numbers are the same to the last bit."""
     run = make.run(photos=0)

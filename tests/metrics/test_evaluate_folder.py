@@ -341,7 +341,7 @@ def test_tables_of_any_bytes(content, says, peer):
 
 
 @given(some.binary(max_size=200) | some.text(max_size=100).map(lambda text: f"file,prompt\n{text}".encode()))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_table_is_read_or_refused(tmp_path_factory, content):
     """No bytes make it raise anything but ScoreError."""
     path = tmp_path_factory.getbasetemp() / "any.csv"

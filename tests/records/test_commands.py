@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 
@@ -149,3 +150,33 @@ def test_words_are_quoted():
         "generate",
         "<V> cat; rm -rf $HOME",
     ]
+
+
+def test_a_run_of_several_is_drawn_by_its_parts(run, made):
+    """Weights as they were, to the last digit; its untouched base by its own name."""
+    from coeffdream.records.run import Part
+
+    cat, _ = run("cat")
+    dog, _ = run("dog", "far away")
+    folder, record = run("cat-and-dog", "far away", status="several")
+    parts = [Part(each.path.name, str(each.path), "lora", "cat", "sks", {}) for each in (cat, dog)]
+    record = dataclasses.replace(record, parts=parts)
+    settings = dataclasses.replace(made.settings, weights={"cat": 1.0, "dog": 0.1234567})
+    words = shlex.split(generate_command(folder, record, dataclasses.replace(made, settings=settings)))
+    first = words.index("--adapter")
+    assert words[first : first + 4] == ["--adapter", "cat", "--adapter", "far away/dog:0.1234567"]
+    assert words[words.index("--runs") + 1] == "far away"
+    assert "--run" not in words
+    line = shlex.split(benchmark_command(folder, record))
+    assert line == [
+        "coeffdream",
+        "generate",
+        "--adapter",
+        "cat",
+        "--adapter",
+        "far away/dog",
+        "--runs",
+        "far away",
+    ]
+    floor = shlex.split(generate_command(folder, record, made, no_adapter=True))
+    assert floor[floor.index("--run") + 1] == "far away/cat-and-dog"

@@ -132,7 +132,7 @@ class TestJson:
     )
 
     @given(values, some.booleans())
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def test_what_is_accepted_can_be_written_again(self, value, ascii_only):
         """Whatever JSON holds, it is refused with ValueError or comes back equal and fit for a UTF-8 file."""
         try:
@@ -143,7 +143,7 @@ class TestJson:
         json.dumps(read, ensure_ascii=False, allow_nan=False).encode()
 
     @given(some.binary(max_size=200))
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def test_bytes_are_read_or_refused(self, tmp_path_factory, content):
         """No bytes make the readers of records raise anything but RunError."""
         path = tmp_path_factory.getbasetemp() / "record.json"
@@ -180,7 +180,7 @@ class TestToml:
         assert len(str(caught.value)) < 400
 
     @given(some.binary(max_size=200) | some.text(max_size=100).map(str.encode))
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def test_bytes_are_read_or_refused(self, tmp_path_factory, content):
         """No bytes make it raise anything but the error asked for."""
         path = tmp_path_factory.getbasetemp() / "some.toml"

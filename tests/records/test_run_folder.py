@@ -8,10 +8,11 @@ import pytest
 
 from coeffdream.config import TrainConfig
 from coeffdream.errors import RunError
+from coeffdream.records import run as run_records
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.files import read_json, write_json
 from coeffdream.records.latest import point_latest_at
-from coeffdream.records.run import FORMAT, RunFolder, RunRecord, find_run, new_run
+from coeffdream.records.run import FORMAT, RunFolder, RunRecord, find_run, held_run, new_run
 
 BASE = BaseRecord("toybox", "toybox", "embedded", "a" * 64, [0.5])
 RECORD = RunRecord("cat", "complete", "2026-01-01", "lora", TrainConfig(steps=2), BASE, "cat", "sks")
@@ -130,3 +131,21 @@ def test_a_link_to_a_removed_run_is_no_run(tmp_path):
     run.path.rmdir()
     with pytest.raises(RunError, match="no run in"):
         find_run(None, tmp_path)
+
+
+def test_a_training_that_nobody_is_at_was_killed(tmp_path, monkeypatch):
+    """By the lock, which a dead process does not keep; and one that ends between two looks did end."""
+    run = made(tmp_path / "runs", "cat")
+    assert run.look() == (run.read(), "complete")
+    run.write(dataclasses.replace(RECORD, status="training"))
+    with held_run(run, "train --resume"):
+        assert run.look()[1] == "training"
+    assert run.look() == (run.read(), "killed")
+
+    def ends_meanwhile(folder):
+        run.write(dataclasses.replace(RECORD, status="interrupted", steps_done=1))
+        return False
+
+    monkeypatch.setattr(run_records, "is_held", ends_meanwhile)
+    record, state = run.look()
+    assert (record.steps_done, state) == (1, "interrupted")

@@ -66,12 +66,12 @@ ENCODERS = EncoderRecords(
 )
 
 
-def draw_picture(file: Path, seed: int, size: int = 48) -> None:
-    """Smooth colours that differ from seed to seed."""
+def draw_picture(file: Path, seed: int, size: int = 48, across: int = 1) -> None:
+    """Smooth colours that differ from seed to seed; across: how many times as wide as high."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
     file.parent.mkdir(parents=True, exist_ok=True)
-    coarse.resize((size, size), Image.Resampling.BICUBIC).save(file)
+    coarse.resize((across * size, size), Image.Resampling.BICUBIC).save(file)
 
 
 @dataclasses.dataclass
@@ -145,7 +145,7 @@ class RunBuilder:
 
     def sampled(self, *steps: int) -> RunBuilder:
         for step in steps:
-            draw_picture(self.folder.samples / f"step_{step:06d}.png", step)
+            draw_picture(self.folder.samples / f"step_{step:06d}.png", step, across=4)
         return self
 
     def drawn(

@@ -15,6 +15,7 @@ from PIL import Image
 
 from coeffdream.compare.comparison import compare
 from coeffdream.compare.pairing import pair_runs
+from coeffdream.compare.result import Estimate
 from coeffdream.compare.scored import load_runs
 from coeffdream.config import TrainConfig, flag_of, resolve
 from coeffdream.errors import RunError
@@ -22,18 +23,22 @@ from coeffdream.records.environment import Machine
 from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import read_json, write_json, write_jsonl
 from coeffdream.records.images import SetFolder
-from coeffdream.records.run import Parameters
+from coeffdream.records.measures import DIVERSITY, TEXT_ALIGNMENT
+from coeffdream.records.run import HubRecord, Parameters
+from coeffdream.records.scores import read_scores
 from coeffdream.report.commands import train_command
 from coeffdream.report.heatmap import heatmaps
 from coeffdream.report.page import write_report
 from coeffdream.report.plots import loss_curve, nice_ticks, running_mean
+from coeffdream.report.readings import cards
+from coeffdream.report.strip import strip
 from coeffdream.report.thumbnails import thumbnails
 
 
 @pytest.fixture
 def page(reading):
     def read(run, **options):
-        return reading(write_report(run, **options).read_text(encoding="utf-8"))
+        return reading(write_report(run, **options)[0].read_text(encoding="utf-8"))
 
     return read
 
@@ -41,7 +46,16 @@ def page(reading):
 def test_everything_of_a_whole_run(page, whole_run):
     """Every section is there, and the figures are the records' own."""
     seen = page(whole_run)
-    assert seen.sections == {"scores", "pictures", "cases", "training", "coefficients", "settings", "again"}
+    assert seen.sections == {
+        "glance",
+        "scores",
+        "pictures",
+        "cases",
+        "training",
+        "coefficients",
+        "settings",
+        "again",
+    }
     for words in (
         "0.311",
         "0.744",
@@ -88,7 +102,7 @@ def test_every_picture_has_words(page, whole_run):
 
 def test_reads_no_other_place(whole_run):
     """Nothing but inline data is loaded; only this page's own script may run."""
-    html = write_report(whole_run).read_text(encoding="utf-8")
+    html = write_report(whole_run)[0].read_text(encoding="utf-8")
     sources = re.findall(r'(?:src|srcset|action|data)="([^"]*)"', html)
     assert sources
     assert all(source.startswith("data:image/") for source in sources)
@@ -116,7 +130,7 @@ def test_names_and_prompts_are_text(page, builder):
 def test_best_and_worst_by_each_metric(page, whole_run):
     """The builder's text alignment rises with the index and its concept alignment falls."""
     seen = page(whole_run)
-    links = [shot["href"].split("/")[-1] for shot in seen.all("a", "shot")][16:]
+    links = [shot["href"].split("/")[-1] for shot in seen.all("a", "shot")][20:]  # the first four stand above
     last, first = (
         ["03-3.png", "03-2.png", "03-1.png", "03-0.png"],
         ["00-0.png", "00-1.png", "00-2.png", "00-3.png"],
@@ -127,7 +141,7 @@ def test_best_and_worst_by_each_metric(page, whole_run):
 def test_run_without_pictures(page, builder):
     """A shorter page that says which command draws them."""
     seen = page(builder.trained().logged().folder)
-    assert seen.sections == {"training", "settings", "again"}
+    assert seen.sections == {"glance", "training", "settings", "again"}
     assert "There are no pictures yet" in seen.text
     assert re.search(r"coeffdream generate --run \S*/cat-coeff-lora", seen.text)
 
@@ -164,7 +178,7 @@ def test_base_only_run(page, builder):
     builder.trained(status="base", method="none", concept=None, parameters=Parameters())
     seen = page(builder.drawn(adapter=False).folder)
     assert "untouched base, nothing trained" in seen.text
-    assert seen.sections == {"pictures", "settings", "again"}
+    assert seen.sections == {"glance", "pictures", "settings", "again"}
     assert "--base toybox --class cat" in seen.text
     assert "coeffdream train" not in seen.text
 
@@ -302,3 +316,98 @@ def test_heatmap_pixels():
     assert 0 < pixels[1, 0, 3] < 255
     assert pixels[0, 1, 2] > pixels[0, 1, 0]  # blue takes away
     assert pixels[1, 0, 0] > pixels[1, 0, 2]  # warm adds
+
+
+def test_a_run_from_the_hub_says_which(page, builder):
+    """Repository and commit, beside the hashes."""
+    builder.trained(hub=HubRecord("me/my-cat", "ab" * 20))
+    seen = page(builder.folder)
+    assert "fetched from me/my-cat, commit" in seen.text
+    assert "ab" * 20 in seen.text
+
+
+def test_the_command_that_repeats_it_needs_no_tracker(builder):
+    """Where a run was logged is no part of what it learned."""
+    record = builder.trained().folder.read()
+    logged = dataclasses.replace(record, config=dataclasses.replace(record.config, log_with="wandb"))
+    assert train_command(logged) == train_command(record)
+
+
+@pytest.mark.parametrize(
+    ("floor", "ceiling", "text", "concept", "diversity", "said"),
+    [
+        (None, None, 0.3, 0.5, 5.0, ["", "", "of 16 pictures"]),
+        (
+            (0.32, 0.4, 10.0),
+            0.8,
+            0.3,
+            0.5,
+            5.0,
+            [
+                "0.020 below the untouched base, which need not look like the photos.",
+                "25 % of the way from the untouched base to the photos’ likeness to one another.",
+                "50 % fewer different pictures, in effect, than the untouched base draws.",
+            ],
+        ),
+        (
+            (0.305, 0.6, 5.01),
+            0.8,
+            0.3,
+            0.5,
+            5.0,
+            [
+                "0.005 below the untouched base, which lies within the interval.",
+                "Not above the untouched base: the thing has not been learned.",
+                "As many different pictures, in effect, as the untouched base draws.",
+            ],
+        ),
+        (
+            (0.2, 0.4, 4.0),
+            0.3,
+            0.3,
+            0.5,
+            5.0,
+            [
+                "0.100 above the untouched base, which need not look like the photos.",
+                "0.100 above the untouched base.",
+                "25 % more different pictures, in effect, than the untouched base draws.",
+            ],
+        ),
+    ],
+)
+def test_scores_in_words(floor, ceiling, text, concept, diversity, said, whole_run):
+    """Each of the three against the untouched base, and no more than the numbers say."""
+    scores = read_scores(SetFolder(whole_run.images / "benchmark").path / "scores.json")
+    known = dataclasses.replace(
+        scores.overall, text_alignment=text, concept_alignment=concept, diversity=diversity
+    )
+    names = ("text_alignment", "concept_alignment", "diversity")
+    scores = dataclasses.replace(
+        scores,
+        overall=known,
+        floor=dataclasses.replace(known, **dict(zip(names, floor, strict=True))) if floor else None,
+        ceiling=dataclasses.replace(known, concept_alignment=ceiling) if ceiling else None,
+    )
+    estimates = {name: Estimate(getattr(known, name), None, None) for name in names}
+    estimates["text_alignment"] = Estimate(text, text - 0.01, text + 0.01)
+    assert [card.words for card in cards(scores, estimates)] == said
+
+
+def test_a_strip_has_a_true_scale():
+    """Places follow from the ticks' own values, and a hair's breadth is not drawn as a gulf."""
+    drawn = strip(TEXT_ALIGNMENT, {"run": 0.311, "floor": 0.313}, Estimate(0.311, 0.305, 0.317))
+    ticks = [(float(label), at) for label, at in drawn.ticks]
+    (first, left), (last, right) = ticks[0], ticks[-1]
+    assert (left, right) == (0, 100)
+    assert last - first >= 0.1 - 1e-9
+    for value, at in [
+        *ticks,
+        (0.311, drawn.marks[0].at),
+        (0.313, drawn.marks[1].at),
+        (0.305, drawn.low),
+        (0.317, drawn.high),
+    ]:
+        assert at == pytest.approx(100 * (value - first) / (last - first), abs=1e-6)
+    bare = strip(DIVERSITY, {"run": 1.0}, None)
+    assert (bare.low, bare.high) == (None, None)
+    assert float(bare.ticks[0][0]) == 0

@@ -20,7 +20,7 @@ LARGE = "document.querySelector('.stage img')"
 
 def test_loads_without_error_or_network(browser, whole_run):
     """No exception, nothing refused by its own policy, and only files and inline data are read."""
-    browser.open(write_report(whole_run))
+    browser.open(write_report(whole_run)[0])
     assert browser.value("document.title") == "cat-coeff-lora · coeffdream"
     assert browser.complaints() == []
     assert browser.requests() <= {"file", "data"}
@@ -30,7 +30,7 @@ def test_loads_without_error_or_network(browser, whole_run):
 
 def test_filter_leaves_the_prompts_that_hold_the_words(browser, whole_run):
     """Typing narrows the grid and the count; words that are nowhere say so; clearing brings all back."""
-    browser.open(write_report(whole_run))
+    browser.open(write_report(whole_run)[0])
     browser.value("document.getElementById('filter').focus()")
     browser.type("SNOW the")
     assert shown(browser) == ["a <V> cat in the snow"]
@@ -46,7 +46,7 @@ def test_filter_leaves_the_prompts_that_hold_the_words(browser, whole_run):
 
 def test_zoom_by_keyboard(browser, whole_run):
     """Enter opens the full picture beside the base's, arrows go on and around, Escape closes, focus returns."""
-    browser.open(write_report(whole_run))
+    browser.open(write_report(whole_run)[0])
     browser.value("document.querySelectorAll('.prompts .shot')[1].focus()")
     browser.press("Enter")
     assert browser.value(ZOOMED)
@@ -68,7 +68,7 @@ def test_zoom_by_keyboard(browser, whole_run):
 
 def test_zoom_by_mouse_among_filtered_pictures(browser, whole_run):
     """A click opens; the arrows stay among what the filter left; a photo, which has no file beside the page, too."""
-    browser.open(write_report(whole_run))
+    browser.open(write_report(whole_run)[0])
     browser.value("document.getElementById('filter').focus()")
     browser.type("beach")
     browser.value("[...document.querySelectorAll('.prompts .shot')].find(e => e.offsetParent).click()")
@@ -87,7 +87,7 @@ def test_a_hostile_prompt_stays_text(browser, builder):
         "a <V> CLASS\"'><script>1</script>",
     )
     builder.trained().drawn().scored(floor=None)
-    browser.open(write_report(builder.folder))
+    browser.open(write_report(builder.folder)[0])
     assert browser.value("document.title") == "cat-coeff-lora · coeffdream"
     assert browser.value("document.scripts.length") == 1
     assert "onerror" in browser.value("document.querySelector('.prompt h3').textContent")
@@ -98,7 +98,7 @@ def test_a_hostile_prompt_stays_text(browser, builder):
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_is_wider_than_the_window(width, dark, browser, whole_run):
     """At phone and at desktop width, nobody has to scroll sideways; the colours follow the scheme."""
-    browser.open(write_report(whole_run), width=width, dark=dark)
+    browser.open(write_report(whole_run)[0], width=width, dark=dark)
     assert browser.value("document.documentElement.scrollWidth") <= width
     light = browser.value("getComputedStyle(document.body).backgroundColor.match(/\\d+/g)[0] > 127")
     assert light is not dark

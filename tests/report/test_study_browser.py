@@ -52,7 +52,7 @@ def test_filter_by_concept_and_words(browser, file):
 def test_zoom_shows_the_methods_next_to_each_other(browser, file):
     """Enter opens the whole row, full pictures with their methods' names; arrows go to other rows; focus returns."""
     browser.open(file)
-    browser.value("document.querySelectorAll('.strip .shot')[1].focus()")
+    browser.value("document.querySelectorAll('.strips .shot')[1].focus()")
     browser.press("Enter")
     assert browser.value(ZOOMED)
     assert browser.value(NAMES) == ["untouched base", "lora", "coeff-lora", "dora"]
@@ -64,8 +64,8 @@ def test_zoom_shows_the_methods_next_to_each_other(browser, file):
     assert browser.value("document.getElementById('place').textContent") == "12 of 12"
     browser.press("Escape")
     assert not browser.value(ZOOMED)
-    assert browser.value("document.activeElement === document.querySelectorAll('.strip .shot')[1]")
-    browser.value("document.querySelector('.references .shot').click()")
+    assert browser.value("document.activeElement === document.querySelectorAll('.strips .shot')[1]")
+    browser.value("document.querySelector('.concepts .references .shot').click()")
     assert browser.value("document.querySelectorAll('.stage img').length") == 1
     assert browser.value("document.getElementById('place').textContent") == "1 of 2"
     browser.press("Escape")
@@ -80,5 +80,5 @@ def test_no_part_of_a_study_is_wider_than_the_window(width, dark, browser, file)
     assert browser.value("document.documentElement.scrollWidth") <= width
     light = browser.value("getComputedStyle(document.body).backgroundColor.match(/\\d+/g)[0] > 127")
     assert light is not dark
-    browser.value("document.querySelector('.strip .shot').click()")
+    browser.value("document.querySelector('.strips .shot').click()")
     assert browser.value("document.querySelector('.stage').scrollWidth") <= width

@@ -76,7 +76,7 @@ def test_drift_where_it_was_measured(study_page, studies, reading):
     assert page.compared.headings[-1] == "Drift"
     assert page.compared.forests[-1].name == "Drift on unrelated prompts (less is better)"
     assert {bar.wins for bar in page.compared.forests[-1].bars} == {"0 %"}
-    file = write_report(studies.folder.run(Cell("cat", "dora", 0)))
+    file = write_report(studies.folder.run(Cell("cat", "dora", 0)))[0]
     run = reading(file.read_text(encoding="utf-8"))
     assert "Drift on 6 unrelated pictures (less is better) 0.2" in run.text
     assert "text alignment fell by 0.010" in run.text

@@ -297,10 +297,22 @@ def test_checkpoint_with_foreign_moments(change, options, learn, go_on):
 
 def test_damaged_log(options, learn, go_on):
     """A log with half a line in it is named instead of ending in a traceback."""
-    run = learn(options(steps=1))
-    run.log.write_text(run.log.read_text() + '{"step": 2, "lo')
+    run = learn(options(steps=2))
+    first, second = run.log.read_text().splitlines()
+    run.log.write_text(first[:20] + "\n" + second + "\n")
     with pytest.raises(RunError, match=r"train\.jsonl"):
-        go_on(run, options(steps=2))
+        go_on(run, options(steps=3))
+
+
+@pytest.mark.parametrize("left", ['{"step": 2, "lo', '{"step": 2, "loss": 9.0, "seconds": 1.0}\n', "\0" * 40])
+def test_what_a_kill_left_behind_the_checkpoint(left, options, learn, go_on):
+    """Steps, half steps or the zeros of a power cut beyond the checkpoint: they are made again."""
+    run = learn(options(steps=1))
+    run.log.write_text(run.log.read_text() + left)
+    assert go_on(run, options(steps=2))
+    rows = [json.loads(line) for line in run.log.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
+    assert rows[1]["loss"] != 9.0
 
 
 def test_log_has_what_a_person_wants_to_plot(options, learn):
@@ -317,7 +329,7 @@ def test_log_has_what_a_person_wants_to_plot(options, learn):
         assert len(row["timesteps"]) == len(row["photos"]) == 2
 
 
-def test_log_is_written_every_25_steps(options, session):
+def test_log_grows_by_a_line_a_step(options, session):
     """Who watches a long run sees its loss without waiting for a checkpoint."""
     ready = session(options(steps=27))
     log, seen = Path(ready.config.runs) / "log.jsonl", []
@@ -331,7 +343,7 @@ def test_log_is_written_every_25_steps(options, session):
         after_step=lambda _: seen.append(len(log.read_text().splitlines()) if log.exists() else 0),
         progress=silent,
     )
-    assert seen == [0] * 24 + [25, 25, 27]
+    assert seen == list(range(1, 28))
 
 
 def test_run_record_counts_what_is_trained(options, learn):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coeffdream.errors import ConfigError, NonFiniteLossError
+from coeffdream.errors import ConceptError, ConfigError, NonFiniteLossError
+from coeffdream.progress import silent
 from coeffdream.records.run import RunFolder
 from coeffdream.training import loop
 from coeffdream.training import run as training
@@ -118,3 +119,23 @@ def test_nothing_is_written_for_a_run_that_cannot_start(options, learn):
         with pytest.raises(ConfigError):
             learn(config)
         assert not training.Path(config.runs).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda photo: photo.unlink(), r"00\.png does not exist"),
+        (
+            lambda photo: photo.write_bytes(photo.with_name("01.png").read_bytes()),
+            r"00\.png was altered after",
+        ),
+        (lambda photo: photo.write_bytes(b""), r"00\.png is empty"),
+    ],
+)
+def test_a_photo_that_changes_before_it_is_encoded(change, message, options, given):
+    """While the base was being loaded: nothing is learned from another picture than run.json names."""
+    config, concept, base = given(options())
+    change(concept.images[0].path)
+    with pytest.raises(ConceptError, match=message):
+        training.train(config, concept, base, silent)
+    assert not training.Path(config.runs).exists()

@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 from coeffdream.compare.scored import ScoredRun
 from coeffdream.records.images import SetFolder, find_set
-from coeffdream.records.run import RunFolder, RunRecord
+from coeffdream.records.run import RunFolder
 from coeffdream.records.scores import read_scores
 from coeffdream.records.study import StudyFolder
 from coeffdream.records.study_plan import Cell, Study
+from coeffdream.report.log import last_step, read_log
 from coeffdream.report.provenance import status
 
 
@@ -56,9 +57,9 @@ def read_cells(folder: StudyFolder, study: Study) -> tuple[list[Finished], list[
 def _state(run: RunFolder, *, begun: bool) -> str:
     if not run.record_file.is_file():
         return "not trained" if begun else "not begun"
-    record: RunRecord = run.read()
-    if record.status != "complete":
-        return status(record)
+    record, state = run.look()
+    if state != "complete":
+        return status(record, state, last_step(read_log(run, state)))
     if not any(run.images.glob("*/set.json")):
         return "trained, not drawn"
     pictures = find_set(run.images, None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coeffdream.report.gather import log_of
+from coeffdream.report.log import read_log
 from coeffdream.report.plots import HEIGHT, WIDTH, nice_ticks, running_mean
 from coeffdream.report.study.cells import Finished
 
@@ -32,7 +32,7 @@ def losses(cells: Sequence[Finished], methods: Sequence[str]) -> list[MethodLoss
     """Every method with a training log of two steps or more."""
     curves = {method: [] for method in methods}  # type: dict[str, list[tuple[NDArray, NDArray]]]
     for cell in cells:
-        rows = [row for row in log_of(cell.run) if isinstance(row.get("loss"), (int, float))]
+        rows = [row for row in read_log(cell.run) if isinstance(row.get("loss"), (int, float))]
         if len(rows) > 1:
             values = np.array([row["loss"] for row in rows], dtype=np.float64)
             steps = np.array([row["step"] for row in rows], dtype=np.float64)

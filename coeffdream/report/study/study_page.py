@@ -7,7 +7,7 @@ from pathlib import Path
 from coeffdream.compare.comparison_table import caption
 from coeffdream.compare.statistics import LEVEL
 from coeffdream.records.study import StudyFolder
-from coeffdream.report.page import FILE, render
+from coeffdream.report.render import FILE, render
 from coeffdream.report.study.gather_study import StudyPage, gather_study
 
 

@@ -162,7 +162,13 @@ def _sets(folder: RunFolder) -> tuple[SetFolder, SetFolder]:
 def _tables(
     judge: Judge, scorer: Scorer, record: RunRecord, folder: SetFolder, individual: Individual
 ) -> dict[str, Table]:
-    pictures = pictures_of_set(folder, folder.read_set(), score_text="class", token=record.token)
+    pictures = pictures_of_set(
+        folder,
+        folder.read_set(),
+        score_text="class",
+        class_noun=record.class_nouns,
+        token=record.tokens,
+    )
     rows = [np.asarray(load_image(picture.path).resize((64, 64))).transpose(2, 0, 1) for picture in pictures]
     read = readings(judge, normalised(torch.from_numpy(np.stack(rows))))
     wishes = [_wish(picture) for picture in pictures]

@@ -1,28 +1,3 @@
-"use strict";
-// Filter by words of the prompt, and on a study's page by concept.
-const box = document.getElementById("filter");
-if (box) {
-  const rows = [...document.querySelectorAll(".prompt")];
-  const concepts = [...document.querySelectorAll(".concept")];
-  const count = document.getElementById("count");
-  const apply = () => {
-    const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const chosen = box.form.querySelector("[name=concept]:checked")?.value ?? "";
-    let shown = 0;
-    for (const row of rows) {
-      const here = !chosen || row.closest(".concept").dataset.concept === chosen;
-      row.hidden = !here || !words.every((word) => row.dataset.prompt.toLowerCase().includes(word));
-      shown += !row.hidden;
-    }
-    for (const concept of concepts) concept.hidden = !concept.querySelector(".prompt:not([hidden])");
-    count.textContent = words.length || chosen ? `${shown} of ${rows.length} prompts` : `${rows.length} prompts`;
-    document.getElementById("nothing").hidden = shown > 0;
-  };
-  box.form.addEventListener("submit", (event) => event.preventDefault());
-  box.form.addEventListener("input", apply);
-  apply();
-}
-
 // Zoom: a picture large, or a strip of pictures that belong together; the others of its group by arrow keys.
 const zoom = document.getElementById("zoom");
 const stage = zoom.querySelector(".stage");
@@ -88,6 +63,18 @@ zoom.addEventListener("click", (event) => {
   if (event.target.closest("#previous")) show(at - 1);
   if (event.target.closest("#next")) show(at + 1);
 });
+// A finger, too: to the left the next one, to the right the one before.
+let touched = null;
+stage.addEventListener("touchstart", (event) => {
+  touched = event.touches.length === 1 ? event.touches[0] : null;
+}, { passive: true });
+stage.addEventListener("touchend", (event) => {
+  if (!touched) return;
+  const across = event.changedTouches[0].clientX - touched.clientX;
+  const down = event.changedTouches[0].clientY - touched.clientY;
+  touched = null;
+  if (Math.abs(across) > 40 && Math.abs(across) > 2 * Math.abs(down)) show(at + (across < 0 ? 1 : -1));
+}, { passive: true });
 zoom.addEventListener("keydown", (event) => {
   const target = { ArrowLeft: at - 1, ArrowUp: at - 1, ArrowRight: at + 1, ArrowDown: at + 1, Home: 0, End: group.length - 1 }[event.key];
   if (target === undefined) return;

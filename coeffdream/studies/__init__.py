@@ -1,0 +1,1 @@
+"""The paper's own experiments, in a form that runs anywhere."""
