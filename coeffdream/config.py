@@ -89,7 +89,7 @@ class TrainConfig:
 
     method: Method = option("coeff-lora", "What is trained.", group="Adapter")
     preset: Preset = option("paper", "Which layers are trained, and how.", group="Adapter")
-    rank: int = option(2, "Rank of LoRA or DoRA.", group="Adapter")
+    rank: int = option(2, "Rank of LoRA or DoRA.", group="Adapter", shown="the base's, else 2")
     lora_targets: str = option(
         "cross.q,cross.v",
         "Projections with a LoRA or DoRA: (all|self|cross).(q|k|v|out), comma-separated.",
@@ -106,19 +106,24 @@ class TrainConfig:
         group="Adapter",
     )
 
-    steps: int = option(200, "Optimizer steps.", group="Training")
-    lr: float = option(3e-4, "Adam's learning rate.", group="Training")
-    coeff_lr: float | None = option(None, "Learning rate of alpha, if it is to differ.", group="Training")
-    batch_size: int = option(1, "Photos per forward pass.", group="Training")
+    steps: int = option(200, "Optimizer steps.", group="Training", shown="the base's, else 200")
+    lr: float = option(3e-4, "Adam's learning rate.", group="Training", shown="the base's, else 0.0003")
+    coeff_lr: float | None = option(
+        None, "Learning rate of alpha, if it is to differ.", group="Training", shown="the base's, else --lr"
+    )
+    batch_size: int = option(1, "Photos per forward pass.", group="Training", shown="the base's, else 1")
     grad_accum: int = option(1, "Forward passes per optimizer step.", group="Training")
-    resolution: int = option(1024, "Side of the square training crop, in pixels.", group="Training")
+    resolution: int = option(
+        1024, "Side of the square training crop, in pixels.", group="Training", shown="the base's; SDXL: 1024"
+    )
     precision: Precision = option(
         "auto",
         "Of the frozen base; the adapter is always float32. auto: bf16 on a GPU that has it, else fp16; fp32 without one.",
         group="Training",
+        shown="the base's, else auto",
     )
     gradient_checkpointing: bool = option(
-        False, "Trade a slower step for much less memory.", group="Training"
+        False, "Trade a slower step for much less memory.", group="Training", shown="the base's; SDXL: on"
     )
     min_snr: float | None = option(
         None, "Min-SNR gamma for the loss weighting; 5 is usual.", group="Training"

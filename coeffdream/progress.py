@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-# (what is being done, how much is done, of how much, a short note such as the loss)
+# (what is being done, how much is done, of how much, a short note such as the loss). Of 0: it need not be shown further.
 Progress = Callable[[str, int, int, str], None]
 
 # (a run's folder, whether its training has ended): shows how far it came. Called at every step, so it must be cheap.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from coeffdream.adapters.install import install, spec_for
-from coeffdream.adapters.layers import attention_layers
+from coeffdream.adapters.install import spec_for
+from coeffdream.adapters.layers import PROJECTIONS, attention_layers
 from coeffdream.config import TrainConfig
 
 
@@ -33,23 +33,19 @@ class Counts:
 
 
 def count_parameters(unet: nn.Module, config: TrainConfig, method: str) -> Counts:
-    """Install `method` on a UNet (meta device is enough), count, and take it out again."""
+    """Count what `method` would install on a UNet (meta device is enough), without doing so."""
+    layers = attention_layers(unet)
+    groups = {f"{layer.group} {layer.kind}": {"layers": 0, "low_rank": 0, "alpha": 0} for layer in layers}
+    spec = spec_for(dataclasses.replace(config, method=method), unet)  # type: ignore[arg-type]
+    for layer in layers:
+        group = groups[f"{layer.group} {layer.kind}"]
+        group["layers"] += 1
+        group["alpha"] += layer.heads**2 if layer.path in spec.alpha else 0
+        for path in PROJECTIONS.values():
+            if f"{layer.path}.{path}" in spec.lora:
+                rows, columns = layer.module.get_submodule(path).weight.shape
+                # A is [rank, columns], B [rows, rank], DoRA's magnitude [rows].
+                group["low_rank"] += spec.rank * (rows + columns) + (rows if spec.dora else 0)
+    low_rank, alpha = (sum(group[kind] for group in groups.values()) for kind in ("low_rank", "alpha"))
     unet_parameters = sum(parameter.numel() for parameter in unet.parameters())
-    groups = {
-        f"{layer.group} {layer.kind}": {"layers": 0, "low_rank": 0, "alpha": 0}
-        for layer in attention_layers(unet)
-    }
-    owners = {}
-    for layer in attention_layers(unet):
-        groups[f"{layer.group} {layer.kind}"]["layers"] += 1
-        owners[layer.path] = f"{layer.group} {layer.kind}"
-    adapter = install(unet, spec_for(dataclasses.replace(config, method=method), unet))  # type: ignore[arg-type]
-    for name, parameter in adapter.lora.items():
-        owner = next(path for path in owners if name.startswith(path + "."))
-        groups[owners[owner]]["low_rank"] += parameter.numel()
-    for path, alpha in adapter.alpha.items():
-        groups[owners[path]]["alpha"] += alpha.numel()
-    low_rank = sum(parameter.numel() for parameter in adapter.lora.values())
-    coefficients = sum(alpha.numel() for alpha in adapter.alpha.values())
-    adapter.uninstall()
-    return Counts(method, low_rank, coefficients, unet_parameters, groups)
+    return Counts(method, low_rank, alpha, unet_parameters, groups)

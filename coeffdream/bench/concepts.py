@@ -12,7 +12,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from coeffdream.errors import ConfigError, RunError, together
@@ -28,6 +28,10 @@ from coeffdream.stopping import status_of
 Perform = Callable[[list[str], Path, "int | None"], int]
 
 
+# How far the command says it is that prints into a log: what it does, how much of it is done, of how much.
+Told = Callable[[Path], "tuple[str, int, int] | None"]
+
+LOOK_EVERY = 1.0  # seconds between two looks at the logs of the running cells
 STRAGGLERS = 60.0  # seconds that the stage of a study that was killed may take to save its state
 
 
@@ -63,27 +67,38 @@ def run_cells(
     progress: Progress,
     *,
     stop: Callable[[int], None] = lambda number: None,
+    told: Told = lambda log: None,
 ) -> None:
     """Run `cells`, `jobs` at a time. Raises RunError at the end that names every cell that failed.
 
-    stop: hands a signal that asks this study to stop to the commands that are running.
+    stop: hands a signal that asks this study to stop to the commands that are running. told: reads their logs, so
+    that each running cell can be shown with what it is at.
     """
     total = len(study.cells)
     done = total - len(cells)
     progress("study", done, total, "")
     failures: list[str] = []
     stopping = threading.Event()
+    at: dict[Cell, str] = {}  # the running cells, and which of its commands each is at
     with ThreadPoolExecutor(jobs) as pool:
         running = {
-            pool.submit(_run_cell, folder, study, cell, jobs, perform, stopping): cell for cell in cells
+            pool.submit(_run_cell, folder, study, cell, jobs, perform, stopping, at): cell for cell in cells
         }
+        waiting = set(running)
         try:
-            for finished in as_completed(running):
-                done += 1
-                problem = finished.result()
-                if problem:
-                    failures.append(f"{running[finished].name}: {problem}")
-                progress("study", done, total, running[finished].name)
+            while waiting:
+                finished, waiting = wait(waiting, LOOK_EVERY, FIRST_COMPLETED)
+                for each in finished:
+                    cell = running[each]
+                    done += 1
+                    problem = each.result()
+                    if problem:
+                        failures.append(f"{cell.name}: {problem}")
+                    progress(cell.name, 0, 0, "")
+                    progress("study", done, total, cell.name)
+                for cell, command in list(at.items()):
+                    stage, steps, of = told(StudyFolder(folder).log(cell)) or ("", 0, 1)
+                    progress(cell.name, steps, of, f"{command} {stage}".strip())
         except KeyboardInterrupt as asked:
             # The stages save their state; no further one is begun.
             stopping.set()
@@ -114,14 +129,20 @@ def stages(folder: Path, study: Study, cell: Cell) -> list[list[str]]:
     floor = [*benchmark, "--no-adapter", "--no-grid"]
     unrelated = [*generate, "--unrelated", "--no-grid"]
     trained = run.record_file.is_file() and run.read().status == "complete"
-    evaluate = ["eval", *runs, "--run", cell.name, "--device", study.device]
+    evaluate = ["eval", cell.name, *runs, "--device", study.device]
     return [*([] if trained else [train]), benchmark, floor, unrelated, evaluate]
 
 
 def _run_cell(
-    folder: Path, study: Study, cell: Cell, jobs: int, perform: Perform, stopping: threading.Event
+    folder: Path,
+    study: Study,
+    cell: Cell,
+    jobs: int,
+    perform: Perform,
+    stopping: threading.Event,
+    at: dict[Cell, str],
 ) -> str | None:
-    """What went wrong, or None. Everything the stages print goes to the cell's log."""
+    """What went wrong, or None. Everything the stages print goes to the cell's log, and to `at` which of them runs."""
     log = StudyFolder(folder).log(cell)
     log.parent.mkdir(parents=True, exist_ok=True)
     # Each with its share of the cores: more threads than cores wait for one another.
@@ -131,7 +152,23 @@ def _run_cell(
         needed = stages(folder, study, cell)
     except RunError as error:
         return str(error)
-    for arguments in needed:
+    try:
+        return _run_stages(cell, needed, log, threads, perform, stopping, at)
+    finally:
+        at.pop(cell, None)
+
+
+def _run_stages(
+    cell: Cell,
+    needed: Sequence[list[str]],
+    log: Path,
+    threads: int | None,
+    perform: Perform,
+    stopping: threading.Event,
+    at: dict[Cell, str],
+) -> str | None:
+    for number, arguments in enumerate(needed, start=1):
+        at[cell] = f"{arguments[0]} ({number} of {len(needed)})"
         if stopping.is_set():
             return "stopped"
         with log.open("a", encoding="utf-8") as stream:

@@ -28,6 +28,8 @@ from coeffdream.cli import (
     train,
 )
 from coeffdream.cli.endings import ending
+from coeffdream.cli.help import Command
+from coeffdream.cli.near_misses import suggestion
 from coeffdream.cli.terminal import printable, use_any_encoding
 from coeffdream.errors import MOST_QUOTED, ConfigError, quoted
 
@@ -40,7 +42,6 @@ USAGE_ERROR: Any = typer.BadParameter.__base__
 app = typer.Typer(
     name="coeffdream",
     help="Teach SDXL one thing from a few photos with Coeff-Tuning, draw it, and measure how well that worked.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -64,18 +65,18 @@ def _options(
 ) -> None: ...
 
 
-app.command("train")(train.command)
-app.command("generate")(generate.command)
-app.command("eval")(evaluate.command)
-app.command("export")(export.command)
-app.command("import")(import_adapter.command)
-app.command("push")(push.command)
-app.command("compare")(compare.command)
-app.command("params")(params.command)
-app.command("inspect")(inspect.command)
-app.command("report")(report.command)
-app.command("doctor")(doctor.command)
-bench.app.command("attention")(bench_attention.attention)
+app.command("train", cls=Command)(train.command)
+app.command("generate", cls=Command)(generate.command)
+app.command("eval", cls=Command)(evaluate.command)
+app.command("export", cls=Command)(export.command)
+app.command("import", cls=Command)(import_adapter.command)
+app.command("push", cls=Command)(push.command)
+app.command("compare", cls=Command)(compare.command)
+app.command("params", cls=Command)(params.command)
+app.command("inspect", cls=Command)(inspect.command)
+app.command("report", cls=Command)(report.command)
+app.command("doctor", cls=Command)(doctor.command)
+bench.app.command("attention", cls=Command)(bench_attention.attention)
 app.add_typer(bench.app, name="bench")
 app.add_typer(study.app, name="study")
 
@@ -91,6 +92,8 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     command = typer.main.get_command(app)
+    if "_COEFFDREAM_COMPLETE" in os.environ:  # a shell asks what may follow
+        command(prog_name="coeffdream")
     use_any_encoding()
     try:
         _check_text(arguments)
@@ -128,9 +131,10 @@ def _check_text(arguments: list[str]) -> None:
 
 def _one_line(error: Any) -> str:
     command = f" {error.ctx.info_name}" if error.ctx and error.ctx.parent else ""
-    message = " ".join(error.format_message().replace("Value error, ", "").split())
+    told = getattr(error, "message", "") if (meant := suggestion(error)) else error.format_message()
+    message = " ".join(told.replace("Value error, ", "").split())
     message = _LONG_QUOTE.sub(r"\1…'", message)
-    return f"{message.rstrip('.')} (see coeffdream{command} --help)"
+    return f"{message.rstrip('.')}{meant} (see coeffdream{command} --help)"
 
 
 def _fail(message: str, status: int) -> None:

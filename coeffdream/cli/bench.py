@@ -8,10 +8,11 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
-from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json
+from coeffdream.cli.terminal import ProgressDisplay, doing, last_progress, loading, near, say, show, show_json
 from coeffdream.config import Method
-from coeffdream.errors import ConfigError, listed, quoted
+from coeffdream.errors import ConfigError, counted, listed, quoted
 from coeffdream.limits import out_of_range
 from coeffdream.records.study_plan import Study
 
@@ -22,7 +23,7 @@ app = typer.Typer(help="Run whole studies, and time the mixed attention.")
 def _group() -> None: ...
 
 
-@app.command("concepts")
+@app.command("concepts", cls=Command)
 @with_config_options(Study)
 def concepts(
     typed: dict[str, Any],
@@ -48,15 +49,10 @@ def concepts(
 
     Example: coeffdream bench concepts --base toybox --concepts concepts/* --methods lora,coeff-lora --seeds 3
     """
-    from coeffdream.bench.concepts import open_study, run_cells
+    from coeffdream.cli.next_step import tell_next
     from coeffdream.cli.workers import Workers
-    from coeffdream.compare.comparison import compare
-    from coeffdream.compare.comparison_table import comparison_table
-    from coeffdream.compare.pairing import pair_by_method
-    from coeffdream.compare.scored import load_runs
     from coeffdream.data.concept import load_concept
     from coeffdream.data.shipped import concept_folder
-    from coeffdream.records.commands import command_line
     from coeffdream.records.files import write_json
     from coeffdream.records.study import StudyFolder
 
@@ -68,21 +64,29 @@ def concepts(
     if problems := out_of_range("--jobs", jobs, at_least=1, at_most=1000):
         raise ConfigError(problems[0])
     folders = [concept_folder(name).resolve() for name in [*(given or []), *(more or [])]]
-    for folder in folders:
-        load_concept(folder)  # every concept is read before the first hour is spent
+    with doing(f"reading the photos of {counted(len(folders), 'concept')}"):
+        for folder in folders:
+            load_concept(folder)  # every concept is read before the first hour is spent
+    with loading("torch", "scipy"):
+        from coeffdream.bench.concepts import open_study, run_cells
+        from coeffdream.compare.comparison import compare
+        from coeffdream.compare.comparison_table import comparison_table
+        from coeffdream.compare.pairing import pair_by_method
+        from coeffdream.compare.scored import load_runs
+
     plan = Study([str(folder) for folder in folders], chosen, **typed)
     workers = Workers(plan.device)
     with open_study(study, plan) as todo:
         say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((study / 'logs').resolve())}")
         if todo:
             with ProgressDisplay() as progress:
-                run_cells(study, plan, todo, jobs, workers, progress, stop=workers.stop)
+                run_cells(study, plan, todo, jobs, workers, progress, stop=workers.stop, told=last_progress)
         cells = load_runs([str(StudyFolder(study).run(cell).path) for cell in plan.cells], study)
-        comparison = compare(pair_by_method(cells))
+        comparison = compare(pair_by_method(cells, [cell.concept for cell in cells]))
         write_json(study / "comparison.json", dataclasses.asdict(comparison))
     if as_json:
         show_json(dataclasses.asdict(comparison))
     else:
         show(comparison_table(comparison))
     say(f"every number: {near((study / 'comparison.json').resolve())}")
-    say(f"as a page: {command_line('report', near(study.resolve()))}")
+    tell_next("report", near(study.resolve()))

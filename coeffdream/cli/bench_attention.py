@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from coeffdream.cli.terminal import ProgressDisplay, say, show, show_json
+from coeffdream.cli.terminal import ProgressDisplay, loading, say, show, show_json
 
 if TYPE_CHECKING:
     from coeffdream.bench.attention import Benchmark, Timing
@@ -38,8 +38,9 @@ def attention(
 
     Example: coeffdream bench attention --resolution 512
     """
-    from coeffdream.backbones.device import pick_device
-    from coeffdream.bench.attention import run_benchmark
+    with loading("torch", "diffusers"):
+        from coeffdream.backbones.device import pick_device
+        from coeffdream.bench.attention import run_benchmark
 
     chosen = pick_device(device)
     on_gpu = chosen.type == "cuda"

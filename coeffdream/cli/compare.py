@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from coeffdream.cli.terminal import near, say, show, show_json
-from coeffdream.errors import ConfigError, together
+from coeffdream.cli.terminal import doing, loading, near, say, show, show_json
+from coeffdream.errors import ConfigError, counted, together
 from coeffdream.limits import MOST, out_of_range
 
 
@@ -43,16 +43,18 @@ def command(
     if problems:
         raise ConfigError(together("these options make no comparison", problems))
 
-    from coeffdream.compare.comparison import compare
-    from coeffdream.compare.comparison_table import comparison_table
-    from coeffdream.compare.export import to_csv, to_latex
-    from coeffdream.compare.pairing import pair_by_method, pair_runs
-    from coeffdream.compare.scored import load_runs
-    from coeffdream.records.files import write_text
+    with loading("numpy", "scipy"):
+        from coeffdream.compare.comparison import compare
+        from coeffdream.compare.comparison_table import comparison_table
+        from coeffdream.compare.export import to_csv, to_latex
+        from coeffdream.compare.pairing import pair_by_method, pair_runs
+        from coeffdream.compare.scored import load_runs
+        from coeffdream.records.files import write_text
 
-    given = load_runs(run, runs)
-    pairing = pair_by_method(given) if by == "method" else pair_runs(given)
-    comparison = compare(pairing, seed=seed, resamples=resamples)
+    with doing(f"comparing {counted(len(run), 'run')}"):
+        given = load_runs(run, runs)
+        pairing = pair_by_method(given) if by == "method" else pair_runs(given)
+        comparison = compare(pairing, seed=seed, resamples=resamples)
     for file, text in ((csv, to_csv), (latex, to_latex)):
         if file is not None:
             write_text(file, text(comparison))

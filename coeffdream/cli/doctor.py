@@ -6,19 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from coeffdream.cli.terminal import show, show_json
+from coeffdream.cli.terminal import loading, show, show_json
 
 
 def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Say what machine, device, versions, caches and base models were found, and what is missing."""
-    found = examine()
+    with loading("torch"):
+        found = examine()
     if as_json:
         show_json(found)
         return
 
     from rich.table import Table
+
+    from coeffdream.cli.next_step import tell_next
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     machine, device = found["machine"], found["device"]
@@ -37,6 +40,7 @@ def command(
         mark = "[green]here[/]" if state["here"] else "[yellow]missing[/]"
         table.add_row(name, f"{mark}  {state['note']}")
     show(table)
+    tell_next("train", "--concept", "cat", "--base", "sdxl" if found["device"]["gpu"] else "toybox")
 
 
 def examine() -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from coeffdream.cli.options import RunOption, with_config_options
+from coeffdream.cli.options import RunArgument, with_config_options
 from coeffdream.cli.runs import the_run
-from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json, warn
+from coeffdream.cli.terminal import ProgressDisplay, loading, near, say, show, show_json, warn
 from coeffdream.config import TrainConfig
-from coeffdream.errors import ConfigError
+from coeffdream.errors import ConfigError, quoted
 from coeffdream.metrics.options import ScoringOptions
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @with_config_options(ScoringOptions)
 def command(
     typed: dict[str, Any],
-    run: RunOption = None,
+    run: RunArgument = None,
+    run_option: Annotated[str | None, typer.Option("--run", hidden=True)] = None,
     set_name: Annotated[
         str | None, typer.Option("--set", help="Which set.", show_default="the newest benchmark")
     ] = None,
@@ -48,7 +49,7 @@ def command(
 ) -> None:
     """Score text alignment, concept alignment and diversity of a set of images.
 
-    Example: coeffdream eval
+    Example: coeffdream eval my_cat-coeff-lora
     """
     foreign = {
         "--prompts": prompts,
@@ -59,6 +60,9 @@ def command(
     }
     if images is None and (given := [flag for flag, value in foreign.items() if value is not None]):
         raise ConfigError(f"{', '.join(given)} goes with --images FOLDER; a run knows its own")
+    if run is not None and run_option is not None:
+        raise ConfigError(f"name one run: {quoted(run)} or --run {quoted(run_option)}")
+    run = run or run_option
     options = ScoringOptions(**typed)
     options.check()
 
@@ -67,8 +71,9 @@ def command(
 
     folder = None if images is not None else the_run(run, runs)
 
-    from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
-    from coeffdream.metrics.scores_table import scores_table
+    with loading("torch"):
+        from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
+        from coeffdream.metrics.scores_table import scores_table
 
     with ProgressDisplay() as progress:
         if folder is not None:
@@ -101,7 +106,10 @@ def command(
         return
     show(scores_table(record))
     if folder is not None:
+        from coeffdream.cli.next_step import tell_report
+
         say(f"per image and per prompt: {near(folder.path / 'images' / record.set.name / 'scores.json')}")
+        tell_report(folder)
 
 
 def _log(run: RunFolder, scores: ScoresRecord) -> None:

@@ -10,7 +10,7 @@ import typer
 from coeffdream.cli.bases import prepare
 from coeffdream.cli.options import RunArgument
 from coeffdream.cli.runs import the_run
-from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
+from coeffdream.cli.terminal import ProgressDisplay, loading, near, say, show_json, warn
 
 
 def command(
@@ -52,10 +52,12 @@ def command(
     Example: coeffdream export my_cat-dora --as-lora 8
     """
     from coeffdream.backbones.base import base_of, find_base
-    from coeffdream.sharing.export import ExportRequest, export
 
     folder = the_run(run, runs)
     record = folder.read()
+    with loading("torch"):
+        from coeffdream.sharing.export import ExportRequest, export
+
     request = ExportRequest(form, as_lora, approximate_alpha, force, without_alpha, precision, output)
     request.check(record)
     chosen = find_base(base) if base else base_of(record.base)

@@ -11,7 +11,7 @@ import typer
 from coeffdream.cli.bases import BaseConfigOption, PredictionOption, RevisionOption, prepare, warn_of_hours
 from coeffdream.cli.options import RunOption, with_config_options
 from coeffdream.cli.runs import the_run
-from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
+from coeffdream.cli.terminal import ProgressDisplay, loading, near, say, show_json, warn
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError
 from coeffdream.generation.request import GenerateRequest
@@ -58,7 +58,6 @@ def command(
     Example: coeffdream generate "<V> cat in snow"
     """
     from coeffdream.backbones.base import base_asked, base_of
-    from coeffdream.records.commands import command_line, of_run
 
     named = {"base_config": base_config, "revision": revision, "prediction": prediction}
     read = {name: value for name, value in named.items() if value is not None}
@@ -104,7 +103,9 @@ def command(
             folder = the_run(run, runs)
             record = folder.read()
         chosen_base = base_asked({"base": base, **read}) if base else base_of(record.base, **read)
-    from coeffdream.generation.run import generate, generate_unrelated
+    with loading("torch", "diffusers"):
+        from coeffdream.cli.next_step import tell_next_of_pictures
+        from coeffdream.generation.run import generate, generate_unrelated
 
     warn_of_hours(chosen_base, request.device)
     prepare(chosen_base, request.precision, request.device)
@@ -138,5 +139,4 @@ def command(
             say(f"contact sheet: {near(made.folder.contact_sheet)}")
     if left_out:
         say(f"left out, because they name the class {' or '.join(map(repr, nouns))}: {'; '.join(left_out)}")
-    if sets[0].folder.read_set().kind != "prompts":
-        say(f"next: {command_line('eval', *of_run(folder))}")
+    tell_next_of_pictures(folder, record)

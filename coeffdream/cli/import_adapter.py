@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from coeffdream.cli.bases import BaseConfigOption, PredictionOption, RevisionOption, prepare
-from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json
+from coeffdream.cli.terminal import ProgressDisplay, doing, loading, near, say, show_json
 
 
 def command(
@@ -38,12 +38,17 @@ def command(
     Example: coeffdream import peer.safetensors --concept my_cat
     """
     from coeffdream.backbones.base import find_base
+    from coeffdream.cli.next_step import tell_next
     from coeffdream.data.concept import load_concept
     from coeffdream.data.shipped import concept_folder
+    from coeffdream.records.commands import of_run
     from coeffdream.records.run import IMPORTED
-    from coeffdream.sharing.importing import import_adapter
 
-    photos = load_concept(concept_folder(concept), class_noun=class_noun)
+    with doing(f"reading {concept}"):
+        photos = load_concept(concept_folder(concept), class_noun=class_noun)
+    with loading("torch", "diffusers"):
+        from coeffdream.sharing.importing import import_adapter
+
     chosen = find_base(base, revision=revision, base_config=base_config, prediction=prediction or "auto")
     prepare(chosen, "fp32", "cpu")
     with ProgressDisplay() as progress:
@@ -56,4 +61,4 @@ def command(
         f"imported {record.name}: {record.method.removeprefix(IMPORTED)} on {record.parameters.lora_modules} "
         f"modules, {record.parameters.trained:,} parameters; <V> is {record.token!r}; in {near(run.path)}"
     )
-    say("next: coeffdream generate")
+    tell_next("generate", *of_run(run))

@@ -10,7 +10,7 @@ import typer
 
 from coeffdream.cli.options import RunArgument
 from coeffdream.cli.runs import the_run
-from coeffdream.cli.terminal import near, say, show, show_json
+from coeffdream.cli.terminal import loading, say_file, show, show_json
 
 
 def command(
@@ -22,15 +22,18 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Show the learned head-mixing of a run, layer by layer, and draw it as a heatmap."""
-    from coeffdream.report.alpha import describe, read_mixing, short_path
-    from coeffdream.report.heatmap import draw_heatmap
+    from coeffdream.cli.next_step import tell_report
     from coeffdream.tables import table
 
     folder = the_run(run, runs)
-    mixings = read_mixing(folder.adapter)
-    layers = [describe(path, mixing) for path, mixing in mixings.items()]
-    file = picture or folder.path / "alpha.png"
-    draw_heatmap(mixings, file)
+    with loading("numpy", "matplotlib"):
+        from coeffdream.report.alpha import describe, read_mixing, short_path
+        from coeffdream.report.heatmap import draw_heatmap
+
+        mixings = read_mixing(folder.adapter)
+        layers = [describe(path, mixing) for path, mixing in mixings.items()]
+        file = picture or folder.path / "alpha.png"
+        draw_heatmap(mixings, file)
     if as_json:
         show_json(
             {"run": str(folder.path), "picture": str(file), "layers": [dataclasses.asdict(x) for x in layers]}
@@ -53,4 +56,5 @@ def command(
             pairs,
         )
     show(mixed)
-    say(f"heatmap: {near(file)}")
+    say_file("heatmap", file)
+    tell_report(folder)

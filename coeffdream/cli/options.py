@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Container
-from typing import Annotated, Any, Optional, get_args, get_type_hints
+from typing import Annotated, Any, Literal, Optional, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -55,14 +55,20 @@ def _parameter(field: dataclasses.Field[Any], hint: Any, flag: str) -> inspect.P
     inner = next((arg for arg in get_args(hint) if arg is not type(None)), hint) if _optional(hint) else hint
     opposed = inner is bool and not field.metadata["switch"]
     names = [f"{flag}/--no-{flag[2:]}"] if opposed else [flag]
+    choices = get_args(inner) if get_origin(inner) is Literal else ()
     information = typer.Option(
         *names,
-        help=field.metadata["help"] + _shown(field),
+        help=field.metadata["help"] + _choices(choices) + _shown(field),
+        metavar="<choice>" if choices else None,  # all of them would take the width of the names
         show_default=False,
         rich_help_panel=field.metadata["group"],
     )
     annotation: Any = Annotated[Optional[inner], information]  # noqa: UP045  (Python 3.10: no Literal | None)
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _choices(choices: tuple[str, ...]) -> str:
+    return f" One of {', '.join(choices)}." if choices else ""
 
 
 def _optional(hint: Any) -> bool:

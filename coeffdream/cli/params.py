@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from coeffdream.cli.options import with_config_options
-from coeffdream.cli.terminal import show, show_json
+from coeffdream.cli.terminal import loading, show, show_json
 from coeffdream.config import Method, TrainConfig, resolve
 
 
@@ -25,11 +25,14 @@ def command(
     config = resolve(typed).config
     base, preset = config.base, config.preset
 
-    from coeffdream.adapters.count import count_parameters
     from coeffdream.backbones.base import base_asked
-    from coeffdream.backbones.load import meta_unet
 
-    unet = meta_unet(base_asked(vars(config)))
+    chosen = base_asked(vars(config))
+    with loading("torch", "diffusers"):
+        from coeffdream.adapters.count import count_parameters
+        from coeffdream.backbones.load import meta_unet
+
+        unet = meta_unet(chosen)
     methods = [method] if method else list(get_args(Method))
     counts = [count_parameters(unet, config, each) for each in methods]
     if as_json:
@@ -39,6 +42,8 @@ def command(
         show_json({"base": base, "preset": preset, "rank": config.rank, "methods": shown})
         return
 
+    from coeffdream.cli.next_step import tell_next
+    from coeffdream.records.commands import options
     from coeffdream.tables import table
 
     shares = table(f"{base}, preset {preset}; UNet: {counts[0].unet:,}")
@@ -58,3 +63,4 @@ def command(
         part, kind = name.rsplit(" ", 1)
         layers.add_row(part, kind, *(f"{group[key]:,}" for key in ("layers", "low_rank", "alpha")))
     show(layers)
+    tell_next("train", "--concept", "cat", *options(base=base), "--dry-run")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import filesize
 
-from coeffdream.cli.terminal import near, say, show_json
+from coeffdream.cli.terminal import loading, say, say_file, show_json
 from coeffdream.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ def command(
         )
     folder = find_run(path, runs)
 
-    from coeffdream.report.page import write_report
+    with loading("numpy", "matplotlib"):
+        from coeffdream.report.page import write_report
 
-    file, page = write_report(folder, set_name)
+        file, page = write_report(folder, set_name)
     if as_json:
         show_json(
             {
@@ -69,7 +70,7 @@ def command(
         return
     if page.state not in ("complete", "base", "several"):
         say(f"{folder.path.name}: {page.status}")
-    say(f"report of {folder.path.name}: {near(file)} ({filesize.decimal(file.stat().st_size)})")
+    say_file(f"report of {folder.path.name}", file, filesize.decimal(file.stat().st_size))
 
 
 def _holds_run(*folders: Path) -> bool:
@@ -77,9 +78,10 @@ def _holds_run(*folders: Path) -> bool:
 
 
 def _of_study(folder: StudyFolder, as_json: bool) -> None:
-    from coeffdream.report.study.study_page import write_study_report
+    with loading("numpy", "scipy", "matplotlib"):
+        from coeffdream.report.study.study_page import write_study_report
 
-    file, page = write_study_report(folder)
+        file, page = write_study_report(folder)
     headline = page.compared.finding.headline if page.compared else [page.why_not]
     if as_json:
         show_json(
@@ -101,4 +103,4 @@ def _of_study(folder: StudyFolder, as_json: bool) -> None:
     if page.label:
         say(page.label)
     say(" ".join(headline))
-    say(f"report of {folder.path.name}: {near(file)} ({filesize.decimal(file.stat().st_size)})")
+    say_file(f"report of {folder.path.name}", file, filesize.decimal(file.stat().st_size))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,6 +45,32 @@ def warn(text: str) -> None:
     )
 
 
+def say_file(what: str, file: Path, note: str = "") -> None:
+    """What a file is, its path, and a note; on a terminal that knows links, a click opens it."""
+    shown = Text(printable(near(file)), style=f"link {file.absolute().as_uri()}")
+    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(
+        Text.assemble(f"{printable(what)}: ", shown, note and f" ({note})")
+    )
+
+
+@contextlib.contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Say what is being done: a line that goes again on a terminal, one that stays in a pipe."""
+    console = Console(stderr=True, highlight=False, emoji=False)
+    if not console.is_terminal:
+        print(f"{printable(what)} ...", file=sys.stderr, flush=True)
+        yield
+        return
+    with console.status(Text(f"{printable(what)} ...")):
+        yield
+
+
+def loading(*libraries: str) -> contextlib.AbstractContextManager[None]:
+    """Say which of these are imported while the block lasts, which takes seconds; silent where all of them are there."""
+    absent = [name for name in libraries if name not in sys.modules]
+    return doing(f"loading {' and '.join(absent)}") if absent else contextlib.nullcontext()
+
+
 def show(renderable: Any) -> None:
     """A result, on standard output."""
     Console(highlight=False).print(renderable)
@@ -69,15 +97,17 @@ class ProgressDisplay:
         self._live = console.is_terminal
         self._bar = Progress(
             TextColumn("{task.description:<22}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             _RateColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", style="dim"),
             console=console,
+            speed_estimate_period=3600,  # a training step, or a cell of a study, may take minutes
         )
         self._tasks: dict[str, TaskID] = {}
-        self._started: dict[str, tuple[float, int]] = {}
+        self._totals: dict[str, int] = {}
+        self._started: dict[str, tuple[float, int, int]] = {}  # when, at how much, of how much
         self._last_line = 0.0
 
     def __enter__(self) -> ProgressDisplay:
@@ -93,16 +123,29 @@ class ProgressDisplay:
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         if self._live:
-            if stage not in self._tasks:
-                self._tasks[stage] = self._bar.add_task(stage, total=total, note=note)
-            self._bar.update(self._tasks[stage], completed=done, total=total, note=note[:40])
-        else:
+            self._show(stage, done, total, note)
+        elif total:
             self._line(stage, done, total, note)
+
+    def _show(self, stage: str, done: int, total: int, note: str) -> None:
+        if total == 0:
+            if stage in self._tasks:
+                self._bar.remove_task(self._tasks.pop(stage))
+            return
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(stage, total=total, note=note)
+        task = self._tasks[stage]
+        if self._totals.setdefault(stage, total) != total:  # a cell of a study went on to its next stage
+            self._bar.reset(task, total=total)
+            self._totals[stage] = total
+        self._bar.update(task, completed=done, note=note[:40])
 
     def _line(self, stage: str, done: int, total: int, note: str) -> None:
         now = time.monotonic()
         first = stage not in self._started
-        started, before = self._started.setdefault(stage, (now, done))
+        if not first and self._started[stage][2] != total:
+            del self._started[stage]
+        started, before, _ = self._started.setdefault(stage, (now, done, total))
         if not first and done < total and now - self._last_line < SECONDS_BETWEEN_LINES:
             return
         if first and done < total and total > 1:
@@ -112,6 +155,18 @@ class ProgressDisplay:
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
         speed = f" ({rate:.2f}/s{left})" if rate > 0 and total > 1 else ""
         print(f"{stage} {done}/{total}{speed}{' ' + note if note else ''}", file=sys.stderr, flush=True)
+
+
+def last_progress(log: Path) -> tuple[str, int, int] | None:
+    """Stage, done, total of a log that ends with a line of a ProgressDisplay; None for one that does not."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - 1000))
+            lines = stream.read().decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    found = re.match(r"([^$].*?) (\d+)/(\d+)(?: |$)", lines[-1]) if lines else None
+    return (found[1], int(found[2]), int(found[3])) if found else None
 
 
 class _RateColumn(TextColumn):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from rich import filesize
 from coeffdream.cli.bases import prepare, say_what_it_is, warn_of_hours
 from coeffdream.cli.elsewhere import tell_where_files_go
 from coeffdream.cli.options import with_config_options
-from coeffdream.cli.terminal import ProgressDisplay, near, say, show_json, warn
+from coeffdream.cli.terminal import ProgressDisplay, doing, loading, near, say, show_json, warn
 from coeffdream.config import Resolved, TrainConfig, flag_of, resolve
 from coeffdream.errors import ConfigError, counted
 from coeffdream.stopping import status_of
@@ -70,9 +71,10 @@ def command(
     if not chosen.concept:
         raise ConfigError("no concept to learn: give --concept FOLDER with a few photos of it")
     base = base_asked(vars(chosen))
-    concept = load_concept(
-        concept_folder(chosen.concept), class_noun=chosen.class_noun, caption_template=chosen.caption
-    )
+    with doing(f"reading the photos in {chosen.concept}"):
+        concept = load_concept(
+            concept_folder(chosen.concept), class_noun=chosen.class_noun, caption_template=chosen.caption
+        )
     _describe(resolved, concept)
     if obstacle := in_the_way(run.path.parent if run else Path(chosen.runs)):
         warn(obstacle)
@@ -83,10 +85,13 @@ def command(
 
 
 def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | None, as_json: bool) -> None:
-    from coeffdream.records.commands import command_line, of_run, resume_command
+    from coeffdream.cli.next_step import tell_next
+    from coeffdream.records.commands import of_run, resume_command
     from coeffdream.records.files import read_jsonl
-    from coeffdream.report.live import LivePage
-    from coeffdream.training.run import resume, train
+
+    with loading("torch", "diffusers"):
+        from coeffdream.report.live import LivePage
+        from coeffdream.training.run import resume, train
 
     warn_of_hours(base, config.device)
     prepare(base, config.precision, config.device)
@@ -121,8 +126,7 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     if run.samples.exists():
         say(f"pictures along the way: {near(run.samples)}")
     tell_where_files_go(run, record)
-    prompt = f"<V> {record.class_noun} in snow"
-    say(f"next: {command_line('generate', *of_run(run), prompt)}")
+    tell_next("generate", *of_run(run), f"<V> {record.class_noun} in snow")
 
 
 def _memory() -> str:
@@ -161,24 +165,28 @@ def _describe(resolved: Resolved, concept: Concept) -> None:
 
 
 def _dry_run(config: TrainConfig, base: Base, as_json: bool) -> None:
-    from coeffdream.adapters.install import install, spec_for
-    from coeffdream.backbones.device import DTYPES, settled
-    from coeffdream.backbones.load import meta_unet
-    from coeffdream.backbones.quiet import quiet
-    from coeffdream.backbones.source import look_at
-    from coeffdream.training.forecast import forecast_memory
-    from coeffdream.training.run import parameter_summary
+    from coeffdream.cli.next_step import tell_next
+
+    with loading("torch", "diffusers"):
+        from coeffdream.adapters.install import install, spec_for
+        from coeffdream.backbones.device import DTYPES, settled
+        from coeffdream.backbones.load import meta_unet
+        from coeffdream.backbones.quiet import quiet
+        from coeffdream.backbones.source import look_at
+        from coeffdream.training.forecast import forecast_memory
+        from coeffdream.training.run import parameter_summary
 
     config = settled(config)
     dtype = DTYPES[config.precision]
     if not base.is_toybox:
         say_what_it_is(look_at(base))
-    with quiet():
-        unet = meta_unet(base).to(dtype)
-    total = sum(parameter.numel() for parameter in unet.parameters())
-    adapter = install(unet, spec_for(config, unet))
-    summary = parameter_summary(adapter, total)
-    memory = forecast_memory(unet, adapter, config)
+    with doing("going through a step in shapes alone, for the memory that it takes"):
+        with quiet():
+            unet = meta_unet(base).to(dtype)
+        total = sum(parameter.numel() for parameter in unet.parameters())
+        adapter = install(unet, spec_for(config, unet))
+        summary = parameter_summary(adapter, total)
+        memory = forecast_memory(unet, adapter, config)
     if as_json:
         show_json(
             {
@@ -201,6 +209,7 @@ def _dry_run(config: TrainConfig, base: Base, as_json: bool) -> None:
         "and about 1 GiB for the CUDA context and workspaces on a GPU"
     )
     say("dry run: nothing was written")
+    tell_next(*(word for word in sys.argv[1:] if word not in ("--dry-run", "--debug")))
 
 
 def _resumed(record: RunRecord, typed: dict[str, Any]) -> Resolved:

@@ -89,11 +89,14 @@ def pair_runs(runs: Sequence[ScoredRun]) -> Pairing:
     return _checked(Pairing(groups, False, notes))
 
 
-def pair_by_method(runs: Sequence[ScoredRun]) -> Pairing:
+def pair_by_method(runs: Sequence[ScoredRun], concepts: Sequence[str] = ()) -> Pairing:
     """Runs grouped by method: lora, coeff-lora, dora, coeff-dora, then others, in whatever order the runs come.
 
-    Kept are the (concept, training seed) that every method has; the notes name the others. Raises
-    ScoreError for two runs of one cell, for methods with no cell in common, and for unequal runs.
+    concepts: their order, a study's own; any others follow by name. Resampling draws by place: were it the order
+    of the runs, that would move the last digit of an interval. Kept are the (concept, training seed) that every
+    method has; the notes name the others.
+
+    Raises ScoreError for two runs of one cell, for methods with no cell in common, and for unequal runs.
     """
     methods: dict[str, dict[tuple[str, int | None], ScoredRun]] = {}
     for run in runs:
@@ -106,14 +109,17 @@ def pair_by_method(runs: Sequence[ScoredRun]) -> Pairing:
             )
     _at_least_two(list(methods), "methods", "give runs of a baseline method and of another")
     methods = {method: methods[method] for method in sorted(methods, key=_plain_twin_first)}
-    shared = [
-        cell for cell in next(iter(methods.values())) if all(cell in cells for cells in methods.values())
-    ]
+    place = {concept: index for index, concept in enumerate(dict.fromkeys(concepts))}
+    shared = sorted(
+        (cell for cell in next(iter(methods.values())) if all(cell in cells for cells in methods.values())),
+        key=lambda cell: (place.get(cell[0], len(place)), cell[0], -1 if cell[1] is None else cell[1]),
+    )
     if not shared:
         raise ScoreError(
             f"{' and '.join(methods)} have no concept and training seed in common; train each on the same"
         )
     unmatched = [run.name for cells in methods.values() for cell, run in cells.items() if cell not in shared]
+    unmatched.sort()
     notes = []
     if unmatched:
         notes.append(f"left out, not matched on concept and training seed: {', '.join(unmatched)}")

@@ -48,8 +48,6 @@ def load_runs(names: Sequence[str], runs: Path) -> list[ScoredRun]:
     folders = list({folder.path: folder for name in names for folder in [find_run(name, runs)]}.values())
     unscored = [folder for folder in folders if not folder.scores.is_file()]
     if unscored:
-        lines = [
-            f"{each.path.name}; run: {command_line('eval', '--run', name_of(each))}" for each in unscored
-        ]
+        lines = [f"{each.path.name}; run: {command_line('eval', name_of(each))}" for each in unscored]
         raise ScoreError(together("no scores.json", lines))
     return [ScoredRun(folder.path, folder.read(), read_scores(folder.scores)) for folder in folders]

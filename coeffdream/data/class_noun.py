@@ -7,6 +7,7 @@ import re
 from coeffdream.errors import ConceptError, quoted
 
 SETTINGS = "concept.toml"
+FOLDER = "folder name"  # as the source of a noun
 
 # How the trainers of the kohya family name a folder: "10_sks cat" is repeats, token and class.
 _KOHYA = re.compile(r"(?P<repeats>\d+)_(?P<rest>.*)")
@@ -19,7 +20,7 @@ def find_class_noun(option: str | None, setting: str | None, folder_name: str) -
     elif setting is not None:
         noun, source = setting, SETTINGS
     else:
-        noun, source = _noun_in(folder_name), "folder name"
+        noun, source = _noun_in(folder_name), FOLDER
     noun = " ".join(noun.split())
     if not re.search(r"\w", noun):
         raise ConceptError(
@@ -55,4 +56,15 @@ def unmade_repeats(folder_name: str) -> list[str]:
     return [
         f"the folder's name asks for {kohya['repeats']} repeats of each photo, which are not made; "
         f"give --steps for longer training{token}"
+    ]
+
+
+def doubtful(noun: str, source: str) -> list[str]:
+    """A word on a class noun of several words that a folder's name gave: "my cat" is no kind of thing."""
+    if source != FOLDER or " " not in noun:
+        return []
+    last = noun.split()[-1]
+    return [
+        f"the class {noun!r} is from the folder's name, and stands in every caption and prompt; if it is no kind of "
+        f"thing, say what is, as in --class {last}"
     ]

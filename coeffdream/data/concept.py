@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coeffdream.data.class_noun import SETTINGS, find_class_noun, unmade_repeats
+from coeffdream.data.class_noun import SETTINGS, doubtful, find_class_noun, unmade_repeats
 from coeffdream.data.images import EXTENSIONS, full_size, load_image
 from coeffdream.data.listing import entries, is_text, leads_out
 from coeffdream.data.living import is_live
@@ -30,9 +30,6 @@ MOST_PHOTOS_VARIABLE = "COEFFDREAM_MAX_PHOTOS"
 # Photos that a person put there to be learned from, in formats that Pillow does not read by itself.
 _FOREIGN_IMAGES = frozenset(
     {
-        ".heic",
-        ".heif",
-        ".avif",
         ".gif",
         ".jxl",
         ".jp2",
@@ -146,6 +143,7 @@ def load_concept(
         warnings=(
             *_duplicates(images),
             *_crowd(images),
+            *doubtful(noun, class_source),
             *unmade_repeats(name),
             *_at_most_ten([_unused(path) for path in others]),
         ),

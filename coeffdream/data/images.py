@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import threading
 import warnings
@@ -22,10 +23,13 @@ MAX_PIXELS = 200_000_000
 MAX_BYTES = 1 << 30  # of a file
 PIXEL_BUDGET = 50_000_000  # a larger photo is decoded, or made right away, at half its size
 MIN_SIDE = 32  # pixels of the shorter side
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+EXTENSIONS = frozenset(
+    {".avif", ".bmp", ".heic", ".heif", ".hif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 
 # Only these decoders may see the file, whatever its name: Pillow would hand an EPS to Ghostscript.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "HEIF")
+_BOXES = b"ftyp"  # in HEIC, AVIF and MP4, after four bytes
 _REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK")
 _FULL_SIZE = "full_size"  # in an image's info: its (width, height) before it was made to fit the budget
 _pillow_globals = threading.Lock()
@@ -157,18 +161,29 @@ def _opened(path: Path, stream: BinaryIO) -> Image:
     from PIL import Image
 
     try:
+        if stream.read(8)[4:] == _BOXES:
+            _learn_heif()
+        stream.seek(0)
         return Image.open(stream, formats=_FORMATS)
     except Exception:
         stream.seek(0)
         raise ConceptError(f"{path} {_what_it_is(stream.read(512))}") from None
 
 
+@functools.cache
+def _learn_heif() -> None:
+    """HEIC is what phones store; Pillow reads AVIF by itself. libheif turns it upright, as its boxes ask."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+
+
 def _what_it_is(head: bytes) -> str:
     """Why Pillow does not know this file, and the remedy, from its first bytes."""
     if not head:
         return "is empty (0 bytes); copy it again from its source, or remove it"
-    if head[4:8] == b"ftyp":
-        return "is a HEIC or AVIF image or a video, which is not read; convert it to JPEG or PNG"
+    if head[4:8] == _BOXES:
+        return "is a video, or a HEIC or AVIF image that is damaged; convert it to JPEG or PNG, or remove it"
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"RIFF", b"BM", b"II*\0", b"MM\0*")):
         return "is damaged from its first bytes on; copy it again from its source, or remove it"
     if all(byte >= 32 or byte in b"\t\n\r\f" for byte in head):

@@ -24,6 +24,15 @@ _CLASS_WORD = re.compile(rf"\b{CLASS}\b")
 _NEAR_MISS = re.compile(
     r"&lt;\s*v\s*&gt;|[<\[({*]\s*v\s*[>\])}*]|<[^<>\s]{1,20}>|\bsks\b|\$v\b", re.IGNORECASE
 )
+# What may follow <V> itself, beside "sitting" and "dressed".
+_NO_NOUN_WORDS = """
+a about above across after against all along alone among an and around as asleep at away before behind below beneath
+beside between but by do does down during for from had has have he her his how if in inside into is it its like looks
+made near next no not of off on once onto or out outside over s she that the their then there these they this through
+to together toward towards under until up upon upside was wears were when where which while who whose will with within
+without worn would
+"""
+_NO_NOUNS = frozenset(_NO_NOUN_WORDS.split())
 _VOWEL_SOUND = re.compile(r"(?!uni|use|eu|one\b|once|ut[ei]|uku)[aeiou]|hour|hono|heir", re.IGNORECASE)
 
 
@@ -90,6 +99,15 @@ def to_scoring_text(
 def names_class(prompt: str, class_noun: str) -> bool:
     """Whether a prompt speaks of the class: its noun, or the last word of a longer one ("running shoe": "shoe")."""
     return any(re.search(_named(noun), prompt) for noun in {class_noun, class_noun.split()[-1]})
+
+
+def other_noun(prompt: str, class_noun: str) -> str | None:
+    """The word that a prompt puts after <V> in the class noun's place: "cat" of "<V> cat", of a run that learned a dog."""
+    after = re.search(rf"{PLACEHOLDER}\s+([^\W\d_]+)", prompt)
+    if after is None or names_class(fill_class(prompt, class_noun), class_noun):
+        return None
+    word = after[1].lower()
+    return None if word in _NO_NOUNS or word.endswith(("ing", "ed", "ly")) else after[1]
 
 
 def _named(class_noun: str) -> str:

@@ -30,6 +30,7 @@ from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GIVEN, GenerateRequest
 from coeffdream.generation.sets import claimed_set, drawn_beside, intact, take_over
 from coeffdream.generation.sheet import contact_sheet
+from coeffdream.generation.wording import warn_of_other_nouns
 from coeffdream.progress import Progress
 from coeffdream.records.claim import confirm, in_use
 from coeffdream.records.environment import now
@@ -104,6 +105,8 @@ class SetSampler:
             images_per_prompt=request.images_each,
             seed=request.seed,
         )
+        if request.adapts:
+            warn_of_other_nouns(templates, record.class_noun, warn)
         if base.is_toybox:
             warn_of_unknown_words(jobs.texts(), warn)
         components = _load(request, base, progress)

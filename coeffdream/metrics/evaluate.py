@@ -97,7 +97,7 @@ def evaluate_run(
     parts = photos_of_parts(run_record, references)
     photos = [] if parts else references_of_run(run_record, references)
     base = TOYBOX if run_record.base.kind == TOYBOX else run_record.base.name
-    encoders = encoders or encoders_for(base, options)
+    encoders = encoders or _loaded(base, options, on_progress)
     scorer = Scorer(encoders, cache or FeatureCache(), options.batch_size, on_progress)
     if not photos and not parts:
         scorer.warnings.append("this run learned no concept: scores against photos are absent")
@@ -183,7 +183,7 @@ def evaluate_folder(
     pictures, left_out = pictures_of_folder(
         images, prompts, score_text=options.score_text, class_noun=class_noun, token=token
     )
-    encoders = encoders or encoders_for(base, options)
+    encoders = encoders or _loaded(base, options, on_progress)
     scorer = Scorer(encoders, cache or FeatureCache(), options.batch_size, on_progress)
     scorer.warnings.extend(left_out)
     if not photos:
@@ -213,6 +213,13 @@ def evaluate_folder(
     if output is not None:
         write_scores(output, record)
     return record
+
+
+def _loaded(base: str, options: ScoringOptions, progress: Progress) -> Encoders:
+    progress("loading the scorers", 0, 1, "")
+    encoders = encoders_for(base, options)
+    progress("loading the scorers", 1, 1, "")
+    return encoders
 
 
 def _record(

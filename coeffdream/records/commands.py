@@ -30,7 +30,7 @@ def options(**values: object) -> list[str]:
 
 
 def name_of(run: RunFolder) -> str:
-    """What --run must be given: the name of a run in ./runs, of any other its path."""
+    """What a command must be given: the name of a run in ./runs, of any other its path."""
     path = run.path.resolve()
     if path.parent == RUNS.resolve() and not path.name.startswith("-"):
         return path.name
@@ -38,12 +38,17 @@ def name_of(run: RunFolder) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def of_run(run: RunFolder) -> list[str]:
-    """--run and what it must be given; nothing where a command finds this run by itself."""
+def argument_of(run: RunFolder) -> list[str]:
+    """What names the run to a command; nothing where a command finds this run by itself."""
     with contextlib.suppress(RunError):
         if find_run(None, RUNS).path == run.path.resolve():
             return []
-    return ["--run", name_of(run)]
+    return [name_of(run)]
+
+
+def of_run(run: RunFolder) -> list[str]:
+    """The same for `generate`, whose arguments are prompts."""
+    return [word for name in argument_of(run) for word in ("--run", name)]
 
 
 def adapter_words(parts: Sequence[Part], weights: Mapping[str, float] | None = None) -> list[str]:
@@ -109,7 +114,7 @@ def _runs_of(run: RunFolder) -> list[str]:
 
 
 def eval_command(run: RunFolder, made: SetRecord, scores: ScoresRecord | None) -> str:
-    words = ["eval", "--run", name_of(run), "--set", made.name]
+    words = ["eval", name_of(run), "--set", made.name]
     if scores and scores.score_text != "class":
         words += ["--score-text", scores.score_text]
     return command_line(*words)

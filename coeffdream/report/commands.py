@@ -9,12 +9,13 @@ from typing import Any
 from coeffdream.backbones.base import OF_TRAINING
 from coeffdream.config import PRESETS, TrainConfig, flag_of
 from coeffdream.data.shipped import concept_folder
+from coeffdream.limits import RUN_NAME
 from coeffdream.records.commands import command_line, options
 from coeffdream.records.run import RunRecord
 from coeffdream.records.study_plan import Study
 
 # Where the results go and on what: no part of what is learned.
-_ELSEWHERE = ("runs", "name", "device", "log_with")
+_ELSEWHERE = ("runs", "device", "log_with")
 
 
 def train_command(record: RunRecord) -> str:
@@ -34,6 +35,8 @@ def train_command(record: RunRecord) -> str:
             value = record.base.base_config
         if name == "class_noun":  # a folder that is moved or renamed would give another
             value = record.class_noun
+        if name == "name":  # as the run is called in the commands that draw and score it again
+            value = record.name if RUN_NAME.fullmatch(record.name) else None
         if name in _ELSEWHERE or value is None or (value == field.default and name not in always):
             continue
         words += _flag(flag_of(name), value)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
 from coeffdream.adapters.count import count_parameters
-from coeffdream.config import TrainConfig
+from coeffdream.adapters.install import install, spec_for
+from coeffdream.config import Method, TrainConfig
 
 # The miniature: in each of three parts one self- and one cross-attention layer, in up_blocks.0 two of each.
 LAYERS = {"down_blocks.1": 1, "mid_block": 1, "up_blocks.0": 2}
@@ -35,6 +38,20 @@ def test_counts_by_hand(unet, method, lora, alpha):
     assert counts.unet == sum(parameter.numel() for parameter in unet.parameters())
     assert counts.percent == pytest.approx(100 * counts.trained / counts.unet)
     assert list(unet.state_dict()) == state
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+@pytest.mark.parametrize("preset", [{}, {"lora_targets": "all.q,all.k,all.v,all.out", "alpha_on": "self"}])
+def test_what_is_counted_is_what_is_installed(unet, method, preset):
+    """The count is worked out from shapes; PEFT and the processors make what a run really trains."""
+    config = TrainConfig(method=method, rank=3, **preset)
+    counts = count_parameters(unet, config, method)
+    adapter = install(unet, spec_for(config, unet))
+    installed = [sum(each.numel() for each in part.values()) for part in (adapter.lora, adapter.alpha)]
+    adapter.uninstall()
+    assert [counts.low_rank, counts.alpha] == installed
+    for kind, total in (("low_rank", counts.low_rank), ("alpha", counts.alpha)):
+        assert sum(group[kind] for group in counts.groups.values()) == total
 
 
 def test_shapes_are_enough(loaded_unet):

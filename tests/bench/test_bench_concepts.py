@@ -16,9 +16,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from coeffdream.bench import concepts
 from coeffdream.bench.concepts import open_study, run_cells, stages
 from coeffdream.cli import workers
 from coeffdream.cli.app import main
+from coeffdream.cli.terminal import last_progress
 from coeffdream.data.shipped import shipped
 from coeffdream.errors import ConfigError, InUseError, RunError
 from coeffdream.progress import silent
@@ -45,7 +47,8 @@ def in_process(monkeypatch):
     fail: set[tuple[str, str]] = set()
 
     def perform(arguments, log, threads):
-        cell = arguments[arguments.index("--name" if "--name" in arguments else "--run") + 1]
+        named = next((option for option in ("--name", "--run") if option in arguments), "eval")
+        cell = arguments[arguments.index(named) + 1]
         sort = next((flag for flag in ("--no-adapter", "--unrelated") if flag in arguments), "")
         stage = f"{arguments[0]} {sort}".strip()
         if (cell, stage) in fail:
@@ -110,6 +113,32 @@ def test_a_study_that_was_stopped_goes_on(study, in_process, tmp_path, monkeypat
     assert compared == json.loads((tmp_path / "comparison.json").read_text())
     assert len(in_process.ran) == len(before) + len(left)
     assert [each["metric"] for each in compared["contrasts"][0]["differences"]][-1] == "drift"
+
+
+def test_what_each_running_cell_is_at(study, tmp_path, monkeypatch):
+    """Told from its log while its command runs, and no more once the cell has ended."""
+    study = dataclasses.replace(study, concepts=study.concepts[:1])
+    monkeypatch.setattr(concepts, "LOOK_EVERY", 0.01)
+    told: list[tuple] = []
+    seen = threading.Event()
+
+    def perform(arguments, log, threads):
+        with log.open("a") as stream:
+            stream.write("training 40/200 (2.00/s, 80 s left) loss 0.1\n")
+        assert seen.wait(60)
+        return 1
+
+    def progress(*words):
+        told.append(words)
+        if words[0].startswith("cat-") and words[1]:
+            seen.set()
+
+    with open_study(tmp_path, study) as todo, pytest.raises(RunError, match="2 of 2 cells failed"):
+        run_cells(tmp_path, study, todo, 1, perform, progress, told=last_progress)
+    first = todo[0].name
+    assert (first, 40, 200, "train (1 of 5) training") in told
+    assert told.index((first, 0, 0, "")) > told.index((first, 40, 200, "train (1 of 5) training"))
+    assert told[-1][:3] == ("study", 2, 2)
 
 
 def running(session: int) -> list[int]:

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import shutil
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def test_two_runs(cli, runs):
     assert "cat-coeff-lora-0 less cat-lora-0" in answer.out
     assert "# Params" in answer.out
     assert "speak of 'cat' only" in answer.out
+
+
+def test_every_order_of_the_runs_prints_the_same(cli, runs):
+    """A shell sorts runs/* its own way; the words on the screen must not depend on it."""
+    orders = permutations(runs)
+    printed = {cli("compare", *order, "--by", "method", "--resamples", 100).out for order in orders}
+    assert len(printed) == 1
+    assert "coeff-lora less lora" in printed.pop()
 
 
 @pytest.mark.parametrize("latest", ["link", "copy", "text"])
@@ -100,7 +109,7 @@ def test_a_run_without_scores(cli, runs, tmp_path):
     (tmp_path / "runs" / "cat-lora-0" / "scores.json").unlink()
     answer = cli("compare", "cat-lora-0", "cat-coeff-lora-0")
     assert answer.status == 2
-    assert answer.complaint == ["error: no scores.json: cat-lora-0; run: coeffdream eval --run cat-lora-0"]
+    assert answer.complaint == ["error: no scores.json: cat-lora-0; run: coeffdream eval cat-lora-0"]
 
 
 def test_unequal_runs(cli, runs, tmp_path):

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
+import os
+import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from coeffdream.backbones.base import OF_TRAINING, BaseSettings
+from coeffdream.cli import terminal
 from coeffdream.cli.terminal import ProgressDisplay
+from coeffdream.config import TrainConfig
 from coeffdream.errors import UserError
 
 
@@ -41,7 +49,62 @@ class TestHelp:
             "batch-size grad-accum resolution precision gradient-checkpointing seed prior min-snr noise-offset "
             "sample-every checkpoint-every resume config name dry-run method concept base-config revision prediction"
         )
-        assert [name for name in promised.split() if f"--{name}" not in shown] == []
+        spelt = shown.replace("[no-]", "")
+        assert [name for name in promised.split() if f"--{name}" not in spelt] == []
+
+    def test_80_columns_hold_every_name_whole(self, cli, monkeypatch):
+        """What is cut cannot be typed."""
+        monkeypatch.setenv("COLUMNS", "80")
+        for command in ("train", "generate", "eval", "export", "report"):
+            shown = cli(command, "--help").out
+            assert "…" not in shown
+            assert max(map(len, shown.splitlines())) <= 80
+        assert "--[no-]gradient-checkpointing" in cli("train", "--help").out
+
+    def test_defaults_that_a_base_sets_are_said_to_be_its_own(self):
+        """A number in the help that no base uses would be a lie; what is said of SDXL is what SDXL recommends."""
+        fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+        sdxl = BaseSettings().training
+        for name in OF_TRAINING:
+            shown = fields[name].metadata["shown"]
+            assert shown.startswith("the base's")
+            if "SDXL: " in shown:
+                said = {"on": True, "off": False}.get(shown.split("SDXL: ")[1], shown.split("SDXL: ")[1])
+                assert str(sdxl[name]) == str(said)
+            elif fields[name].default is not None:
+                assert name not in sdxl
+                assert shown == f"the base's, else {fields[name].default}"
+
+    @pytest.mark.parametrize(
+        ("typed", "meant"),
+        [
+            (["train", "--learning-rate", "1"], "--lr"),
+            (["train", "--lernrate", "1"], "--lr"),
+            (["train", "--step", "1"], "--steps"),
+            (["train", "--instance_data_dir", "x"], "--concept"),
+            (["train", "--no-gradient-checkpoint"], "--no-gradient-checkpointing"),
+            (["generate", "--num-images-per-prompt", "1"], "--images-per-prompt"),
+            (["train", "concepts/cat"], "--concept concepts/cat"),
+            (["params", "toybox"], "--base toybox"),
+        ],
+    )
+    def test_near_misses(self, typed, meant, cli):
+        """Other trainers' names, misspellings and bare words lead to the option that was meant."""
+        answer = cli(*typed)
+        assert answer.status == 2
+        assert f"(did you mean {meant}?)" in answer.complaint[0]
+
+    def test_nothing_is_suggested_for_what_is_near_nothing(self, cli):
+        """A wrong hint is worse than none."""
+        assert "did you mean" not in cli("train", "--frobnicate").complaint[0]
+
+    def test_tab_completion(self):
+        """Typer's own: the shell asks through the environment, and gets options and runs."""
+        environment = {**os.environ, "_COEFFDREAM_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
+        environment["COMP_WORDS"] = "coeffdream train --gradi"
+        asked = [sys.executable, "-m", "coeffdream"]
+        done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.stdout.split() == ["--gradient-checkpointing"]
 
     def test_version(self, cli):
         """--version prints it alone."""
@@ -277,6 +340,14 @@ class TestGenerate:
         assert "2 images (1 were already there)" in again.err
         assert len(list((run.images / "cat").glob("*.png"))) == 2
 
+    def test_another_noun_is_warned_about(self, cli, run_of):
+        """The run learned a cat; asked for a dog, it is told before anything is drawn. The untouched base may draw it."""
+        run_of()
+        asked = ("generate", "<V> dog", "--images-per-prompt", 1, "--no-grid")
+        assert "prompts speak of <V> dog, but what this run learned is a cat" in cli(*asked).err
+        assert "this run learned" not in cli(*asked, "--no-adapter").err
+        assert "this run learned" not in cli("generate", "<V> cat", *asked[2:]).err
+
     def test_sigterm(self, cli, run_of, monkeypatch):
         """What is drawn is kept; the status says what ended it."""
         run_of()
@@ -419,3 +490,98 @@ def test_module_is_the_same_program(tmp_path):
     assert ended.returncode == UserError.exit_status
     assert ended.stdout == ""
     assert ended.stderr == "error: no run in runs yet; start with: coeffdream train --concept FOLDER\n"
+
+
+class TestNextStep:
+    """Every command ends with the one that comes next, as it is to be typed, down to the report."""
+
+    @pytest.fixture
+    def following(self, cli):
+        """Run a command; the words of the next one. Errors and a missing last line fail."""
+
+        def follow(*arguments):
+            answer = cli(*arguments)
+            assert answer.status == 0, answer.err
+            last = answer.err.splitlines()[-1]
+            assert last.startswith("next: coeffdream "), answer.err
+            return shlex.split(last)[2:]
+
+        return follow
+
+    def test_down_to_the_report(self, following, cli, run_of, tmp_path):
+        """Pictures of one prompt ask for the benchmark, the benchmark for scores, scores for the report."""
+        run_of("lora")
+        (tmp_path / "one.txt").write_text("a <V> CLASS\n")
+        small = ("--images-per-prompt", 2, "--steps", 1)
+        assert following("generate", "<V> cat", *small) == ["generate", "--run", "cat-lora"]
+        assert following("generate", "--prompts", "one.txt", "--no-adapter", *small)[0] == "generate"
+        assert following("generate", "--prompts", "one.txt", *small) == ["eval"]
+        assert following("generate", "<V> cat in snow", *small) == ["eval"]
+        report = cli("report")
+        assert "report of cat-lora: runs/cat-lora/report.html" in report.err
+
+    def test_of_another_run_than_the_latest(self, following, run_of, tmp_path):
+        """It is named, as an argument where the command takes one."""
+        run_of("lora")
+        run_of("coeff-lora")
+        (tmp_path / "one.txt").write_text("a <V> CLASS\n")
+        small = ("--images-per-prompt", 2, "--steps", 1)
+        drawn = following("generate", "--run", "cat-lora", "--prompts", "one.txt", *small)
+        assert drawn == ["eval", "cat-lora"]
+        assert following("inspect", "cat-coeff-lora") == ["report"]
+
+    def test_of_a_dry_run(self, following, cat_folder, tiny_base):
+        """The same without --dry-run."""
+        typed = ["train", "--concept", str(cat_folder), "--base", str(tiny_base)]
+        assert following(*typed, "--dry-run") == typed
+
+    def test_eval_takes_a_run_once(self, cli, run_of):
+        """As an argument; --run is understood, but two runs are one too many."""
+        run_of()
+        assert cli("eval", "nowhere").complaint[0].startswith("error: no run called 'nowhere'")
+        assert cli("eval", "--run", "nowhere").complaint[0].startswith("error: no run called 'nowhere'")
+        assert "name one run" in cli("eval", "one", "--run", "two").complaint[0]
+
+
+class TestSignsOfLife:
+    """What is going on is said before it takes long, and never on standard output."""
+
+    def test_a_line_in_a_pipe(self, capsys):
+        """It stays."""
+        with terminal.doing("counting"):
+            assert capsys.readouterr() == ("", "counting ...\n")
+
+    def test_what_is_loaded_already_is_not_said_to_be_loading(self, capsys):
+        """Else every command in one process would say so."""
+        with terminal.loading("json", "no_such_library"):
+            assert capsys.readouterr().err == "loading no_such_library ...\n"
+        with terminal.loading("json"):
+            assert capsys.readouterr().err == ""
+
+    def test_a_terminal_gets_a_line_that_goes_again(self, monkeypatch):
+        """And a path that can be clicked; the link is no part of what is read."""
+        screen = io.StringIO()
+        monkeypatch.setattr(screen, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stderr", screen)
+        monkeypatch.setenv("TERM", "xterm-256color")
+        with terminal.doing("counting"):
+            pass
+        assert "counting ..." in screen.getvalue()
+        assert screen.getvalue().endswith("\x1b[2K") or "\x1b[?25h" in screen.getvalue()
+        terminal.say_file("report", Path("a page.html"), "1 kB")
+        assert "\x1b]8;id=" in screen.getvalue()
+        assert Path("a page.html").absolute().as_uri() in screen.getvalue()
+        assert "a page.html" in screen.getvalue()
+
+    def test_the_last_line_of_a_log(self, tmp_path, capsys):
+        """What a ProgressDisplay prints is what a study reads in the logs of its cells."""
+        log = tmp_path / "cell.log"
+        assert terminal.last_progress(log) is None
+        ProgressDisplay()("loading the base", 1, 1, "toybox")
+        printed = capsys.readouterr().err
+        log.write_text(f"$ coeffdream train\n{printed}training 20/200 (4.20/s, 43 s left) loss 0.1\n")
+        assert terminal.last_progress(log) == ("training", 20, 200)
+        log.write_text(f"$ coeffdream train\n{printed}")
+        assert terminal.last_progress(log) == ("loading the base", 1, 1)
+        log.write_text("training 20/200\n$ coeffdream generate --run 1/2\n")
+        assert terminal.last_progress(log) is None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import random
 from dataclasses import is_dataclass, replace
 from itertools import permutations
 
 import pytest
 
+from coeffdream.compare.comparison import compare
 from coeffdream.compare.pairing import pair_by_method, pair_runs
 from coeffdream.compare.scored import load_runs
 from coeffdream.errors import ConfigError, ScoreError
@@ -170,6 +174,23 @@ class TestByMethod:
             baselines = {group.label: pairing.baseline_of(group).label for group in pairing.groups[1:]}
             assert baselines == {"coeff-lora": "lora", "dora": "lora", "coeff-dora": "dora", "coeff": "lora"}
 
+    def test_the_order_of_the_runs_changes_no_digit(self, study, made):
+        """Draws go by place: the same runs named in another order must print the same table and notes."""
+        runs = [*study(3, 2), made("lora", "alone"), made("coeff-lora", "also alone")]
+        tables = set()
+        for seed in range(6):
+            random.Random(seed).shuffle(runs)
+            comparison = compare(pair_by_method(runs), resamples=200)
+            tables.add(json.dumps(dataclasses.asdict(comparison)))
+        assert len(tables) == 1
+
+    def test_a_study_keeps_its_own_order(self, study):
+        """Its table is that of its plan, also where a concept is left out."""
+        runs = study(3, 1)
+        assert pair_by_method(runs[::-1], ["thing2", "elsewhere", "thing0"]).concepts == [
+            *("thing2", "thing0", "thing1")
+        ]
+
     def test_unmatched_runs_are_left_out_and_named(self, study, made):
         """A method must not gain from an easy concept that the other never saw."""
         pairing = pair_by_method([*study(2, 1), made("lora", "easy")])
@@ -206,7 +227,7 @@ def test_load_says_what_to_run(made, tmp_path):
         folder = RunFolder(tmp_path / name)
         folder.path.mkdir()
         folder.write(run.record)
-    with pytest.raises(ScoreError, match=r"one; run: coeffdream eval --run .*/one"):
+    with pytest.raises(ScoreError, match=r"one; run: coeffdream eval .*/one"):
         load_runs(["one", "two"], tmp_path)
 
 

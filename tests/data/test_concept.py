@@ -47,7 +47,18 @@ def test_a_plain_folder(folder: Path) -> None:
     assert [(image.width, image.height) for image in concept.images] == [(64, 48), (100, 200)]
     assert concept.images[0].sha256 == sha256_of_file(folder / "a.png")
     assert {image.caption for image in concept.images} == {"a photo of <V> grey cat"}
-    assert concept.warnings == ()
+
+
+def test_a_class_of_several_words_that_a_folder_gave_is_doubted(folder: Path, tmp_path: Path) -> None:
+    """ "a photo of <V> my cat" teaches nothing; what a person wrote as the class is not doubted, nor a single word."""
+    [warning] = load_concept(folder).warnings
+    assert "'grey cat' is from the folder's name" in warning
+    assert "--class cat" in warning
+    assert load_concept(folder, class_noun="grey cat").warnings == ()
+    (folder / "concept.toml").write_text('class = "grey cat"')
+    assert load_concept(folder).warnings == ()
+    (folder / "concept.toml").unlink()
+    assert load_concept(folder.rename(tmp_path / "cat2")).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -213,11 +224,11 @@ def test_what_is_ignored_and_what_is_remarked(folder: Path) -> None:
     """Leavings of systems pass in silence; files that a person may have meant are named."""
     for junk in (".hidden.jpg", "Thumbs.db", ".DS_Store", "desktop.ini", "a.xmp"):
         (folder / junk).write_bytes(b"x")
-    assert load_concept(folder).warnings == ()
+    assert load_concept(folder, class_noun="cat").warnings == ()
     (folder / "notes.md").write_text("x")
     (folder / "c.txt").write_text("a <V> cat")
     (folder / "more.jpg").mkdir()
-    concept = load_concept(folder)
+    concept = load_concept(folder, class_noun="cat")
     assert len(concept.images) == 2
     assert [line.split()[0] for line in concept.warnings] == ["c.txt", "more.jpg", "notes.md"]
 
@@ -225,7 +236,9 @@ def test_what_is_ignored_and_what_is_remarked(folder: Path) -> None:
 def test_duplicates_are_remarked(folder: Path) -> None:
     """A photo twice weighs double, which is seldom meant."""
     (folder / "copy.png").write_bytes((folder / "a.png").read_bytes())
-    assert load_concept(folder).warnings == ("copy.png is the same photo as a.png and counts twice",)
+    assert load_concept(folder, class_noun="cat").warnings == (
+        "copy.png is the same photo as a.png and counts twice",
+    )
 
 
 def test_many_photos_are_remarked(tmp_path: Path) -> None:
@@ -262,7 +275,8 @@ def test_real_folders() -> None:
     """Two of DreamBooth's own concepts, one of each kind."""
     dog, toy = load_concept(DREAMBOOTH / "dog"), load_concept(DREAMBOOTH / "duck_toy")
     assert (dog.class_noun, dog.live, len(dog.images), dog.warnings) == ("dog", True, 5, ())
-    assert (toy.class_noun, toy.live, len(toy.images), toy.warnings) == ("duck toy", False, 4, ())
+    assert (toy.class_noun, toy.live, len(toy.images)) == ("duck toy", False, 4)
+    assert "--class toy" in toy.warnings[0]
 
 
 def test_importing_the_room_is_cheap() -> None:
@@ -348,7 +362,7 @@ class TestFoldersAsPeopleHaveThem:
         for junk in ("@eaDir", "__MACOSX", ".ipynb_checkpoints", "#recycle", "lost+found"):
             (folder / junk).mkdir()
             photo(folder / junk / "a.png")
-        assert load_concept(folder).warnings == ()
+        assert load_concept(folder, class_noun="cat").warnings == ()
 
     def test_more_photos_than_one_concept_has(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """An album given by mistake is told before it is decoded, with the way to mean it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from coeffdream.data.images import MAX_PIXELS, SizeConditioning, full_size, load_image, resize_and_crop
 from coeffdream.errors import ConceptError
@@ -51,6 +51,52 @@ def test_exif_orientation_is_undone(tmp_path: Path, orientation: int) -> None:
     path = tmp_path / "photo.png"
     Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
     assert np.array_equal(pixels(load_image(path)), scene())
+
+
+@pytest.mark.parametrize("kind", ["heic", "avif"])
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 8])
+def test_a_phone_photo_stands_upright(tmp_path: Path, kind: str, orientation: int) -> None:
+    """Turned by a box of the file (HEIC, AVIF) instead of by EXIF alone, and never by both."""
+    if kind == "heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(scene(128, 96))
+    stored.getexif()[0x0112] = orientation
+    stored.save(tmp_path / f"photo.{kind}", exif=exif.tobytes(), quality=95)
+    stored.info["exif"] = exif.tobytes()
+    upright = ImageOps.exif_transpose(stored)
+    loaded = load_image(tmp_path / f"photo.{kind}")
+    assert loaded.size == full_size(loaded) == upright.size
+    assert np.abs(pixels(loaded) - pixels(upright)).mean() < 6
+
+
+@pytest.mark.parametrize("kind", ["heic", "avif"])
+def test_a_phone_photo_keeps_its_colours(tmp_path: Path, kind: str) -> None:
+    """Display P3 is in the file's profile here too; half transparency is laid on white."""
+    if kind == "heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(wide_gamut_profile())).tobytes()
+    path = tmp_path / f"phone.{kind}"
+    Image.new("RGB", (64, 64), (100, 160, 100)).save(path, icc_profile=profile, quality=95)
+    green = pixels(load_image(path))[32, 32]
+    assert green[0] < 96
+    assert green[1] > 157
+    Image.new("RGBA", (64, 64), (200, 0, 0, 128)).save(tmp_path / f"clear.{kind}", quality=95)
+    assert np.abs(pixels(load_image(tmp_path / f"clear.{kind}"))[32, 32] - (227, 127, 127)).max() <= 6
+
+
+@pytest.mark.parametrize("kind", ["heic", "avif"])
+@pytest.mark.parametrize("kept", [0.9, 0.5, 0.02])
+def test_a_phone_photo_that_was_cut_short(tmp_path: Path, kind: str, kept: float) -> None:
+    """Refused by name, as of any other format."""
+    if kind == "heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    path = tmp_path / f"photo.{kind}"
+    Image.fromarray(scene(128, 96)).save(path, quality=95)
+    path.write_bytes(path.read_bytes()[: round(path.stat().st_size * kept)])
+    with pytest.raises(ConceptError, match="damaged"):
+        load_image(path)
 
 
 def test_damaged_exif_does_not_cost_the_photo(tmp_path: Path) -> None:
@@ -199,7 +245,8 @@ def test_truncated_file_is_named(tmp_path: Path, kind: str, kept: float) -> None
         (b"these are my notes\n" * 20, "is a text file, not an image"),
         ("Ein häßlicher Text".encode(), "is a text file, not an image"),
         (b"", "is empty"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC or AVIF image"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a video, or a HEIC or AVIF image that is damaged"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "is a video"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n", "is a text file"),
         (bytes(range(256)), "is not an image of a known format"),
     ],

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from coeffdream.data.prompts import check_prompt, fill_class, of_several, to_model_text, to_scoring_text
+from coeffdream.data.prompts import (
+    check_prompt,
+    fill_class,
+    of_several,
+    other_noun,
+    to_model_text,
+    to_scoring_text,
+)
 from coeffdream.errors import ConfigError, PromptError
 
 
@@ -128,6 +135,27 @@ def test_ordinary_words_are_no_near_miss(prompt: str) -> None:
     with pytest.raises(PromptError) as caught:
         check_prompt(prompt, needs_placeholder=True)
     assert "is not the placeholder" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "noun", "other"),
+    [
+        ("<V> cat in snow", "dog", "cat"),
+        ("a <V> sneaker, oil painting", "backpack", "sneaker"),
+        ("<V> dog in snow", "dog", None),
+        ("two <V> dogs", "dog", None),
+        ("a <V> CLASS in the snow", "dog", None),
+        ("<V> red running shoe", "running shoe", None),
+        ("<V> shoe", "running shoe", None),
+        ("<V> in snow", "dog", None),
+        ("<V>, watercolor", "dog", None),
+        ("<V> sitting on a cat", "dog", None),
+        ("the snow", "dog", None),
+    ],
+)
+def test_another_noun_than_the_class(prompt, noun, other):
+    """ "<V> cat" asks a run that learned a dog for something that it never saw."""
+    assert other_noun(prompt, noun) == other
 
 
 class TestSeveralThings:

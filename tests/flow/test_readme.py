@@ -55,7 +55,7 @@ def test_all_run(tmp_path, monkeypatch, capsys):
         if typed[0] == "compare":  # which needs both drawn and scored
             for name in typed[1:]:
                 run("generate", "--run", name, "--prompts", "two.txt", *SMALLER["generate"])
-                run("eval", "--run", name)
+                run("eval", name)
         if "--resume" in typed:
             typed += ["--steps", "3"]
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coeffdream.generation.request import GenerateRequest
+from coeffdream.generation.wording import warn_of_other_nouns
 from coeffdream.toybox.vocabulary import unknown_words, warn_of_unknown_words
 
 
@@ -48,3 +49,14 @@ def test_unknown_words_are_named_once():
     )
     [line] = said
     assert line.endswith("riding, bicycle")
+
+
+def test_other_nouns_are_named_once():
+    """A list of prompts of another noun is one warning, and prompts of the run's own noun are none."""
+    said: list[str] = []
+    warn_of_other_nouns(["<V> cat", "a <V> cat at sea", "<V> dog", "a <V> CLASS"], "dog", said.append)
+    assert said == [
+        'prompts speak of <V> cat, but what this run learned is a dog; write "<V> dog" or train with another --class'
+    ]
+    warn_of_other_nouns(["<V> dog", "<V> in snow"], "dog", said.append)
+    assert len(said) == 1

@@ -104,7 +104,7 @@ def test_every_command_finds_its_run(name, runs, run, made):
         assert words[0] == "coeffdream"
         named = (
             words[2]
-            if words[1] == "report"
+            if words[1] in ("report", "eval")
             else words[words.index({"train": "--resume"}.get(words[1], "--run")) + 1]
         )
         assert not named.startswith("-")

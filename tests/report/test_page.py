@@ -151,7 +151,7 @@ def test_run_without_scores(page, builder):
     seen = page(builder.trained().drawn().folder)
     assert "pictures" in seen.sections
     assert "scores" not in seen.sections
-    assert re.search(r"coeffdream eval --run \S*/cat-coeff-lora --set benchmark", seen.text)
+    assert re.search(r"coeffdream eval \S*/cat-coeff-lora --set benchmark", seen.text)
     assert "--no-adapter" in seen.text
 
 
@@ -261,7 +261,8 @@ def test_the_train_command_makes_the_same_config(chosen, builder):
         value, kind = rest.pop(0), type(getattr(first, named[flag].name))
         typed[named[flag].name] = kind(value) if kind in (int, float) else value
     again = resolve(typed, {}, {"lr": 7.0, "batch_size": 9, "gradient_checkpointing": True}).config
-    expected = dataclasses.replace(first, concept=again.concept, class_noun="cat")
+    name = builder.folder.read().name
+    expected = dataclasses.replace(first, concept=again.concept, class_noun="cat", name=name)
     assert again == expected
 
 

@@ -45,6 +45,15 @@ def test_what_costs_memory(toybox):
         assert 1.8 * plain < forecast(toybox, larger, torch.float32).activations < 3 * plain
 
 
+@pytest.mark.parametrize("method", ["coeff-lora", "dora"])
+def test_a_call_worked_out_before_gives_the_same(method, toybox, monkeypatch):
+    """What is remembered of equal calls is only how long they took: without it every byte is the same."""
+    config = dataclasses.replace(CONFIG, method=method, gradient_checkpointing=True)
+    remembering = forecast(toybox, config, torch.bfloat16)
+    monkeypatch.setattr("coeffdream.training.forecast._layout", lambda value: object())
+    assert forecast(toybox, config, torch.bfloat16) == remembering
+
+
 def test_the_total_is_all_of_it():
     """What a card must have."""
     assert MemoryForecast(unet=1, adapter=20, activations=300).total == 321

@@ -87,7 +87,8 @@ def _compared(finished: Sequence[Finished]) -> tuple[Compared | None, str]:
     if len({cell.cell.method for cell in finished}) < 2:
         return None, "Two methods with finished cells are needed for a comparison."
     try:
-        comparison = compare(pair_by_method([cell.scored for cell in finished]))
+        runs = [cell.scored for cell in finished]
+        comparison = compare(pair_by_method(runs, [run.concept for run in runs]))
     except UserError as problem:
         return None, f"The finished cells cannot be compared: {problem}"
     return Compared(
