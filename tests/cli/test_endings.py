@@ -63,7 +63,7 @@ def broken(monkeypatch, capsys):
     """Run a command that raises the given error."""
 
     def run(error, *options):
-        def command(*arguments):
+        def command(*arguments, **options):
             raise error
 
         monkeypatch.setattr("coeffdream.backbones.base.find_base", command)
