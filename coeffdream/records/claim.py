@@ -20,12 +20,14 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from coeffdream.errors import InUseError, RunError
-from coeffdream.records.files import read_json, sync, write_json
+from coeffdream.records.files import read_json, remove_leftovers, sync, write_json
 
 LOCK = ".lock"
 HOLDER = ".holder.json"
 # Network file systems that know no lock at all; there a file with the holder's pid stands for it.
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
+# Of the files in a claimed folder those that are written without the claim: by eval and by report.
+UNCLAIMED = ("scores", "report")
 PATIENCE = 0.5  # seconds: a neighbour that only looks is gone by then
 
 _held: dict[Path, Claim] = {}
@@ -104,6 +106,8 @@ def attempt(folder: Path, doing: str) -> Claim | None:
             lock.release()
             raise
         _held[folder] = claim
+        with contextlib.suppress(OSError):  # litter is no reason not to work
+            remove_leftovers(folder, but=UNCLAIMED)
         return claim
     return None
 

@@ -10,12 +10,15 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from coeffdream.errors import RunError, quoted
 from coeffdream.records.reading import RECORD_LIMIT, decoded, opened, read_bytes
+
+# `.STEM.xxxxxxxx.SUFFIX`, also of a file that was itself temporary.
+LEFTOVER = re.compile(r"\.+(?P<stem>.+?)(\.[0-9a-f]{8})+(\.\w+)?")
 
 
 @contextlib.contextmanager
@@ -40,6 +43,17 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, *, but: Container[str]) -> None:
+    """Remove what processes that were killed left of `replacing` in `folder` and the folders in it.
+
+    but: stems of files that somebody else may be writing there at this moment.
+    """
+    for path in [*folder.glob(".*"), *folder.glob("*/.*")]:
+        leftover = LEFTOVER.fullmatch(path.name)
+        if leftover and leftover["stem"] not in but and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

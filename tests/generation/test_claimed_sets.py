@@ -185,6 +185,7 @@ class TestLargeSets:
 
     def test_the_text_encoders_go_with_the_last_prompts(self, run_of, draw_set, monkeypatch):
         """Until then they wait on the CPU; afterwards their memory is free."""
+        run = run_of()  # which may have to be trained first
         monkeypatch.setattr(sampler, "ENCODED_AT_ONCE", 1)
         calls = []
         move, let_go = Components.text_encoders_to, Components.release_text_encoders
@@ -194,7 +195,7 @@ class TestLargeSets:
         monkeypatch.setattr(
             Components, "release_text_encoders", lambda self: (calls.append("go"), let_go(self))[1]
         )
-        draw_set(run_of(), "<V> cat", "<V> dog", images_per_prompt=1)
+        draw_set(run, "<V> cat", "<V> dog", images_per_prompt=1)
         assert calls == ["move", "move", "move", "go"]
 
     def test_a_plan_makes_its_jobs_when_they_are_asked_for(self):

@@ -198,3 +198,30 @@ def test_a_note_that_cannot_be_read(tmp_path):
     ):
         pass
     claim.lock.release()
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    """With the next claim: temporary files of any name, but those that eval or report may be writing just now."""
+    folder = tmp_path / "set"
+    (folder / "adapter").mkdir(parents=True)
+    litter = [
+        "..set.a0c559b1.ea9c14c9.json",
+        ".00-0-cat.0123abcd.png",
+        ".images.89abcdef.jsonl",
+        ".sheet.00000000.jpg",
+    ]
+    litter += ["adapter/.weights.0123abcd.safetensors"]
+    kept = [
+        "set.json",
+        "00-0-cat.0123abcd.png",
+        ".scores.0123abcd.json",
+        ".report.0123abcd.html",
+        ".DS_Store",
+    ]
+    for name in [*litter, *kept]:
+        (folder / name).write_text("")
+    claim = attempt(folder, "generate")
+    assert claim is not None
+    claim.release()
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*kept, "adapter"])
+    assert not any((folder / "adapter").iterdir())
