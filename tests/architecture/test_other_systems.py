@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 import multiprocessing
 import os
-import subprocess
-import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -38,60 +37,6 @@ def test_text_has_an_encoding(file):
     assert not silent
 
 
-# Without what only POSIX has, a package is imported anew, module by module. Third-party libraries that other
-# systems have in a form of their own are in before; Triton, which they lack, is not.
-WITHOUT_POSIX = """
-import importlib, json, multiprocessing, os, pkgutil, signal, sys
-import torch, diffusers, transformers, peft, open_clip, filelock, psutil, typer, rich.console, matplotlib.pyplot
-import scipy.stats, vendi_score.vendi, msgspec, accelerate, safetensors.torch, torchvision.transforms.v2, jinja2, PIL.Image
-import re2, huggingface_hub
-
-for name in ("fork", "forkpty", "getuid", "geteuid", "getgid", "setpgrp", "setsid", "killpg", "mkfifo", "uname",
-             "sched_getaffinity", "getloadavg", "statvfs", "nice", "O_NONBLOCK", "O_NOFOLLOW", "O_DIRECTORY"):
-    delattr(os, name)
-for name in ("SIGHUP", "SIGKILL", "SIGQUIT", "SIGUSR1", "SIGALRM", "SIGCHLD", "SIGPIPE", "pthread_kill", "alarm",
-             "setitimer", "pause"):
-    delattr(signal, name)
-for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty", "pty", "syslog", "triton"):
-    sys.modules[name] = None
-multiprocessing.get_all_start_methods = lambda: ["spawn"]
-sys.platform = "win32"
-
-import coeffdream
-failed = {}
-for module in pkgutil.walk_packages(coeffdream.__path__, "coeffdream."):
-    if "__main__" in module.name:
-        continue
-    try:
-        importlib.import_module(module.name)
-    except ImportError as error:
-        failed[module.name] = str(error)
-from coeffdream import stopping
-with stopping.heard():
-    pass
-print(json.dumps({"failed": sorted(failed), "signals": [each.name for each in stopping.SIGNALS]}))
-"""
-
-
-def test_every_module_is_imported_without_posix():
-    """All but the Triton kernels, which nothing imports until `backend="triton"` is asked for."""
-    import json
-
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", WITHOUT_POSIX],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["failed"] == [
-        f"coeffdream.attention.triton_{part}" for part in ("backward", "common", "forward")
-    ]
-    assert told["signals"] == ["SIGINT", "SIGTERM"]
-
-
 def test_a_cache_without_a_home(monkeypatch, tmp_path):
     """Windows has no user numbers; its temporary files are each user's own."""
     monkeypatch.delenv("COEFFDREAM_CACHE", raising=False)
@@ -104,7 +49,7 @@ def test_a_cache_without_a_home(monkeypatch, tmp_path):
 
 def start_methods(monkeypatch, *methods: str, system: str) -> str:
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: list(methods))
-    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(workers, "sys", types.SimpleNamespace(platform=system))
     return workers.Workers("cpu")._context.get_start_method()
 
 
