@@ -100,7 +100,8 @@ What the command line does, as functions, and adapters in pipelines of your own.
 ```python
 import coeffdream
 
-run = coeffdream.train("cat", base="toybox", steps=20, sample_every=0)  # a folder of photos, or a shipped concept
+# A folder of photos, or a shipped concept.
+run = coeffdream.train("cat", base="toybox", steps=20, sample_every=0)
 drawn = coeffdream.generate(run, ["a photo of <V> cat in the snow"], images_per_prompt=2)
 print(drawn.folder.path)  # runs/cat-coeff-lora/images/...
 ```
@@ -133,7 +134,7 @@ def _signature(name: str, value: Any) -> str:
         line = _wrapped(f"class {name}", inspect.signature(value.__init__))
     else:
         line = _wrapped(f"def {name}", inspect.signature(value))
-    return f"```python\n{line}\n```"
+    return f"```py\n{line}\n```"  # the blocks that run are called python
 
 
 def _wrapped(name: str, signature: inspect.Signature) -> str:
