@@ -102,7 +102,7 @@ import coeffdream
 
 # A folder of photos, or a shipped concept.
 run = coeffdream.train("cat", base="toybox", steps=20, sample_every=0)
-drawn = coeffdream.generate(run, ["a photo of <V> cat in the snow"], images_per_prompt=2)
+drawn = coeffdream.generate(run, ["<V> cat in the snow"], images_per_prompt=2)
 print(drawn.folder.path)  # runs/cat-coeff-lora/images/...
 ```
 
@@ -143,7 +143,7 @@ def _wrapped(name: str, signature: inspect.Signature) -> str:
     shown = re.sub(r": '([^']*)'", r": \1", str(signature.replace(parameters=parameters)))
     shown = re.sub(r"-> '([^']*)'", r"-> \1", shown)
     shown = re.sub(r"<function (\w+) at 0x\w+>", r"\1", shown)
-    if len(name + shown) <= 100:
+    if len(name + shown) <= 76:  # what a page shows without scrolling
         return name + shown
     inside, _, result = shown.removeprefix("(").rpartition(")")
     # A comma inside brackets is no end of a parameter.
