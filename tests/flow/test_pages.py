@@ -102,7 +102,7 @@ def test_every_block_runs_or_says_why_not(block):
     elif how.startswith("run by "):
         assert (ROOT / how.removeprefix("run by ")).is_file()
     else:
-        assert how == "run"
+        assert how == "run", "say above the block how it is held to account, in the words of this file's head"
         assert bool(what) == (block.language == "toml")
 
 
