@@ -167,7 +167,7 @@ def smaller(words: list[str]) -> list[str]:
     if "--resume" in words:
         return [*words, "--steps", "3"]
     words += SMALLER.get(name, [])
-    if name == "generate" and not any("<V>" in word or word == "--unrelated" for word in words):
+    if name == "generate" and not any("<V" in word or word == "--unrelated" for word in words):
         words += ["--prompts", "two.txt"]
     return words
 
