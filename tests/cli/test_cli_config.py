@@ -29,7 +29,7 @@ def test_every_layer_is_named(cli):
 
 def test_it_is_what_train_does(cli, cat_folder):
     """The values are those of a dry run with the same words, all of them."""
-    given = ("--base", "toybox", "--concept", cat_folder, "--method", "dora", "--preset", "table3")
+    given = ("--base", "toybox", "--concept", cat_folder, "--device", "cpu", "--preset", "table3")
     planned = json.loads(cli("train", *given, "--dry-run", "--json").out)["config"]
     values = shown(cli("config", "show", *given, "--json"))
     assert {name: value for name, (value, _) in values.items()} == planned
