@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import printable, show, show_json
 from coeffdream.config import Resolved, TrainConfig, flag_of, resolve
@@ -27,7 +28,7 @@ ConfigOption = Annotated[
 def _group() -> None: ...
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 @with_config_options(TrainConfig)
 def config_show(
     typed: dict[str, Any],
