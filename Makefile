@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_CONCEPT ?= cat
 
-.PHONY: install demo test check format clean
+.PHONY: install demo test check format docs clean
 
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,docs]"
 	touch $@
 
 # Trains on one of our own concepts, draws the benchmark with and without what was learned, and scores it,
@@ -33,5 +33,10 @@ format: install
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# The documentation as a site that opens from disk; Python 3.11 or newer.
+docs: install
+	$(BIN)/python docs/reference.py
+	$(BIN)/zensical build --strict
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site

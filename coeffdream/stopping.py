@@ -69,7 +69,7 @@ def heard() -> Iterator[None]:
         nonlocal asked
         if isinstance(lost.exc_value, Stopped):
             asked = False
-            threading.Timer(0.05, _ask_again, [lost.exc_value.number]).start()
+            threading.Timer(0.05, ask_this_process, [lost.exc_value.number]).start()
         else:
             before(lost)
 
@@ -128,9 +128,10 @@ def _note(number: int) -> None:
                 os.dup2(nowhere, descriptor)
 
 
-def _ask_again(number: int) -> None:
+def ask_this_process(number: int) -> None:
+    """As a signal from outside would, from any thread. (Windows' os.kill does not ask: it ends the process.)"""
     if hasattr(signal, "pthread_kill"):  # only the main thread's own sleep ends on it
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)  # noqa: TID251
     else:
         signal.raise_signal(number)
 

@@ -15,6 +15,7 @@ from coeffdream.cli import (
     bench,
     bench_attention,
     compare,
+    config,
     doctor,
     evaluate,
     export,
@@ -79,6 +80,7 @@ app.command("doctor", cls=Command)(doctor.command)
 bench.app.command("attention", cls=Command)(bench_attention.attention)
 app.add_typer(bench.app, name="bench")
 app.add_typer(study.app, name="study")
+app.add_typer(config.app, name="config")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import typer
 from rich import filesize
 
 from coeffdream.cli.bases import prepare, say_what_it_is, warn_of_hours
+from coeffdream.cli.config import ConfigOption, layered
 from coeffdream.cli.elsewhere import tell_where_files_go
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, doing, loading, near, say, show_json, warn
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
 @with_config_options(TrainConfig)
 def command(
     typed: dict[str, Any],
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="TOML file with any of these options.", rich_help_panel="Output"),
-    ] = None,
+    config: ConfigOption = None,
     resume: Annotated[
         str | None, typer.Option("--resume", help="Go on with this run, exactly.", rich_help_panel="Output")
     ] = None,
@@ -51,7 +49,6 @@ def command(
     from coeffdream.data.shipped import concept_folder
     from coeffdream.records.latest import in_the_way
     from coeffdream.records.run import find_run
-    from coeffdream.records.settings import read_toml
 
     run = None
     if resume is not None:
@@ -60,13 +57,7 @@ def command(
             raise ConfigError("--resume takes its options from the run; leave --config out")
         resolved = _resumed(run.read(), typed)
     else:
-        file = (
-            read_toml(config, ConfigError, "write for example: steps = 300", option="--config")
-            if config
-            else {}
-        )
-        asked = {**{key.replace("-", "_"): value for key, value in file.items()}, **typed}
-        resolved = resolve(typed, file, base_asked(asked).settings.training)
+        resolved = layered(typed, config)
     chosen = resolved.config
     if not chosen.concept:
         raise ConfigError("no concept to learn: give --concept FOLDER with a few photos of it")

@@ -18,6 +18,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from coeffdream import stopping
+
 # What train, generate and eval import on the way. A name that a later version lacks only costs time.
 PRELOADED = (
     "coeffdream.cli.app",
@@ -43,7 +45,8 @@ class Workers:
     def __init__(self, device: str) -> None:
         from coeffdream.backbones.device import pick_device
 
-        forks = "forkserver" in multiprocessing.get_all_start_methods()
+        # macOS has a fork server too, but what its own libraries have begun does not survive a fork.
+        forks = "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
         self._context: Any = multiprocessing.get_context(
             "forkserver" if forks and pick_device(device).type == "cpu" else "spawn"
         )
@@ -67,7 +70,7 @@ class Workers:
         return int(process.exitcode)
 
     def stop(self, number: int) -> None:
-        """Hand a signal on to the commands that are running."""
+        """Hand a signal on to the commands that are running. (On Windows it ends them: their last checkpoint stays.)"""
         for process in list(self._running):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, number)
@@ -75,7 +78,7 @@ class Workers:
 
 def _command(arguments: list[str], log: str, threads: int | None, environment: dict[str, str]) -> None:
     if hasattr(os, "setpgrp"):
-        os.setpgrp()  # the terminal's Ctrl-C comes through the study, once
+        os.setpgrp()  # noqa: TID251  The terminal's Ctrl-C comes through the study, once
     os.environ.update(environment)  # the process that waits has that of its own start
     with Path(log).open("ab") as stream:
         for descriptor in (1, 2):
@@ -97,4 +100,4 @@ def _end_with_the_study() -> None:
     study = multiprocessing.parent_process()
     if study is not None:
         study.join()
-        os.kill(os.getpid(), signal.SIGINT)
+        stopping.ask_this_process(signal.SIGINT)

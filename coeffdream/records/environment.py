@@ -79,8 +79,12 @@ def cache_folder() -> Path:
     try:
         return Path.home() / ".cache" / "coeffdream"
     except RuntimeError:
-        folder = Path(tempfile.gettempdir()) / f"coeffdream-{os.getuid()}"
+        folder = Path(tempfile.gettempdir()) / "coeffdream"
+    if not hasattr(os, "getuid"):  # Windows, where each user has temporary files of their own
+        folder.mkdir(exist_ok=True)
+        return folder
+    folder = folder.with_name(f"coeffdream-{os.getuid()}")  # noqa: TID251
     folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():  # noqa: TID251
         raise ConfigError(f"{folder} belongs to somebody else; set COEFFDREAM_CACHE to a folder of yours")
     return folder

@@ -33,7 +33,7 @@ def refused(base: Base, *said: str) -> None:
 
 
 def edit(file: Path, **changes) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changes), encoding="utf-8")
 
 
 def test_every_part_is_there_frozen_and_in_evaluation(components):

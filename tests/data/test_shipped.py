@@ -24,7 +24,7 @@ def test_wheel_layout(tmp_path: Path) -> None:
     inside = tmp_path / "site-packages/coeffdream/shipped/prompts/live.txt"
     stranger = tmp_path / "site-packages/prompts/live.txt"
     for path, text in (
-        (installed, Path(module.__file__).read_text()),
+        (installed, Path(module.__file__).read_text(encoding="utf-8")),
         (inside, "ours"),
         (stranger, "theirs"),
     ):

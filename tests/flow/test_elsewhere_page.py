@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer.main
 from PIL import Image
 
 import coeffdream
@@ -90,18 +89,3 @@ def test_a_pipeline_takes_a_run_from_the_hub(tiny_base, hub, tmp_path, monkeypat
     pipe.load_lora_weights("me/my-cat", weight_name="pytorch_lora_weights.safetensors")
     assert pipe.get_active_adapters()
     assert not (tmp_path / "runs").exists()
-
-
-COMMANDS = re.findall(r"`(coeffdream [a-z][^`]*)`", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL))
-SEVERAL = (Path(__file__).parents[2] / "docs" / "several.md").read_text(encoding="utf-8")
-COMMANDS += re.findall(r"^    (coeffdream .*)$", SEVERAL, re.MULTILINE)
-
-
-@pytest.mark.parametrize("line", COMMANDS)
-def test_the_commands_have_the_options_that_are_shown(line):
-    from coeffdream.cli.app import app
-
-    name, *words = shlex.split(line)[1:]
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
-    known = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= known

@@ -113,7 +113,7 @@ class Results:
         self._file = file
         self._versions = {name: hashed(text)[:16] for name, text in sources.items()}
         self._verdicts: dict[tuple[str, str, int], str] = {}
-        for line in file.read_text().splitlines() if file.is_file() else ():
+        for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
             row = json.loads(line)
             self._verdicts[row["file"], row["version"], row["ordinal"]] = row["verdict"]
 

@@ -77,12 +77,15 @@ def in_a_fork(work: Callable[[], int], log: Path, seconds: float | None = None) 
         try:
             os.setsid()
             sys.dont_write_bytecode = False  # pytest keeps the tests as it has rewritten them
-            with log.open("w") as file:
+            with log.open("w", encoding="utf-8") as file:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
             if seconds is not None:
                 resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
-                mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+                mapped = (
+                    int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+                    * resource.getpagesize()
+                )
                 resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
             status = work()
         except BaseException:

@@ -50,7 +50,7 @@ def export_pipeline(out: Path, target: Path) -> None:
     )
     pipeline.to(dtype=torch.float16)
     card = target / "README.md"
-    kept = card.read_text() if card.exists() else None
+    kept = card.read_text(encoding="utf-8") if card.exists() else None
     fresh = target.with_name(target.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     pipeline.save_pretrained(fresh)
@@ -60,7 +60,7 @@ def export_pipeline(out: Path, target: Path) -> None:
         fresh / "training.json", {part: summary_of(out, part) for part in PARTS if (out / part).exists()}
     )
     if kept is not None:
-        (fresh / "README.md").write_text(kept)
+        (fresh / "README.md").write_text(kept, encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
 
@@ -69,7 +69,7 @@ def tidy_configs(folder: Path) -> None:
     """Configs record where and how they were loaded; that is nobody's business. And transformers would load by the
     dtype of the file, diffusers in float32: all parts are to load in float32 unless asked otherwise."""
     for path in folder.rglob("*.json"):
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             continue
         tidied = {key: value for key, value in values.items() if key not in _MACHINE}

@@ -149,7 +149,7 @@ def overlay(out: Path, name: str, onto: str) -> None:
 
 def summary_of(out: Path, name: str) -> dict[str, object]:
     """How far a part has come, by its newest checkpoint."""
-    return json.loads((out / name / "state.json").read_text())
+    return json.loads((out / name / "state.json").read_text(encoding="utf-8"))
 
 
 def _cosine(share: float) -> float:

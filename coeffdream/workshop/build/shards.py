@@ -116,7 +116,12 @@ def shard(out: Path, index: int, count: int = SHARD) -> Shard:
     words = path.with_suffix(".json")
     if path.exists() and words.exists():
         tensors = load_file(path)
-        return Shard(tensors["pixels"], tensors["labels"], tensors["sizes"], json.loads(words.read_text()))
+        return Shard(
+            tensors["pixels"],
+            tensors["labels"],
+            tensors["sizes"],
+            json.loads(words.read_text(encoding="utf-8")),
+        )
     drawn = draw_shard(index, count)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(words, drawn.captions)
