@@ -21,7 +21,7 @@ from coeffdream.config import TrainConfig
 from coeffdream.data.concept import Concept
 from coeffdream.data.prompts import fill_class
 from coeffdream.data.record import concept_record
-from coeffdream.errors import ConfigError, DivergedError, RunError
+from coeffdream.errors import DivergedError, RunError
 from coeffdream.interop.beside import write_beside
 from coeffdream.progress import Look, Progress, unheard, unseen
 from coeffdream.records.claim import confirm
@@ -29,6 +29,7 @@ from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.latest import point_latest_at
 from coeffdream.records.run import Parameters, RunFolder, RunRecord, Status, held_run, new_run
 from coeffdream.tracking import UNLOGGED, Log, logging_to, require
+from coeffdream.training.advice import PREPARING, TRAINING, advised
 from coeffdream.training.checkpoint import (
     TrainingState,
     checkpoint_due,
@@ -57,7 +58,8 @@ def train(
     """Train a new run. Returns its folder, and False when it was stopped before the last step."""
     require(config.log_with)
     with new_run(config.name or f"{concept.name}-{config.method}", Path(config.runs)) as run:
-        session = _Session.prepare(config, concept, base, progress)
+        with advised(config, PREPARING):
+            session = _Session.prepare(config, concept, base, progress)
         record = session.record(run.path.name, "training")
         confirm(run.path)
         run.create(record)
@@ -85,7 +87,8 @@ def resume(
         checkpoints = list_checkpoints(run.checkpoints)
         config = as_it_was(config, record)
         check_resumable(record, config, concept, steps_kept(run.checkpoints))
-        session = _Session.prepare(config, concept, base, progress)
+        with advised(config, PREPARING):
+            session = _Session.prepare(config, concept, base, progress)
         if not record.base.same_as(session.components.identity()):
             raise RunError(
                 f"{run.path.name} was trained on other weights of {record.base.name}; resume with those"
@@ -235,20 +238,21 @@ class _Session:
         adapter = record.adapter
         try:
             show()
-            if state.step == 0:
-                sample(0)
-            finished = run_steps(
-                self.components.unet,
-                state,
-                self.data,
-                NoiseSchedule.of(self.components.scheduler),
-                config,
-                run.log,
-                after_step=after_step,
-                notice=notice,
-                track=log.step,
-                progress=self.progress,
-            )
+            with advised(config, TRAINING):
+                if state.step == 0:
+                    sample(0)
+                finished = run_steps(
+                    self.components.unet,
+                    state,
+                    self.data,
+                    NoiseSchedule.of(self.components.scheduler),
+                    config,
+                    run.log,
+                    after_step=after_step,
+                    notice=notice,
+                    track=log.step,
+                    progress=self.progress,
+                )
             confirm(run.path)
             if finished:
                 save_adapter(state.adapter, run.adapter, architecture)
@@ -265,8 +269,6 @@ class _Session:
             status = "diverged"
             record.notes.append(str(error))
             raise
-        except torch.OutOfMemoryError as error:
-            raise ConfigError(_out_of_memory(config)) from error
         finally:
             confirm(run.path)
             done = steps_kept(run.checkpoints)
@@ -287,14 +289,3 @@ def parameter_summary(adapter: Adapter, total: int) -> Parameters:
         lora_modules=len(adapter.spec.lora),
         alpha_layers=len(adapter.spec.alpha),
     )
-
-
-def _out_of_memory(config: TrainConfig) -> str:
-    hints = [
-        (not config.gradient_checkpointing, "--gradient-checkpointing"),
-        (config.batch_size > 1, f"--batch-size 1 --grad-accum {config.batch_size * config.grad_accum}"),
-        (config.resolution > 768, "--resolution 768"),
-        (config.sample_every > 0, "--sample-every 0"),
-    ]
-    remedies = [hint for needed, hint in hints if needed] or ["a GPU with more memory"]
-    return f"the GPU ran out of memory while training; checkpoints written before are kept. Try {', '.join(remedies)}"

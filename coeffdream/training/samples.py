@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from coeffdream.backbones.encode import Conditioning, encode_prompt
+from coeffdream.backbones.halving import halving
 from coeffdream.backbones.load import Components
 from coeffdream.backbones.sampling import Sampling, draw
 from coeffdream.data.images import of_one_color
@@ -23,8 +25,16 @@ class Sampler:
     def __init__(self, components: Components, class_noun: str, token: str, sampling: Sampling) -> None:
         self._components = components
         self._sampling = sampling
+        # Few, as the base recommends: a training run leaves little memory.
+        self._at_once = components.base.settings.sampling_batch_size
         texts = [to_model_text(fill_class(template, class_noun), token) for template in TEMPLATES]
         self._conditionings: list[Conditioning] = [encode_prompt(components, text) for text in texts]
+
+    def _drawn(self, batch: Sequence[Conditioning]) -> list[Image.Image]:
+        return draw(self._components, batch, [SEED] * len(batch), self._sampling)
+
+    def _smaller(self, size: int) -> None:
+        self._at_once = size
 
     def draw(self, file: Path) -> bool:
         """One row of pictures, one per prompt, as a PNG; whether one of them is of a single color."""
@@ -32,12 +42,9 @@ class Sampler:
         vae_home = components.vae.device
         components.vae.to(components.device)
         try:
-            # Few at a time, as the base recommends: a training run leaves little memory.
-            at_once = components.base.settings.sampling_batch_size
             images: list[Image.Image] = []
-            for first in range(0, len(self._conditionings), at_once):
-                batch = self._conditionings[first : first + at_once]
-                images += draw(components, batch, [SEED] * len(batch), self._sampling)
+            for _, drawn in halving(self._conditionings, self._at_once, self._drawn, self._smaller):
+                images += drawn
         finally:
             components.vae.to(vae_home)
         size = self._sampling.size

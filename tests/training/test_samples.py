@@ -73,3 +73,23 @@ def test_rows_are_drawn_when_asked(options, learn):
     assert [path.name for path in sorted(run.samples.iterdir())] == [
         f"step_{step:06d}.png" for step in (0, 2, 4, 5)
     ]
+
+
+def test_fewer_at_a_time_when_the_memory_does_not_suffice(options, session, tmp_path, monkeypatch):
+    """A row of samples is no reason to end a training; the size that fits is kept for the next row."""
+    ready = session(options(sample_every=1))
+    original, asked = samples.draw, []
+
+    def small(components, batch, seeds, sampling):
+        asked.append(len(seeds))
+        if len(seeds) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(components, batch, seeds, sampling)
+
+    monkeypatch.setattr(samples, "draw", small)
+    ready.sampler._at_once = 4
+    ready.sampler.draw(tmp_path / "one.png")
+    assert asked == [4, 2, 1, 1, 1, 1]
+    ready.sampler.draw(tmp_path / "two.png")
+    assert asked[6:] == [1, 1, 1, 1]
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()

@@ -10,6 +10,7 @@ from coeffdream.progress import silent
 from coeffdream.records.run import RunFolder
 from coeffdream.training import loop
 from coeffdream.training import run as training
+from coeffdream.training.advice import PREPARING, TRAINING, remedies
 
 NAN = float("nan")
 
@@ -96,20 +97,47 @@ def test_out_of_memory_says_what_to_turn_down(options, learn, poisoned):
     assert (failed_run(config).read().status, failed_run(config).read().steps_done) == ("failed", 1)
 
 
+def test_out_of_memory_before_the_first_step(options, learn, monkeypatch):
+    """Nothing was begun, so nothing is left; what training alone could save is not named."""
+
+    def exhausted(*given):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(training, "cache_concept", exhausted)
+    config = options(batch_size=2)
+    with pytest.raises(ConfigError, match=r"encoding the photos\. Try a machine with more memory"):
+        learn(config)
+    assert not training.Path(config.runs).exists()
+
+
 @pytest.mark.parametrize(
-    ("changes", "advice"),
+    ("changes", "doing", "advice"),
     [
-        ({}, "--gradient-checkpointing"),
-        ({"batch_size": 3, "grad_accum": 2}, "--gradient-checkpointing, --batch-size 1 --grad-accum 6"),
-        ({"gradient_checkpointing": True, "resolution": 1024}, "--resolution 768"),
-        ({"gradient_checkpointing": True, "resolution": 768, "sample_every": 1}, "--sample-every 0"),
-        ({"gradient_checkpointing": True}, "a GPU with more memory"),
+        ({}, TRAINING, ["--gradient-checkpointing"]),
+        (
+            {"batch_size": 3, "grad_accum": 2},
+            TRAINING,
+            ["--gradient-checkpointing", "--batch-size 1 --grad-accum 6"],
+        ),
+        ({"gradient_checkpointing": True, "resolution": 1024}, TRAINING, ["--resolution 768"]),
+        (
+            {"gradient_checkpointing": True, "resolution": 768, "sample_every": 1},
+            TRAINING,
+            ["--sample-every 0"],
+        ),
+        ({"gradient_checkpointing": True}, TRAINING, ["a machine with more memory"]),
+        (
+            {"device": "cuda", "precision": "fp32", "resolution": 1024},
+            PREPARING,
+            ["--precision bf16", "--resolution 768"],
+        ),
+        ({"device": "cuda:0", "batch_size": 4}, PREPARING, ["a GPU with more memory"]),
     ],
     ids=str,
 )
-def test_advice_names_only_what_is_turned_up(options, changes, advice):
+def test_advice_names_only_what_is_turned_up(options, changes, doing, advice):
     """What is off or small already is not asked for."""
-    assert training._out_of_memory(options(**changes)).endswith(f"Try {advice}")
+    assert remedies(options(**changes), doing) == advice
 
 
 def test_nothing_is_written_for_a_run_that_cannot_start(options, learn):
