@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -59,10 +57,8 @@ def test_few_at_a_time(options, session, monkeypatch, tmp_path):
         return plain(components, conditionings, seeds, sampling)
 
     monkeypatch.setattr(samples, "draw", watching)
-    base = ready.components.base
-    ready.components.base = dataclasses.replace(
-        base, settings=dataclasses.replace(base.settings, sampling_batch_size=3)
-    )
+    assert ready.sampler._at_once == ready.components.base.settings.sampling_batch_size
+    ready.sampler._at_once = 3
     ready.sampler.draw(tmp_path / "row.png")
     assert asked == [3, 1]
 
