@@ -17,7 +17,7 @@ from coeffdream.adapters.install import Adapter
 from coeffdream.backbones.base import SETTINGS_FILE, Base
 from coeffdream.backbones.device import DTYPES
 from coeffdream.backbones.load import Components, load_components
-from coeffdream.errors import AdapterError, ConfigError, RunError
+from coeffdream.errors import AdapterError, ConfigError
 from coeffdream.interop.beside import about_run
 from coeffdream.interop.changes import Change, nearest_low_rank
 from coeffdream.interop.metadata import About
@@ -27,6 +27,7 @@ from coeffdream.progress import Progress
 from coeffdream.records.base import same_weights
 from coeffdream.records.run import LORA_FILE, RunFolder, RunRecord
 from coeffdream.sharing.approximate import FARTHEST, Approximation, approximate_run
+from coeffdream.sharing.finished import check_finished
 
 Form = Literal["comfyui", "diffusers", "merged"]
 EXPORTS = "export"
@@ -49,8 +50,7 @@ class ExportRequest:
 
     def check(self, record: RunRecord) -> None:
         """Raises ConfigError, RunError before anything is loaded."""
-        if record.status != "complete":
-            raise RunError(f"{record.name} is {record.status}; only a finished run can be exported")
+        check_finished(record, "exported")
         if self.approximate_alpha is not None:
             self._check_approximation(record)
         elif record.method == "coeff":

@@ -14,6 +14,7 @@ from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import sha256_of_file, write_json, write_text
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.records.scores import ScoresRecord, write_scores
+from coeffdream.sharing.finished import check_finished
 
 CARD, RECORD, SCORES, PHOTOS = "README.md", "run.json", "scores.json", "photos"
 
@@ -24,8 +25,7 @@ def adapter_files(run: RunFolder, record: RunRecord) -> dict[str, Path]:
         raise RunError(
             f"{record.name} was trained by another tool; publish the file that was imported, with that tool's own card"
         )
-    if record.status != "complete":
-        raise RunError(f"{record.name} is {record.status}; only a finished run can be pushed")
+    check_finished(record, "pushed")
     for name, digest in record.adapter.items():
         file = run.adapter / name
         if not file.is_file() or sha256_of_file(file) != digest:

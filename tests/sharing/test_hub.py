@@ -10,7 +10,7 @@ import pytest
 
 from coeffdream.errors import HubError, RunError, UserError
 from coeffdream.records.files import sha256_of_file
-from coeffdream.records.run import RunFolder
+from coeffdream.records.run import Part, RunFolder
 from coeffdream.report.card import model_card
 from coeffdream.sharing.hub import HubName, parse_hub_name
 from coeffdream.sharing.publication import adapter_files, photo_files, write_publication
@@ -18,6 +18,7 @@ from coeffdream.sharing.pull import fetch, find_run_anywhere
 from coeffdream.sharing.push import check_hub, push_folder
 
 REPO = "me/cat"
+DOG = Part("dog", "runs/dog", "lora", "dog", "sks", {})
 
 
 @pytest.fixture
@@ -247,6 +248,11 @@ def test_a_token_without_rights(publish, trained_run, hub, monkeypatch):
     ("changes", "complaint"),
     [
         ({"status": "interrupted"}, "is interrupted; only a finished run"),
+        ({"status": "base"}, "holds pictures of the untouched base; name a trained run"),
+        (
+            {"status": "several", "parts": [DOG]},
+            r"only draws with other runs \(dog\); each of them can be pushed",
+        ),
         ({"method": "imported-LoRA"}, "was trained by another tool"),
         ({"adapter": {}}, "names no adapter"),
         ({"adapter": {"pytorch_lora_weights.safetensors": "0" * 64}}, "is not the one that was trained"),
