@@ -21,8 +21,9 @@ demo: install
 	$(BIN)/coeffdream eval
 	$(BIN)/coeffdream report
 
+# The tests are single-threaded, so a core each; a worker takes about 2 GB.
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4
 
 check: install
 	$(BIN)/ruff check
