@@ -167,14 +167,19 @@ def score(run: str | Path | RunFolder, *, set_name: str | None = None, **options
     return evaluate_run(_run(run), set_name=set_name, options=scoring)
 
 
-def compare_runs(*runs: str | Path | RunFolder, by_method: bool = False, seed: int = 0) -> Comparison:
-    """Compare scored runs, paired on prompt and seed; the first is the baseline. Raises UserError."""
+def compare_runs(
+    *runs: str | Path | RunFolder, by_method: bool = False, baseline: str | None = None, seed: int = 0
+) -> Comparison:
+    """Compare scored runs, paired on prompt and seed, whatever their order. Raises UserError.
+
+    baseline: the run that the others are compared with; else lora before coeff-lora, then by name.
+    """
     from coeffdream.compare.comparison import compare
     from coeffdream.compare.pairing import pair_by_method, pair_runs
     from coeffdream.compare.scored import load_runs
 
     given = load_runs([str(_run(run).path) for run in runs], RUNS)
-    return compare(pair_by_method(given) if by_method else pair_runs(given), seed=seed)
+    return compare(pair_by_method(given) if by_method else pair_runs(given, baseline), seed=seed)
 
 
 def _check_names(function: str, options: dict[str, Any], kind: type) -> None:

@@ -14,7 +14,7 @@ from coeffdream.limits import MOST, out_of_range
 
 
 def command(
-    run: Annotated[list[str], typer.Argument(help="Names or folders of runs; the first is the baseline.")],
+    run: Annotated[list[str], typer.Argument(help="Names or folders of runs, in any order.")],
     by: Annotated[
         Literal["run", "method"],
         typer.Option(
@@ -22,6 +22,14 @@ def command(
             "coeff-dora with dora."
         ),
     ] = "run",
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="The run that the others are compared with.",
+            show_default="lora before coeff-lora, then by name",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 2000,
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
@@ -40,6 +48,8 @@ def command(
         problems.append(f"--resamples {resamples} must be at least 100 for a 95 % interval")
     problems += out_of_range("--resamples", resamples, at_most=1_000_000)
     problems += out_of_range("--seed", seed, at_most=MOST["seed"])
+    if baseline is not None and by == "method":
+        problems.append("--baseline goes with runs; of methods it is the low-rank twin")
     if problems:
         raise ConfigError(together("these options make no comparison", problems))
 
@@ -53,7 +63,7 @@ def command(
 
     with doing(f"comparing {counted(len(run), 'run')}"):
         given = load_runs(run, runs)
-        pairing = pair_by_method(given) if by == "method" else pair_runs(given)
+        pairing = pair_by_method(given) if by == "method" else pair_runs(given, baseline)
         comparison = compare(pairing, seed=seed, resamples=resamples)
     for file, text in ((csv, to_csv), (latex, to_latex)):
         if file is not None:

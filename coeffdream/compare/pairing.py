@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from coeffdream.compare.alike import (
@@ -16,7 +17,7 @@ from coeffdream.compare.alike import (
 )
 from coeffdream.compare.scored import ScoredRun
 from coeffdream.config import TrainConfig
-from coeffdream.errors import ConfigError, ScoreError
+from coeffdream.errors import ConfigError, ScoreError, listed, quoted
 
 # Fields of run.json's config that change nothing that is learned, or that make up the pairing itself.
 NOT_TRAINING = {
@@ -66,9 +67,25 @@ class Pairing:
         return self.groups[0]
 
 
-def pair_runs(runs: Sequence[ScoredRun]) -> Pairing:
-    """Each run a group of its own; the first is the baseline. Raises ScoreError for unequal ones."""
-    _at_least_two(runs, "runs", "name a baseline and one run to compare with it")
+def pair_runs(runs: Sequence[ScoredRun], baseline: str | None = None) -> Pairing:
+    """Each run a group of its own, in one order whatever that of `runs`: lora before coeff-lora, then by name.
+
+    The first is the baseline, or the one of that name. Raises ScoreError for unequal ones, ConfigError where none
+    is called `baseline`.
+    """
+    _at_least_two(runs, "runs", "name two of the same concept")
+    runs = sorted(runs, key=lambda run: (_plain_twin_first(run.record.method), run.name, str(run.path)))
+    if baseline is not None:
+        named = [
+            run
+            for run in runs
+            if baseline in (run.name, str(run.path)) or Path(baseline).resolve() == run.path
+        ]
+        if not named:
+            raise ConfigError(
+                f"--baseline {quoted(baseline)} is none of the runs to compare ({listed([run.name for run in runs])})"
+            )
+        runs = [named[0], *(run for run in runs if run is not named[0])]
     first = runs[0]
     for other in runs[1:]:
         if other.concept != first.concept:

@@ -39,8 +39,9 @@ def runs(tmp_path):
 
 
 def test_two_runs(cli, runs):
-    """By name; the first is the baseline; what one concept cannot say is said."""
-    answer = cli("compare", "cat-lora-0", "cat-coeff-lora-0", "--resamples", 200)
+    """By name, in any order; the low-rank twin is the baseline; what one concept cannot say is said."""
+    answer = cli("compare", "cat-coeff-lora-0", "cat-lora-0", "--resamples", 200)
+    assert answer.out == cli("compare", "cat-lora-0", "cat-coeff-lora-0", "--resamples", 200).out
     assert answer.status == 0, answer.err
     assert "cat-coeff-lora-0 less cat-lora-0" in answer.out
     assert "# Params" in answer.out
@@ -53,6 +54,17 @@ def test_every_order_of_the_runs_prints_the_same(cli, runs):
     printed = {cli("compare", *order, "--by", "method", "--resamples", 100).out for order in orders}
     assert len(printed) == 1
     assert "coeff-lora less lora" in printed.pop()
+
+
+def test_another_baseline(cli, runs):
+    """Of two runs the person may say which is held against which; a name that is none of them is refused."""
+    pair = ("compare", "cat-lora-0", "cat-coeff-lora-0", "--resamples", 100)
+    assert "cat-lora-0 less cat-coeff-lora-0" in cli(*pair, "--baseline", "cat-coeff-lora-0").out
+    assert "cat-lora-0 less cat-coeff-lora-0" in cli(*pair, "--baseline", "runs/cat-coeff-lora-0").out
+    refused = cli(*pair, "--baseline", "mug-lora-0")
+    assert refused.status == 2
+    assert "--baseline 'mug-lora-0' is none of the runs to compare" in refused.complaint[0]
+    assert cli(*pair, "--by", "method", "--baseline", "cat-lora-0").status == 2
 
 
 @pytest.mark.parametrize("latest", ["link", "copy", "text"])
