@@ -14,7 +14,7 @@ from coeffdream.compare.metrics import DRIFT, MEANS, Metric, jackknife_of, table
 from coeffdream.compare.pairing import Group, Pairing
 from coeffdream.compare.result import Comparison, Contrast, Difference, Estimate, MethodRow
 from coeffdream.errors import counted
-from coeffdream.records.measures import DIVERSITY, Measure
+from coeffdream.records.measures import DIVERSITY, MEASURES, Measure
 from coeffdream.records.scores import ScoresRecord
 
 Array = NDArray[np.float64]
@@ -175,7 +175,7 @@ def _pairs(one: ScoresRecord, two: ScoresRecord, metric: Metric | None) -> Array
 
 def _estimates(measured: dict[str, list[_Concept]], seed: int, resamples: int) -> dict[str, Estimate]:
     return {
-        name: _estimate(concepts, resamples, np.random.default_rng([seed, index, 0]))
+        name: _estimate(concepts, resamples, np.random.default_rng([seed, index, 0])).within(MEASURES[name])
         for index, (name, concepts) in enumerate(measured.items())
     }
 

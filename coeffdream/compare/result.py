@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from coeffdream.records.measures import Measure
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over concepts with its 95 % interval, symmetric about it; None where nothing was repeated."""
+    """A mean over concepts with its 95 % interval; None where nothing was repeated."""
 
     value: float
     low: float | None
     high: float | None
+
+    def within(self, measure: Measure) -> Estimate:
+        """With its interval cut to what the score can be, which holds the truth as often: it lies there too."""
+        if self.low is None or self.high is None:
+            return self
+        return replace(self, low=max(self.low, measure.least), high=min(self.high, measure.most))
 
     def bounds(self, show: Callable[[float], str]) -> str:
         """ "[0.320, 0.342]" with each end as `show` has it, or nothing."""

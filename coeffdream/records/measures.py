@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -11,6 +12,7 @@ class Measure:
 
     name: the field that holds it in `Summary`, and in `ImageScore` where a single picture has it.
     title: as the paper's Table 3 sets it; words: inside a sentence; digits: after the point.
+    least, most: what it can be; a cosine unless it says otherwise.
     """
 
     name: str
@@ -18,6 +20,8 @@ class Measure:
     words: str
     digits: int
     less_is_better: bool = False
+    least: float = -1.0
+    most: float = 1.0
 
     @property
     def heading(self) -> str:
@@ -31,9 +35,11 @@ class Measure:
 TEXT_ALIGNMENT = Measure("text_alignment", "Text Align.", "text alignment", 3)
 CONCEPT_ALIGNMENT = Measure("concept_alignment", "Concept Align.", "concept alignment", 3)
 DINO_ALIGNMENT = Measure("dino_alignment", "DINO Align.", "DINO alignment", 3)
-DIVERSITY = Measure("diversity", "Diversity", "diversity", 2)
-DRIFT = Measure("drift", "Drift", "drift on unrelated prompts", 3, less_is_better=True)
-WITHIN_PROMPT = Measure("within_prompt", "Within Prompt", "diversity within a prompt", 2)
+DIVERSITY = Measure("diversity", "Diversity", "diversity", 2, least=1.0, most=math.inf)
+DRIFT = Measure("drift", "Drift", "drift on unrelated prompts", 3, less_is_better=True, least=0.0, most=2.0)
+WITHIN_PROMPT = Measure(
+    "within_prompt", "Within Prompt", "diversity within a prompt", 2, least=1.0, most=math.inf
+)
 # A picture nearer to a photo than the photos are to one another may be a copy of it.
 NEAREST_MEAN = Measure("nearest_mean", "Nearest, mean", "nearest photo, mean", 3)
 NEAREST_P95 = Measure("nearest_p95", "Nearest, 95 %", "nearest photo, 95th percentile", 3)

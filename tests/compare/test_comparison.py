@@ -17,7 +17,9 @@ from coeffdream.compare.comparison_table import comparison_table
 from coeffdream.compare.export import escaped, to_csv, to_latex
 from coeffdream.compare.metrics import MEANS, jackknife_of, table_of
 from coeffdream.compare.pairing import pair_by_method, pair_runs
+from coeffdream.compare.result import Estimate
 from coeffdream.errors import ScoreError
+from coeffdream.records.measures import CONCEPT_ALIGNMENT, DIVERSITY, DRIFT
 from coeffdream.records.scores import EMBEDDED_LABEL
 
 TEXT = MEANS[0]
@@ -173,6 +175,13 @@ class TestNumbers:
         drawn = _resampled(_Concept(5.0, None, without), 20_000, np.random.default_rng(0))
         assert drawn.mean() == pytest.approx(5.0, abs=0.03)
         assert drawn.std() == pytest.approx(error, rel=0.03)
+
+    def test_an_interval_stays_where_the_score_can_be(self):
+        """No cosine above 1 and no fewer pictures than one in effect; what lies inside is untouched."""
+        assert Estimate(0.9, 0.7, 1.1).within(CONCEPT_ALIGNMENT) == Estimate(0.9, 0.7, 1.0)
+        assert Estimate(1.2, 0.8, 40.0).within(DIVERSITY) == Estimate(1.2, 1.0, 40.0)
+        assert Estimate(0.1, -0.2, 0.4).within(DRIFT) == Estimate(0.1, 0.0, 0.4)
+        assert Estimate(0.5, None, None).within(DRIFT) == Estimate(0.5, None, None)
 
     def test_the_estimates_of_one_run_are_its_row(self, made):
         """The report of a run shows what a comparison would say of it."""
