@@ -203,6 +203,9 @@ def _tokenizer(source: Source, part: str) -> Any:
 
     if source.base.kind == "file" and not (source.folder / part).is_dir():
         return clip_tokenizer(part)
+    # transformers makes a tokenizer without a vocabulary of a folder that holds none, and says nothing.
+    if not any((source.folder / part / name).is_file() for name in ("vocab.json", "tokenizer.json")):
+        raise FileNotFoundError(f"{source.folder / part} holds no vocabulary")
     return CLIPTokenizer.from_pretrained(source.folder, subfolder=part, local_files_only=True)
 
 

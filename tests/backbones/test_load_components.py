@@ -66,7 +66,7 @@ def test_a_hub_model_without_network_has_no_shape_either():
         meta_unet(find_base("owner/model"))
 
 
-@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder_2", "scheduler", "tokenizer"])
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder_2", "scheduler", "tokenizer", "tokenizer_2"])
 def test_a_folder_with_a_part_missing(broken, part):
     """A download that broke off."""
     shutil.rmtree(broken / part)

@@ -283,7 +283,7 @@ class TestWhatElseLiesThere:
 
     @pytest.mark.parametrize(
         "lost",
-        ["loose.png", "a cat/seed1/x.png", "a cat/x.avif", "a cat/x.gif", "a cat/notes.txt", "a cat/d.png/"],
+        ["loose.png", "a cat/seed1/x.png", "a cat/x.svg", "a cat/x.gif", "a cat/notes.txt", "a cat/d.png/"],
     )
     def test_what_is_left_out_is_said(self, lost, sorted_pictures, named):
         """So that n is what the person thinks it is."""
