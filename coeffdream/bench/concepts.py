@@ -81,11 +81,12 @@ def run_cells(
     stopping = threading.Event()
     at: dict[Cell, str] = {}  # the running cells, and which of its commands each is at
     with ThreadPoolExecutor(jobs) as pool:
-        running = {
-            pool.submit(_run_cell, folder, study, cell, jobs, perform, stopping, at): cell for cell in cells
-        }
-        waiting = set(running)
         try:
+            running = {
+                pool.submit(_run_cell, folder, study, cell, jobs, perform, stopping, at): cell
+                for cell in cells
+            }
+            waiting = set(running)
             while waiting:
                 finished, waiting = wait(waiting, LOOK_EVERY, FIRST_COMPLETED)
                 for each in finished:

@@ -259,13 +259,24 @@ def test_a_stop_is_handed_on(study, tmp_path):
                 time.sleep(0.01)
         return 143
 
-    def asked(stage, done, total, note):
-        threading.Thread(target=lambda: (running.wait(), os.kill(os.getpid(), signal.SIGTERM))).start()
-
+    threading.Thread(target=lambda: (running.wait(60), os.kill(os.getpid(), signal.SIGTERM))).start()
     with heard(), open_study(tmp_path, study) as todo, pytest.raises(Stopped):
-        run_cells(tmp_path, study, todo, 1, perform, asked, stop=told.append)
+        run_cells(tmp_path, study, todo, 1, perform, silent, stop=told.append)
     assert told == [signal.SIGTERM]
     assert len(ran) == 1
+
+
+def test_a_stop_while_the_first_stage_is_being_started(study, tmp_path, monkeypatch):
+    """At no moment is a signal heard without being handed on."""
+    told = []
+
+    def stopped(*given):
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(concepts.ThreadPoolExecutor, "submit", stopped)
+    with open_study(tmp_path, study) as todo, pytest.raises(Stopped):
+        run_cells(tmp_path, study, todo, 1, stopped, silent, stop=told.append)
+    assert told == [signal.SIGTERM]
 
 
 def test_another_plan_is_refused(study, tmp_path):
