@@ -39,7 +39,7 @@ def cached_snapshot(repository: str, revision: str | None) -> Path | None:
         folder = Path(
             snapshot_download(repository, revision=revision, allow_patterns=[INDEX], local_files_only=True)
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # the last: a user without a home folder has no cache
         return None
     return folder if (folder / INDEX).is_file() else None
 
