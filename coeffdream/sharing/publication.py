@@ -10,6 +10,7 @@ from pathlib import Path
 from coeffdream.errors import ConfigError, RunError, listed
 from coeffdream.interop.names import portable_name
 from coeffdream.records.base import BaseRecord
+from coeffdream.records.environment import home_expanded
 from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import sha256_of_file, write_json, write_text
 from coeffdream.records.run import RunFolder, RunRecord
@@ -130,4 +131,4 @@ def _public_base(base: BaseRecord) -> BaseRecord:
 
 
 def _without_home(text: str) -> str:
-    return text.replace(str(Path.home()), "~")
+    return text.replace(str(home_expanded("~")), "~")
