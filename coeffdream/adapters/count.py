@@ -36,6 +36,7 @@ def count_parameters(unet: nn.Module, config: TrainConfig, method: str) -> Count
     """Count what `method` would install on a UNet (meta device is enough), without doing so."""
     layers = attention_layers(unet)
     groups = {f"{layer.group} {layer.kind}": {"layers": 0, "low_rank": 0, "alpha": 0} for layer in layers}
+    # The caller has `method` from the Literal itself.
     spec = spec_for(dataclasses.replace(config, method=method), unet)  # type: ignore[arg-type]
     for layer in layers:
         group = groups[f"{layer.group} {layer.kind}"]

@@ -66,6 +66,7 @@ def _check_noise(name: str, scheduler: Any) -> None:
     try:
         with quiet():
             trained = DDPMScheduler.from_config(scheduler.config).alphas_cumprod
+    # DDPMScheduler raises this for a beta schedule that it does not know.
     except NotImplementedError:
         trained = None
     # A scheduler for drawing may keep the last step of a zero terminal SNR just above zero.

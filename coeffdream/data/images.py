@@ -267,4 +267,5 @@ def _to_srgb(image: Image, profile: bytes | None) -> Image:
 
 def of_one_color(image: Image) -> bool:
     """Whether nothing is to be seen: in each band no two pixels differ by more than 2 of 255."""
+    # Pillow types extrema as of any mode; RGB has a pair for each band.
     return all(high - low <= 2 for low, high in image.convert("RGB").getextrema())  # type: ignore[misc]

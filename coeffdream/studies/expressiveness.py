@@ -99,6 +99,7 @@ def train_arm(arm: Arm, options: ExpressivenessOptions, progress: Progress) -> T
     for step in range(options.steps):
         errors = (attend(nodes, query, key, value, output, identity + alpha) - targets).square().mean((1, 2))
         optimizer.zero_grad()
+        # torch leaves backward without types.
         errors.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 100 == 0 or step == options.steps - 1:

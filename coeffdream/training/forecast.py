@@ -121,6 +121,7 @@ def flash_shapes() -> Iterator[None]:
         return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
 
     original = F.scaled_dot_product_attention
+    # A stand-in for the block; the original is put back below.
     F.scaled_dot_product_attention = attention  # type: ignore[assignment]
     try:
         yield

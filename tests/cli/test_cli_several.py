@@ -13,6 +13,7 @@ import pytest
 from coeffdream.data.prompts import load_prompts
 from coeffdream.records.run import RunFolder
 
+# The file is there, so neither the spec nor its loader is None.
 spec = importlib.util.spec_from_file_location("peers", Path(__file__).parents[1] / "sharing" / "peers.py")
 peers = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
 spec.loader.exec_module(peers)  # type: ignore[union-attr]

@@ -34,6 +34,7 @@ def photo(path: Path, size: tuple[int, int] = (64, 64), colour: str = "green") -
 
 def refusal(folder: Path, **options: str) -> str:
     with pytest.raises(ConceptError) as caught:
+        # mypy holds the mapping against each keyword in turn.
         load_concept(folder, **options)  # type: ignore[arg-type]
     return str(caught.value)
 
