@@ -34,9 +34,19 @@ def _image_seeds(run: ScoredRun) -> str:
     return f"{span} ({_short(run.scores.set.seeds_sha256)})"
 
 
+def _photos(run: ScoredRun) -> str:
+    """All photos of the concept; which of them are held out follows from the training seed."""
+    scores = run.scores
+    references = [photo.sha256 for photo in scores.references]
+    if scores.learned is None:
+        return f"{len(references)} photos ({_short(sha256_of_json(references))})"
+    photos = sorted([*references, *(photo.sha256 for photo in scores.learned.references)])
+    return f"{len(photos)} photos ({_short(sha256_of_json(photos))}), {len(references)} of them held out"
+
+
 def _references(run: ScoredRun) -> str:
-    hashes = [reference.sha256 for reference in run.scores.references]
-    return f"{len(hashes)} photos ({_short(sha256_of_json(hashes))})"
+    photos = run.scores.references
+    return f"{', '.join(photo.file for photo in photos)} ({_short(sha256_of_json([photo.sha256 for photo in photos]))})"
 
 
 EVERYWHERE: list[Field] = [
@@ -44,14 +54,15 @@ EVERYWHERE: list[Field] = [
     ("base", lambda run: _Base(run.scores.source.base or run.record.base)),
 ]
 INSIDE_A_CONCEPT: list[Field] = [
-    ("references", _references),
+    ("references", _photos),
     ("prompts", _prompts),
     ("scored texts", _texts),
     ("n", lambda run: run.scores.overall.n),
     ("images per prompt", lambda run: run.scores.overall.images_per_prompt),
     ("image seeds", _image_seeds),
 ]
-
+# With one training seed; another may hold out others.
+INSIDE_A_SEED: list[Field] = [("held-out photos", _references)]
 
 # Everything that the encoders say of themselves and that could change a score.
 ENCODERS: list[Field] = [

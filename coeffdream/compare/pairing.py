@@ -13,6 +13,7 @@ from coeffdream.compare.alike import (
     ENCODERS,
     EVERYWHERE,
     INSIDE_A_CONCEPT,
+    INSIDE_A_SEED,
     refuse_different,
 )
 from coeffdream.compare.scored import ScoredRun
@@ -169,6 +170,8 @@ def _checked(pairing: Pairing) -> Pairing:
     for concept in pairing.concepts:
         of_concept = [run for group in pairing.groups for run in group.runs[concept]]
         refuse_different(of_concept, [*INSIDE_A_CONCEPT, *DRAWING])
+        for of_seed in zip(*(group.runs[concept] for group in pairing.groups), strict=True):
+            refuse_different(of_seed, INSIDE_A_SEED)
         for run in of_concept:
             if run.scores.set.seeds_sha256 is None:
                 raise ScoreError(

@@ -8,9 +8,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from coeffdream.errors import counted
 from coeffdream.records import measures
 from coeffdream.records.measures import Measure
-from coeffdream.records.scores import Drift, ScoresRecord, Summary, of_concept
+from coeffdream.records.scores import OVERESTIMATES, Drift, ScoresRecord, Summary, of_concept
 from coeffdream.tables import table
 
 # A narrow name, where the measure's own words would not fit 80 columns; and what the score means.
@@ -25,6 +26,8 @@ ROWS: tuple[tuple[str, Measure, str], ...] = (
 )
 
 AGAINST_PHOTOS = ROWS[1:2] + ROWS[4:]
+# Where photos were held out: how like the pictures are to those that were learned, and whether they copy them.
+LEARNED = "  learned photos"
 
 
 def scores_table(record: ScoresRecord) -> Group:
@@ -52,11 +55,19 @@ def _table(title: str, record: ScoresRecord, rows: Sequence[tuple[str, Measure, 
         scores.add_column(_heading("photos\nthemselves", record.ceiling), justify="right")
     scores.add_column("what it means", style="dim")
     columns = [part for part in (record.overall, record.floor, record.ceiling) if part is not None]
+    learned = record.learned
+    against_learned = [] if learned is None else [learned.overall, learned.floor, learned.ceiling]
     for name, measure, meaning in rows:
-        values = [getattr(part, measure.name) for part in columns]
-        cells = ["-" if value is None else measure.show(value) for value in values]
-        if cells[0] != "-":
-            scores.add_row(name, *cells, meaning)
+        shown = [(name, [record.overall, record.floor, record.ceiling], meaning)]
+        if learned is not None and measure in measures.COPYING:
+            shown = [(name, against_learned, meaning)]
+        elif learned is not None and measure in measures.LIKENESS:
+            shown.append((LEARNED, against_learned, "overestimates"))
+        for each, parts, said in shown:
+            values = [getattr(part, measure.name) for part in parts if part is not None]
+            cells = ["-" if value is None else measure.show(value) for value in values]
+            if cells[0] != "-":
+                scores.add_row(each, *cells, *["-"] * (len(columns) - len(cells)), said)
     for name, own, base, meaning in _drift_rows(record.drift) if record.drift else ():
         cells = [own, *([base] if record.floor else []), *(["-"] if record.ceiling else [])]
         scores.add_row(name, *cells, meaning)
@@ -73,6 +84,18 @@ def _drift_rows(drift: Drift) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def _whose_photos(record: ScoresRecord) -> list[str]:
+    """Which photos likeness was measured against, where an adapter learned from some."""
+    if record.learned is not None:
+        held_out, learned = len(record.references), len(record.learned.references)
+        return [
+            f"likeness is to {counted(held_out, 'photo')} held out of training, beneath it to the {learned} learned"
+        ]
+    if any(each.overestimates for each in (record, *(of_concept(record, one) for one in record.concepts))):
+        return [f"likeness is {OVERESTIMATES}"]
+    return []
+
+
 def _heading(name: str, summary: Summary) -> str:
     return f"{name}\nn = {summary.n}"
 
@@ -81,5 +104,6 @@ def _notes(record: ScoresRecord) -> list[str]:
     label = [record.label] if record.label else []
     return [
         *label,
+        *_whose_photos(record),
         f"{record.encoders.clip.name}, {record.encoders.dino.name}; diversity grows with n",
     ]

@@ -49,6 +49,9 @@ NEAREST_MAX = Measure("nearest_max", "Nearest, max.", "nearest photo, maximum", 
 TABLE3 = (TEXT_ALIGNMENT, CONCEPT_ALIGNMENT, DIVERSITY)
 # What one picture has by itself.
 OF_A_PICTURE = (TEXT_ALIGNMENT, CONCEPT_ALIGNMENT, DINO_ALIGNMENT)
+# Against photos: how like them the pictures are, and whether they copy one.
+LIKENESS = (CONCEPT_ALIGNMENT, DINO_ALIGNMENT)
+COPYING = (NEAREST_MEAN, NEAREST_P95, NEAREST_MAX)
 MEASURES = {
     measure.name: measure
     for measure in (

@@ -13,6 +13,10 @@ from coeffdream.records.images import SetKind, SetSettings
 from coeffdream.records.run import Parameters
 
 FORMAT = 1
+OVERESTIMATES = (
+    "to the very photos that were trained on, which overestimates it (arXiv 2503.06632); train with --holdout 1 "
+    "to keep one out"
+)
 EMBEDDED_LABEL = "embedded scorers: not comparable with published numbers"
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from coeffdream.compare.comparison import RESAMPLES, estimates_of
 from coeffdream.compare.result import Estimate
-from coeffdream.errors import ScoreError
+from coeffdream.errors import ScoreError, counted
 from coeffdream.records import measures
 from coeffdream.records.measures import DRIFT, Measure
-from coeffdream.records.scores import ConceptScores, ScoresRecord, Summary, of_concept
+from coeffdream.records.scores import OVERESTIMATES, ConceptScores, ScoresRecord, Summary, of_concept
 from coeffdream.report.strip import Strip, strip
 
 INTERVALS = (
@@ -139,16 +139,9 @@ def _concepts(scores: ScoresRecord) -> list[tuple[ConceptScores, ScoresRecord]]:
     return [(concept, of_concept(scores, concept)) for concept in scores.concepts]
 
 
-AGAINST_PHOTOS = [
-    measure.heading
-    for measure in (
-        measures.CONCEPT_ALIGNMENT,
-        measures.DINO_ALIGNMENT,
-        measures.NEAREST_MEAN,
-        measures.NEAREST_P95,
-        measures.NEAREST_MAX,
-    )
-]
+LEARNED = "{}, learned photos"  # beside what is measured against those that were held out
+AGAINST_PHOTOS = [measure.heading for measure in (*measures.LIKENESS, *measures.COPYING)]
+AGAINST_PHOTOS += [LEARNED.format(measure.heading) for measure in measures.LIKENESS]
 
 
 def _said_of(measure: Measure, scores: ScoresRecord, estimate: Estimate | None) -> str:
@@ -192,13 +185,16 @@ def table(
     columns: list[tuple[str, Summary]] = [("this run", scores.overall)]
     columns += [("untouched base", scores.floor)] if scores.floor else []
     columns += [("photos themselves", scores.ceiling)] if scores.ceiling else []
+    of_learned = _of_learned(scores, len(columns))
     rows = []
     for measure in measures.MEASURES.values():
-        values = [getattr(summary, measure.name, None) for _, summary in columns]
-        if values[0] is not None:
-            shown = ["–" if value is None else measure.show(value) for value in values]
-            shown[0] = f"{shown[0]} {_bounds(estimates, measure)}".strip()
-            rows.append((measure.heading, shown))
+        copying = measure in measures.COPYING and scores.learned is not None
+        summaries: Sequence[Summary | None] = of_learned if copying else [each for _, each in columns]
+        shown = _shown(measure, summaries)
+        if shown[0] != "–":
+            rows.append((measure.heading, [f"{shown[0]} {_bounds(estimates, measure)}".strip(), *shown[1:]]))
+        if measure in measures.LIKENESS and scores.learned is not None:
+            rows.append((LEARNED.format(measure.heading), _shown(measure, of_learned)))
     if scores.drift:
         said = f"{DRIFT.show(scores.drift.dino)} {_bounds(estimates, DRIFT)}".strip()
         rows.append(
@@ -217,6 +213,20 @@ def table(
             if name in AGAINST_PHOTOS
         ]
     return headings, [(name, [*values, *["–"] * (len(headings) - len(values))]) for name, values in rows]
+
+
+def _of_learned(scores: ScoresRecord, columns: int) -> list[Summary | None]:
+    """What stands in the columns against the photos that were learned, where others were held out."""
+    if scores.learned is None:
+        return []
+    of = scores.learned
+    found = [of.overall, *([of.floor] if scores.floor else []), *([of.ceiling] if scores.ceiling else [])]
+    return [*found, *[None] * (columns - len(found))]
+
+
+def _shown(measure: Measure, summaries: Sequence[Summary | None]) -> list[str]:
+    values = [getattr(summary, measure.name, None) for summary in summaries]
+    return ["–" if value is None else measure.show(value) for value in values]
 
 
 def readings(scores: ScoresRecord) -> list[str]:
@@ -256,6 +266,14 @@ def _against_photos(scores: ScoresRecord) -> list[str]:
                 f"Concept alignment has gone {100 * way:.0f} % of the way from the untouched base to the photos’ "
                 "likeness to one another."
             )
+    if scores.overestimates:
+        said.append(f"Likeness is {OVERESTIMATES}.")
+    if scores.learned:
+        said.append(
+            f"Likeness is to {counted(len(scores.references), 'photo')} held out of training; "
+            f"copying is looked for in the {len(scores.learned.references)} learned."
+        )
+        run, photos = scores.learned.overall, scores.learned.ceiling
     if photos and run.nearest_p95 is not None and photos.nearest_mean is not None:
         if run.nearest_p95 > photos.nearest_mean:
             said.append(

@@ -61,16 +61,9 @@ def test_nothing_left_to_learn(album, count):
 
 
 def test_a_copy_is_no_held_out_photo(cat_folder):
-    """A photo that is there twice would be learned from while it is held out."""
+    """A photo that is there twice would be learned from while it is held out; held out twice it is not."""
+    for name in ("01.png", "02.png"):
+        (cat_folder / name).unlink()
     shutil.copy(cat_folder / "00.png", cat_folder / "copy.png")
-    album = load_concept(cat_folder)
-    refused = 0
-    for seed in range(12):
-        try:
-            split = hold_out(album, 1, seed)
-        except ConceptError as error:
-            assert "twice" in str(error)
-            refused += 1
-        else:
-            assert split.held_out[0].sha256 not in {photo.sha256 for photo in split.learned}
-    assert 0 < refused < 12
+    with pytest.raises(ConceptError, match=r"holds (00|copy)\.png twice"):
+        hold_out(load_concept(cat_folder), 1, seed=0)
