@@ -16,9 +16,9 @@ from coeffdream.config import (
     Preset,
     TrainConfig,
     flag_of,
-    resolve,
 )
 from coeffdream.errors import ConfigError, UserError
+from coeffdream.resolve import resolve
 
 FIELDS = dataclasses.fields(TrainConfig)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coeffdream.data.buckets import training_size
 from coeffdream.data.class_noun import SETTINGS, doubtful, find_class_noun, unmade_repeats
 from coeffdream.data.images import EXTENSIONS, full_size, load_image
 from coeffdream.data.listing import entries, is_text, leads_out
@@ -90,9 +91,14 @@ class Concept:
         """The photos that are kept out of training."""
         return tuple(image for image in self.images if image.held_out)
 
-    def smaller_than(self, resolution: int) -> list[ConceptImage]:
+    def smaller_than(self, resolution: int, *, buckets: bool = False) -> list[ConceptImage]:
         """The photos that training at `resolution` pixels would have to enlarge."""
-        return [image for image in self.images if min(image.width, image.height) < resolution]
+        sizes = [training_size(each.width, each.height, resolution, buckets=buckets) for each in self.images]
+        return [
+            image
+            for image, (width, height) in zip(self.images, sizes, strict=True)
+            if image.width < width or image.height < height
+        ]
 
 
 def load_concept(

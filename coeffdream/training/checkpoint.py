@@ -1,6 +1,6 @@
 """Checkpoints from which training goes on exactly as if it had never stopped.
 
-All randomness is a function of the step, so a checkpoint is the weights, Adam's moments, the loss
+All randomness is a function of the step, so a checkpoint is the weights and their average, Adam's moments, the loss
 scale and the step number. A folder takes its final name only when it is complete and on the disk;
 its state.json says what every file of it must be.
 """
@@ -25,6 +25,7 @@ from coeffdream.progress import unheard
 from coeffdream.records.claim import confirm
 from coeffdream.records.files import read_json, sha256_of_file, sha256_of_json, sync, write_json
 from coeffdream.records.tensors import open_tensors, write_tensors
+from coeffdream.training.average import LIVE_FILE, averaged, live_tensors, restore_live
 from coeffdream.training.optimizer import moment_fault, optimizer_tensors, restore_optimizer
 
 FORMAT = 2  # 1 had the step and the loss scale alone
@@ -36,12 +37,14 @@ KEPT = 2
 
 @dataclass
 class TrainingState:
-    """What changes while training, beside the adapter's parameters. `step`: optimizer steps done."""
+    """What changes while training, beside the adapter's parameters. `step`: optimizer steps done; `average`: an
+    EMAModel of the parameters, or None."""
 
     adapter: Adapter
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     step: int = 0
+    average: Any = None
 
 
 def checkpoint_due(step: int, config: TrainConfig) -> bool:
@@ -68,8 +71,11 @@ def save_checkpoint(checkpoints: Path, state: TrainingState, architecture: str) 
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        save_adapter(state.adapter, temporary, architecture)
-        write_tensors(temporary / OPTIMIZER_FILE, {key: value.numpy() for key, value in moments.items()})
+        with averaged(state.adapter, state.average):
+            save_adapter(state.adapter, temporary, architecture)
+        _write(temporary / OPTIMIZER_FILE, moments)
+        if state.average is not None:
+            _write(temporary / LIVE_FILE, live_tensors(state.adapter))
         said = {
             "format": FORMAT,
             "step": state.step,
@@ -123,6 +129,10 @@ def restore_checkpoint(
         moments = open_tensors(older if older.is_file() else checkpoint / OPTIMIZER_FILE)
         moments.check_digest()
         restore_optimizer(state.optimizer, state.adapter, moments, counted)
+        if state.average is not None:
+            live = open_tensors(checkpoint / LIVE_FILE)
+            live.check_digest()
+            restore_live(state.adapter, state.average, saved["step"], live)
         _restore_scaler(state.scaler, saved["scaler"])
         state.step = saved["step"]
     except (AdapterError, OSError, KeyError, TypeError, ValueError) as error:
@@ -155,6 +165,10 @@ def _check_state(checkpoint: Path, saved: Any) -> int:
         ) != identity:
             raise ValueError(f"{name} was altered")
     return FORMAT
+
+
+def _write(file: Path, tensors: dict[str, torch.Tensor]) -> None:
+    write_tensors(file, {key: value.numpy() for key, value in tensors.items()})
 
 
 def _identity(file: Path) -> dict[str, Any]:

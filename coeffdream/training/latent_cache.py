@@ -15,6 +15,7 @@ from torch import Tensor
 
 from coeffdream.backbones.encode import Conditioning, LatentPosterior, encode_image, encode_prompt
 from coeffdream.backbones.load import Components
+from coeffdream.data.buckets import training_size
 from coeffdream.data.concept import ConceptImage
 from coeffdream.data.images import resize_and_crop
 from coeffdream.data.prompts import to_model_text
@@ -33,33 +34,49 @@ class TrainingSample:
 
 
 def cache_concept(
-    components: Components, photos: Sequence[ConceptImage], token: str, resolution: int, progress: Progress
+    components: Components,
+    photos: Sequence[ConceptImage],
+    token: str,
+    resolution: int,
+    progress: Progress,
+    *,
+    buckets: bool = False,
 ) -> list[TrainingSample]:
-    """Encode photos of a concept, each with its caption."""
-    pictures = ((image.path.name, image.load(), to_model_text(image.caption, token)) for image in photos)
-    return _encode(components, pictures, resolution, progress, "encoding photos", len(photos))
+    """Encode photos of a concept, each with its caption, cut to squares or to `buckets`."""
+    pictures = (
+        (
+            image.path.name,
+            image.load(),
+            to_model_text(image.caption, token),
+            training_size(image.width, image.height, resolution, buckets=buckets),
+        )
+        for image in photos
+    )
+    return _encode(components, pictures, progress, "encoding photos", len(photos))
 
 
 def cache_class_images(
     components: Components, images: list[Image.Image], prompt: str, resolution: int, progress: Progress
 ) -> list[TrainingSample]:
     """Encode the class pictures of prior preservation, all under one prompt."""
-    pictures = ((f"class image {index}", image, prompt) for index, image in enumerate(images))
-    return _encode(components, pictures, resolution, progress, "encoding class images", len(images))
+    pictures = (
+        (f"class image {index}", image, prompt, (resolution, resolution))
+        for index, image in enumerate(images)
+    )
+    return _encode(components, pictures, progress, "encoding class images", len(images))
 
 
 def _encode(
     components: Components,
-    pictures: Iterable[tuple[str, Image.Image, str]],
-    resolution: int,
+    pictures: Iterable[tuple[str, Image.Image, str, tuple[int, int]]],
     progress: Progress,
     stage: str,
     total: int,
 ) -> list[TrainingSample]:
     samples: list[TrainingSample] = []
     by_caption: dict[str, Conditioning] = {}
-    for name, image, caption in pictures:
-        cropped, size = resize_and_crop(image, resolution)
+    for name, image, caption, to in pictures:
+        cropped, size = resize_and_crop(image, *to)
         if caption not in by_caption:
             by_caption[caption] = encode_prompt(components, caption)
         posterior = encode_image(components, cropped)

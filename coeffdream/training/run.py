@@ -31,6 +31,7 @@ from coeffdream.records.latest import point_latest_at
 from coeffdream.records.run import Parameters, RunFolder, RunRecord, Status, held_run, new_run
 from coeffdream.tracking import UNLOGGED, Log, logging_to, require
 from coeffdream.training.advice import PREPARING, TRAINING, advised
+from coeffdream.training.average import averaged, new_average
 from coeffdream.training.checkpoint import (
     TrainingState,
     checkpoint_due,
@@ -141,7 +142,9 @@ class _Session:
         sampling = Sampling(base.settings.sampling_steps, base.settings.guidance_scale, config.resolution)
         initial_latents(components, [0], config.resolution)  # raises now if the resolution cannot fit
         spec_for(config, components.unet)  # likewise for the choice of layers
-        photos = cache_concept(components, concept.learned, config.token, config.resolution, progress)
+        photos = cache_concept(
+            components, concept.learned, config.token, config.resolution, progress, buckets=config.buckets
+        )
         class_samples = []
         if config.prior:
             prompt = fill_class("a photo of a CLASS", concept.class_noun)
@@ -163,7 +166,9 @@ class _Session:
         if config.gradient_checkpointing:
             components.unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
         scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        state = TrainingState(adapter, new_optimizer(adapter, config), scaler)
+        state = TrainingState(
+            adapter, new_optimizer(adapter, config), scaler, average=new_average(adapter, config)
+        )
         return cls(
             config, concept, components, TrainingData(photos, class_samples), sampler, state, total, progress
         )
@@ -219,7 +224,9 @@ class _Session:
             if not self.sampler:
                 return
             file = run.samples / f"step_{done:06d}.png"
-            if self.sampler.draw(file):
+            with averaged(state.adapter, state.average):
+                of_one_color = self.sampler.draw(file)
+            if of_one_color:
                 notice(
                     f"a sample picture of step {done} is of one color: what was learned, or the base, is broken; "
                     "try a smaller --lr"
@@ -256,9 +263,10 @@ class _Session:
                 )
             confirm(run.path)
             if finished:
-                save_adapter(state.adapter, run.adapter, architecture)
                 scheduler = self.components.scheduler.config
-                write_beside(run, record, state.adapter.lora, self.components.unet, scheduler)
+                with averaged(state.adapter, state.average):
+                    save_adapter(state.adapter, run.adapter, architecture)
+                    write_beside(run, record, state.adapter.lora, self.components.unet, scheduler)
                 adapter = adapter_hashes(run.adapter)
             else:
                 save_checkpoint(run.checkpoints, state, architecture)
