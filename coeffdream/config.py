@@ -132,6 +132,9 @@ class TrainConfig:
     buckets: bool = option(
         False, "Cut photos to SDXL's sizes, each to the nearest in shape, not to squares.", group="Training"
     )
+    masked_loss: bool = option(
+        False, "Learn only what the photos' masks mark: NAME.mask.png, or alpha channels.", group="Training"
+    )
     caption_dropout: float = option(
         0.0, "How often a photo is learned with an empty caption.", group="Training"
     )

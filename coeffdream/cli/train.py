@@ -48,7 +48,7 @@ def command(
     """
     from coeffdream.backbones.base import base_asked
     from coeffdream.data.concept import load_concept
-    from coeffdream.data.holdout import hold_out
+    from coeffdream.data.holdout import to_train_on
     from coeffdream.data.shipped import concept_folder
     from coeffdream.records.latest import in_the_way
     from coeffdream.records.run import find_run
@@ -69,7 +69,7 @@ def command(
         concept = load_concept(
             concept_folder(chosen.concept), class_noun=chosen.class_noun, caption_template=chosen.caption
         )
-    concept = hold_out(concept, chosen.holdout, chosen.seed)
+    concept = to_train_on(concept, chosen)
     _describe(resolved, concept)
     if obstacle := in_the_way(run.path.parent if run else Path(chosen.runs)):
         warn(obstacle)

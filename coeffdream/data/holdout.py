@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from hashlib import blake2b
 
-from coeffdream.data.concept import Concept, ConceptImage
+from coeffdream.config import TrainConfig
+from coeffdream.data.concept import Concept
+from coeffdream.data.photo import ConceptImage
 from coeffdream.errors import ConceptError, counted, listed
+
+
+def to_train_on(concept: Concept, config: TrainConfig) -> Concept:
+    """The concept as `config` wants it trained on: photos held out, and a mask for each where they are needed.
+
+    Raises ConceptError as `hold_out` and `Concept.check_masks` do.
+    """
+    if config.masked_loss:
+        concept.check_masks()
+    return hold_out(concept, config.holdout, config.seed)
 
 
 def hold_out(concept: Concept, count: int, seed: int) -> Concept:

@@ -9,13 +9,18 @@ from coeffdream.records.fields import Positive, Text
 
 @dataclass(frozen=True)
 class PhotoRecord:
-    """One photo; `width` and `height` in pixels, `caption` still holds <V>. held_out: kept out of training."""
+    """One photo; `width` and `height` in pixels, `caption` still holds <V>.
+
+    mask_sha256: of the file that held its mask, the photo's own where that was its alpha channel. held_out: kept out
+    of training.
+    """
 
     file: Text
     sha256: str
     width: Positive
     height: Positive
     caption: str
+    mask_sha256: str | None = None
     held_out: bool = False
 
 

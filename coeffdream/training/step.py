@@ -96,4 +96,12 @@ def _losses(unet: Any, draws: list[Draw]) -> Tensor:
     predicted = unet(noisy, timesteps, encoder_hidden_states=embeds, added_cond_kwargs=added).sample
     wanted = torch.stack([each.target for each in draws]).to(device)
     weights = torch.tensor([each.weight for each in draws], device=device)
-    return squared_error(predicted, wanted) * weights
+    return squared_error(predicted, wanted, _masks(draws, device)) * weights
+
+
+def _masks(draws: list[Draw], device: torch.device) -> Tensor | None:
+    """The draws' masks [B, h, w], ones for those without; None where none has one."""
+    if all(each.sample.mask is None for each in draws):
+        return None
+    whole = torch.ones(draws[0].noisy.shape[1:])
+    return torch.stack([whole if each.sample.mask is None else each.sample.mask for each in draws]).to(device)
