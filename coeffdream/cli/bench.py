@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from coeffdream.cli.bench_attention import attention
 from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, doing, last_progress, loading, near, say, show, show_json
@@ -90,3 +91,6 @@ def concepts(
         show(comparison_table(comparison))
     say(f"every number: {near((study / 'comparison.json').resolve())}")
     tell_next("report", near(study.resolve()))
+
+
+app.command("attention", cls=Command)(attention)
