@@ -227,6 +227,14 @@ def flag_of(name: str, of: type | None = None) -> str:
     return flags.get(name) or "--" + name.replace("_", "-")
 
 
+def train_option(name: str, value: object) -> list[str]:
+    """A field of TrainConfig as `train` takes it on its command line."""
+    flag = flag_of(name)
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    return [flag, str(value)]
+
+
 @dataclass(frozen=True)
 class Resolved:
     """A config, and for each field set by anything but its default, what set it."""
