@@ -86,6 +86,9 @@ class TrainConfig:
     caption: str = option(
         "a photo of <V> CLASS", "Caption of photos that have no .txt beside them.", group="What"
     )
+    holdout: int = option(
+        0, "Photos kept out of training, chosen by the seed, for scores to be made against.", group="What"
+    )
 
     method: Method = option("coeff-lora", "What is trained.", group="Adapter")
     preset: Preset = option("paper", "Which layers are trained, and how.", group="Adapter")
@@ -172,7 +175,7 @@ class TrainConfig:
         found = []
         for name in ("rank", "steps", "batch_size", "grad_accum", "prior_images"):
             found += out_of_range(flag_of(name), getattr(self, name), at_least=1, at_most=MOST[name])
-        for name in ("sample_every", "checkpoint_every", "seed"):
+        for name in ("holdout", "sample_every", "checkpoint_every", "seed"):
             if getattr(self, name) < 0:
                 found.append(f"{flag_of(name)} {quoted(getattr(self, name))} must not be negative")
             found += out_of_range(flag_of(name), getattr(self, name), at_most=MOST.get(name, MOST["steps"]))

@@ -16,7 +16,7 @@ from coeffdream.cli.elsewhere import tell_where_files_go
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, doing, loading, near, say, show_json, warn
 from coeffdream.config import Resolved, TrainConfig, flag_of, resolve
-from coeffdream.errors import ConfigError, counted
+from coeffdream.errors import ConfigError, counted, listed
 from coeffdream.stopping import status_of
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def command(
     """
     from coeffdream.backbones.base import base_asked
     from coeffdream.data.concept import load_concept
+    from coeffdream.data.holdout import hold_out
     from coeffdream.data.shipped import concept_folder
     from coeffdream.records.latest import in_the_way
     from coeffdream.records.run import find_run
@@ -66,6 +67,7 @@ def command(
         concept = load_concept(
             concept_folder(chosen.concept), class_noun=chosen.class_noun, caption_template=chosen.caption
         )
+    concept = hold_out(concept, chosen.holdout, chosen.seed)
     _describe(resolved, concept)
     if obstacle := in_the_way(run.path.parent if run else Path(chosen.runs)):
         warn(obstacle)
@@ -137,6 +139,9 @@ def _describe(resolved: Resolved, concept: Concept) -> None:
         f"{concept.name}: {counted(len(concept.images), 'photo')} of a {concept.class_noun} (class from {concept.class_source}); "
         f"<V> is {config.token!r}; captions like {concept.images[0].caption!r}"
     )
+    if concept.held_out:
+        names = listed([image.path.name for image in concept.held_out])
+        say(f"held out, to score against: {names}; {counted(len(concept.learned), 'photo')} to learn from")
     for warning in concept.warnings:
         warn(warning)
     small = concept.smaller_than(config.resolution)

@@ -46,13 +46,17 @@ _FOREIGN_IMAGES = frozenset(
 
 @dataclass(frozen=True)
 class ConceptImage:
-    """One photo. `width` and `height` are pixels of the upright photo; `caption` still holds <V>."""
+    """One photo. `width` and `height` are pixels of the upright photo; `caption` still holds <V>.
+
+    held_out: kept out of training, to score against (data/holdout.py).
+    """
 
     path: Path
     sha256: str
     width: int
     height: int
     caption: str
+    held_out: bool = False
 
     def load(self) -> Image:
         """The photo. Raises ConceptError also when it is no longer the file that the concept was made of."""
@@ -75,6 +79,16 @@ class Concept:
     live: bool
     images: tuple[ConceptImage, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def learned(self) -> tuple[ConceptImage, ...]:
+        """The photos to train on."""
+        return tuple(image for image in self.images if not image.held_out)
+
+    @property
+    def held_out(self) -> tuple[ConceptImage, ...]:
+        """The photos that are kept out of training."""
+        return tuple(image for image in self.images if image.held_out)
 
     def smaller_than(self, resolution: int) -> list[ConceptImage]:
         """The photos that training at `resolution` pixels would have to enlarge."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
 from coeffdream.errors import ScoreError
+from coeffdream.metrics.against import Against, score_against
 from coeffdream.metrics.encoder_choice import TOYBOX, Encoders, encoders_for
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.inputs import (
@@ -20,7 +21,7 @@ from coeffdream.metrics.inputs import (
     pictures_of_set,
     references_of_run,
 )
-from coeffdream.metrics.measure import Scored, Scorer
+from coeffdream.metrics.measure import Scorer
 from coeffdream.metrics.options import ScoringOptions
 from coeffdream.metrics.several import photos_of_parts, score_parts
 from coeffdream.metrics.untouched import find_floor, measure_drift
@@ -40,7 +41,6 @@ from coeffdream.records.scores import (
     ScoredSet,
     ScoresRecord,
     Source,
-    Summary,
     write_scores,
 )
 
@@ -101,18 +101,15 @@ def evaluate_run(
     scorer = Scorer(encoders, cache or FeatureCache(), options.batch_size, on_progress)
     if not photos and not parts:
         scorer.warnings.append("this run learned no concept: scores against photos are absent")
-    scored = scorer.pictures(pictures, photos)
     floor_set = find_floor(run.images, folder, set_record, scorer.warnings)
     untouched = [] if floor_set is None else pictures_of(floor_set, floor_set.read_set())
-    floor = scorer.pictures(untouched, photos).summary if untouched else None
+    against = score_against(scorer, pictures, untouched, photos)
     drift = measure_drift(scorer, run.images, set_record, pictures_of)
     record = _record(
         scorer,
-        scored,
-        photos,
+        against,
         score_text=options.score_text,
         drift=drift,
-        floor=floor,
         concepts=score_parts(scorer, parts, pictures, untouched),
         floor_set=None if floor_set is None else floor_set.path.name,
         source=Source(
@@ -188,16 +185,15 @@ def evaluate_folder(
     scorer.warnings.extend(left_out)
     if not photos:
         scorer.warnings.append("no photos were given: scores against photos are absent")
-    scored = scorer.pictures(pictures, photos)
-    counts = {prompt.n for prompt in scored.per_prompt}
+    against = score_against(scorer, pictures, [], photos)
+    counts = {prompt.n for prompt in against.scored.per_prompt}
     if len(counts) > 1:
         scorer.warnings.append(
             f"prompts have from {min(counts)} to {max(counts)} pictures; every picture counts alike"
         )
     record = _record(
         scorer,
-        scored,
-        photos,
+        against,
         score_text=options.score_text,
         source=Source(
             kind="folder",
@@ -224,18 +220,16 @@ def _loaded(base: str, options: ScoringOptions, progress: Progress) -> Encoders:
 
 def _record(
     scorer: Scorer,
-    scored: Scored,
-    photos: list[Reference],
+    against: Against,
     *,
     score_text: str,
-    floor: Summary | None = None,
     floor_set: str | None = None,
     drift: Drift | None = None,
     concepts: Sequence[ConceptScores] = (),
     source: Source,
     of_set: ScoredSet,
 ) -> ScoresRecord:
-    encoders = scorer.encoders
+    encoders, scored = scorer.encoders, against.scored
     if scorer.cache.problem is not None:
         scorer.warnings.append(scorer.cache.problem)
     return ScoresRecord(
@@ -246,13 +240,14 @@ def _record(
         embedded=encoders.embedded,
         label=EMBEDDED_LABEL if encoders.embedded else None,
         encoders=EncoderRecords(encoders.clip.describe(), encoders.dino.describe()),
-        references=photo_hashes(photos),
+        references=photo_hashes(against.references),
         overall=scored.summary,
-        floor=floor,
+        floor=against.floor,
         floor_set=floor_set,
         drift=drift,
         concepts=list(concepts),
-        ceiling=scorer.references(photos),
+        ceiling=against.ceiling,
+        learned=against.learned,
         per_prompt=scored.per_prompt,
         per_image=scored.per_image,
         warnings=scorer.warnings,

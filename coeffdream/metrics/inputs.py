@@ -31,11 +31,12 @@ class Picture(ScoredPicture):
 
 @dataclass(frozen=True)
 class Reference:
-    """One photo of the concept."""
+    """One photo of the concept. held_out: kept out of training."""
 
     file: str
     path: Path
     sha256: str
+    held_out: bool = False
 
 
 def pictures_of_set(
@@ -97,7 +98,7 @@ def photos_of(concept: Concept) -> list[Reference]:
 
 
 def references_of_run(record: RunRecord | Part, folder: Path | None = None) -> list[Reference]:
-    """The photos that the run learned from; for a run without a concept those in `folder`, else none.
+    """The run's photos, held-out ones among them; for a run without a concept those in `folder`, else none.
 
     folder: where the photos lie now, if they were moved. Raises ScoreError when they are gone or altered.
     """
@@ -113,9 +114,9 @@ def references_of_run(record: RunRecord | Part, folder: Path | None = None) -> l
         if not path.is_file():
             problems.append(f"{photo.file} is missing; {remedy}")
         elif sha256_of_file(path) != photo.sha256:
-            problems.append(f"{photo.file} is not the photo that was learned from; {remedy}")
+            problems.append(f"{photo.file} is not the photo that the run was given; {remedy}")
         else:
-            found.append(Reference(photo.file, path, photo.sha256))
+            found.append(Reference(photo.file, path, photo.sha256, photo.held_out))
     if problems:
         raise ScoreError(together(f"the photos in {where} cannot be compared with", problems))
     return found
@@ -190,7 +191,7 @@ def _named_by_subfolder(folder: Path) -> tuple[list[tuple[str, str]], list[str]]
 
 
 def photo_hashes(photos: Sequence[Reference]) -> list[PhotoHash]:
-    return [PhotoHash(photo.file, photo.sha256) for photo in photos]
+    return [PhotoHash(photo.file, photo.sha256, photo.held_out) for photo in photos]
 
 
 def hashes(pictures: Sequence[Picture]) -> PictureHashes:

@@ -112,22 +112,33 @@ class Scorer:
             for row, (picture, other) in enumerate(zip(pictures, untouched, strict=True))
         ]
 
-    def references(self, references: Sequence[Reference]) -> Summary | None:
-        """The photos among themselves, each against the others: what a perfect learner would reach."""
-        if len(references) < 2:
+    def references(
+        self, references: Sequence[Reference], learned: Sequence[Reference] = ()
+    ) -> Summary | None:
+        """The photos among themselves: what a perfect learner would reach.
+
+        Each against the others, or, where `references` were held out, each of those learned against each of them.
+        """
+        photos = learned or references
+        if len(references) < 2 and not learned:
             return None
-        clip = maths.leave_one_out(self._reference_features(self.encoders.clip, references))
-        features = self._reference_features(self.encoders.dino, references)
-        dino = maths.leave_one_out(features)
+
+        def cosines(encoder: ImageEncoder) -> maths.Array:
+            features = self._reference_features(encoder, references)
+            if not learned:
+                return maths.leave_one_out(features)
+            return maths.similarities(self._reference_features(encoder, learned), features)
+
+        clip, dino = cosines(self.encoders.clip), cosines(self.encoders.dino)
         nearest = dino.max(axis=1)
         return Summary(
-            n=len(references),
+            n=len(photos),
             prompts=0,
             images_per_prompt=0,
             references=len(references),
             text_alignment=None,
             concept_alignment=float(clip.mean()),
-            diversity=maths.vendi(features),
+            diversity=maths.vendi(self._reference_features(self.encoders.dino, photos)),
             diversity_q=maths.VENDI_Q,
             within_prompt=None,
             dino_alignment=float(dino.mean()),

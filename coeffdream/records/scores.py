@@ -81,10 +81,11 @@ class EncoderRecords:
 
 @dataclass(frozen=True)
 class PhotoHash:
-    """One photo that pictures were measured against."""
+    """One photo that pictures were measured against. held_out: kept out of the training of what drew them."""
 
     file: str
     sha256: str
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,20 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class LearnedScores:
+    """Scores against the photos that were trained on, where others were held out and are what the rest is measured
+    against; floor and ceiling likewise."""
+
+    references: list[PhotoHash]
+    overall: Summary
+    floor: Summary | None
+    ceiling: Summary | None
+
+
+@dataclass(frozen=True)
 class ConceptScores:
     """One of several things that a set shows, against its own photos, on the pictures whose prompt has its
-    `placeholder`; floor and ceiling as of the whole set."""
+    `placeholder`; floor, ceiling and `learned` as of the whole set."""
 
     name: Text
     placeholder: Text
@@ -173,6 +185,7 @@ class ConceptScores:
     ceiling: Summary | None
     per_prompt: list[PromptScore]
     per_image: list[ImageScore]
+    learned: LearnedScores | None = None
 
 
 @dataclass(frozen=True)
@@ -224,9 +237,10 @@ class Drift:
 class ScoresRecord:
     """scores.json.
 
-    `floor` is the untouched base on the same prompts and seeds (the set `floor_set` of the same run),
-    `ceiling` the references among themselves, `drift` what became of unrelated prompts. Of several things drawn
-    together `concepts` has the scores against photos, and the rest of the record none.
+    `references` are the photos that were held out of training, where there are such; then `learned` has the scores
+    against those that were trained on. `floor` is the untouched base on the same prompts and seeds (the set
+    `floor_set` of the same run), `ceiling` the photos among themselves, `drift` what became of unrelated prompts. Of
+    several things drawn together `concepts` has the scores against photos, and the rest of the record none.
     """
 
     created: str
@@ -247,7 +261,14 @@ class ScoresRecord:
     concepts: list[ConceptScores] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    learned: LearnedScores | None = None
     format: int = FORMAT
+
+    @property
+    def overestimates(self) -> bool:
+        """Whether the photos that likeness is measured against are those that the adapter was trained on."""
+        ours = self.source.kind == "run" and self.set.adapter
+        return ours and any(not photo.held_out for photo in self.references)
 
 
 def of_concept(record: ScoresRecord, concept: ConceptScores) -> ScoresRecord:

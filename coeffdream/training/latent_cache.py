@@ -6,7 +6,7 @@ photo's latents with another's caption. After this the text encoders are not nee
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from coeffdream.backbones.encode import Conditioning, LatentPosterior, encode_image, encode_prompt
 from coeffdream.backbones.load import Components
-from coeffdream.data.concept import Concept
+from coeffdream.data.concept import ConceptImage
 from coeffdream.data.images import resize_and_crop
 from coeffdream.data.prompts import to_model_text
 from coeffdream.errors import NonFiniteLossError
@@ -33,13 +33,11 @@ class TrainingSample:
 
 
 def cache_concept(
-    components: Components, concept: Concept, token: str, resolution: int, progress: Progress
+    components: Components, photos: Sequence[ConceptImage], token: str, resolution: int, progress: Progress
 ) -> list[TrainingSample]:
-    """Encode every photo of the concept with its caption."""
-    pictures = (
-        (image.path.name, image.load(), to_model_text(image.caption, token)) for image in concept.images
-    )
-    return _encode(components, pictures, resolution, progress, "encoding photos", len(concept.images))
+    """Encode photos of a concept, each with its caption."""
+    pictures = ((image.path.name, image.load(), to_model_text(image.caption, token)) for image in photos)
+    return _encode(components, pictures, resolution, progress, "encoding photos", len(photos))
 
 
 def cache_class_images(

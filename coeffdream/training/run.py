@@ -19,6 +19,7 @@ from coeffdream.backbones.schedule import prediction_of
 from coeffdream.backbones.threads import settle_threads
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import Concept
+from coeffdream.data.holdout import hold_out
 from coeffdream.data.prompts import fill_class
 from coeffdream.data.record import concept_record
 from coeffdream.errors import DivergedError, RunError
@@ -128,7 +129,7 @@ class _Session:
     @classmethod
     def prepare(cls, config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> _Session:
         """Load, encode and install; nothing is written to a run folder yet. Its config holds no auto any more."""
-        config = settled(config)
+        config, concept = settled(config), hold_out(concept, config.holdout, config.seed)
         device, dtype = torch.device(config.device), DTYPES[config.precision]
         progress("loading the base", 0, 1, base.name)
         # The UNet joins the others only to draw class images: encoding and training need not fit at once.
@@ -140,7 +141,7 @@ class _Session:
         sampling = Sampling(base.settings.sampling_steps, base.settings.guidance_scale, config.resolution)
         initial_latents(components, [0], config.resolution)  # raises now if the resolution cannot fit
         spec_for(config, components.unet)  # likewise for the choice of layers
-        photos = cache_concept(components, concept, config.token, config.resolution, progress)
+        photos = cache_concept(components, concept.learned, config.token, config.resolution, progress)
         class_samples = []
         if config.prior:
             prompt = fill_class("a photo of a CLASS", concept.class_noun)

@@ -32,6 +32,8 @@ def kept(record: object, before: object) -> bool:
         return isinstance(record, dict) and all(
             key in record and kept(record[key], value) for key, value in before.items()
         )
+    if isinstance(before, list):
+        return isinstance(record, list) and len(record) == len(before) and all(map(kept, record, before))
     return record == before
 
 
