@@ -54,7 +54,12 @@ class SizeConditioning:
 
 
 def load_image(path: Path) -> Image:
-    """Read a photo as an upright 8-bit RGB image.
+    """Read a photo as an upright 8-bit RGB image: that of `load_with_alpha`, whose errors it raises."""
+    return load_with_alpha(path)[0]
+
+
+def load_with_alpha(path: Path) -> tuple[Image, Image | None]:
+    """Read a photo as an upright 8-bit RGB image, and its alpha channel (mode L, of the same size), if it has one.
 
     EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits, and
     an embedded colour profile (CMYK, a phone's Display P3) is converted to sRGB. A photo above
@@ -80,10 +85,11 @@ def load_image(path: Path) -> Image:
         upright = _upright(image)
         turned = upright.size == image.size[::-1]
         photo = _reduced(_to_rgb(path, upright))
+        alpha = _alpha(upright)
     photo.info.clear()  # the profile and EXIF describe the file's pixels, no longer these
     if factor > 1:
         photo.info[_FULL_SIZE] = stored[::-1] if turned else stored
-    return photo
+    return photo, alpha
 
 
 def full_size(photo: Image) -> tuple[int, int]:
@@ -109,8 +115,14 @@ def _reduced(image: Image) -> Image:
 
 
 def resize_and_crop(image: Image, resolution: int) -> tuple[Image, SizeConditioning]:
-    """Scale the shorter side to `resolution` pixels (Lanczos, antialiased) and cut the central square."""
+    """Scale the shorter side to `resolution` pixels (Lanczos, antialiased) and cut the central square.
+
+    A mask (mode L, of its photo's size) is cut as its photo is, and averaged over areas: Lanczos would ring past the
+    thing's edge.
+    """
     from PIL.Image import Resampling
+
+    resampling = Resampling.BOX if image.mode == "L" else Resampling.LANCZOS
 
     scale = resolution / min(image.size)
     width, height = (max(resolution, round(side * scale)) for side in image.size)
@@ -119,7 +131,7 @@ def resize_and_crop(image: Image, resolution: int) -> tuple[Image, SizeCondition
     # cannot blow up the memory. The filter still sees the pixels outside the box.
     across, down = image.width / width, image.height / height
     box = (left * across, top * down, (left + resolution) * across, (top + resolution) * down)
-    square = image.resize((resolution, resolution), Resampling.LANCZOS, box=box)
+    square = image.resize((resolution, resolution), resampling, box=box)
     original = full_size(image)[::-1]
     return square, SizeConditioning(original, (top, left), (resolution, resolution))
 
@@ -215,6 +227,12 @@ def _upright(image: Image) -> Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF says nothing about the orientation; the pixels are sound
         return image
+
+
+def _alpha(image: Image) -> Image | None:
+    if not image.has_transparency_data or image.mode.startswith("I"):
+        return None
+    return _reduced(image.convert("RGBA").getchannel("A"))
 
 
 def _to_rgb(path: Path, image: Image) -> Image:

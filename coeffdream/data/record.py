@@ -20,6 +20,7 @@ def concept_record(concept: Concept) -> ConceptRecord:
                 image.width,
                 image.height,
                 image.caption,
+                mask_sha256=image.mask_sha256,
                 held_out=image.held_out,
             )
             for image in concept.images

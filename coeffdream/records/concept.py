@@ -9,7 +9,10 @@ from coeffdream.records.fields import Positive, Text
 
 @dataclass(frozen=True)
 class PhotoRecord:
-    """One photo; `width` and `height` in pixels, `caption` still holds <V>. held_out: kept out of training."""
+    """One photo; `width` and `height` in pixels, `caption` still holds <V>.
+
+    mask_sha256: of the file that held its mask, the photo's own where that was its alpha channel. held_out: kept out of training.
+    """
 
     file: Text
     sha256: str
@@ -17,6 +20,7 @@ class PhotoRecord:
     height: Positive
     caption: str
     held_out: bool = False
+    mask_sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from coeffdream.records.files import replacing, write_text
 from coeffdream.toybox.world.individual import Individual
 from coeffdream.toybox.world.names import PALETTE
-from coeffdream.toybox.world.scene import Scene, compose, render
+from coeffdream.toybox.world.scene import Scene, compose, render, silhouette
 from coeffdream.toybox.world.wish import Wish
 
 PHOTO_SIDE = 256
@@ -64,11 +64,12 @@ CONCEPTS: tuple[ToyConcept, ...] = (
 
 
 def write_concepts(folder: Path) -> None:
-    """One folder per concept: 00.png to 04.png and concept.toml."""
+    """One folder per concept: 00.png to 04.png, their masks 00.mask.png to 04.mask.png, and concept.toml."""
     for concept in CONCEPTS:
         for index, scene in enumerate(concept.scenes()):
-            with replacing(folder / concept.name / f"{index:02d}.png") as temporary:
-                render(scene, PHOTO_SIDE).save(temporary, optimize=True)
+            for name, draw in ((f"{index:02d}.png", render), (f"{index:02d}.mask.png", silhouette)):
+                with replacing(folder / concept.name / name) as temporary:
+                    draw(scene, PHOTO_SIDE).save(temporary, optimize=True)
         live = "true" if concept.live else "false"
         write_text(
             folder / concept.name / "concept.toml", f'class = "{concept.individual.subject}"\nlive = {live}\n'
