@@ -251,3 +251,11 @@ def flag_of(name: str, of: type | None = None) -> str:
     """The command-line spelling of a field of `of`, a dataclass of options; TrainConfig unless it is given."""
     flags = {each.name: each.metadata.get("flag") for each in dataclasses.fields(of or TrainConfig)}
     return flags.get(name) or "--" + name.replace("_", "-")
+
+
+def train_option(name: str, value: object) -> list[str]:
+    """A field of TrainConfig as `train` takes it on its command line."""
+    flag = flag_of(name)
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    return [flag, str(value)]

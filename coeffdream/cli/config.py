@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from coeffdream.cli.encoding import printable
 from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
-from coeffdream.cli.terminal import printable, show, show_json
+from coeffdream.cli.terminal import show, show_json
 from coeffdream.config import TrainConfig, flag_of
 from coeffdream.errors import ConfigError
 from coeffdream.resolve import Resolved, resolve

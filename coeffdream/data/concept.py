@@ -139,7 +139,7 @@ def load_concept(
                     sha256_of_file(path),
                     *full_size(photo),
                     fill_class(caption, noun),
-                    sha256_of_file(mask_file(path)) if masked else None,
+                    mask_sha256=sha256_of_file(mask_file(path)) if masked else None,
                 )
             )
     with _collected(problems):

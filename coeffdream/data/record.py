@@ -20,7 +20,7 @@ def concept_record(concept: Concept) -> ConceptRecord:
                 image.width,
                 image.height,
                 image.caption,
-                image.mask_sha256,
+                mask_sha256=image.mask_sha256,
                 held_out=image.held_out,
             )
             for image in concept.images

@@ -20,8 +20,8 @@ class PhotoRecord:
     width: Positive
     height: Positive
     caption: str
-    mask_sha256: str | None = None
     held_out: bool = False
+    mask_sha256: str | None = None
 
 
 @dataclass(frozen=True)
