@@ -10,9 +10,9 @@ from typing import Any
 from coeffdream.compare.scored import ScoredRun
 from coeffdream.errors import ScoreError, together
 from coeffdream.records.base import BaseRecord
+from coeffdream.records.encoders import EncoderRecord
 from coeffdream.records.files import sha256_of_json
 from coeffdream.records.images import OF_THE_ADAPTER, SetSettings
-from coeffdream.records.scores import EncoderRecord
 
 # What an encoder says of itself that changes no score: the hashes of weights and config say which it is.
 NOT_THE_ENCODER = {"name", "model", "pretrained", "versions"}

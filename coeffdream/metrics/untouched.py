@@ -36,8 +36,9 @@ def measure_drift(scorer: Scorer, images: Path, scored: SetRecord, pictures_of: 
     pictures = pictures_of(folder, record)
     pairs = scorer.drift(pictures, pictures_of(base, base.read_set()))
     means = {
-        name: float(np.mean([getattr(pair, name) for pair in pairs], dtype=np.float64))
+        name: None if None in values else float(np.mean(values, dtype=np.float64))
         for name in ("dino", "clip", "text_alignment", "base_text_alignment")
+        if (values := [getattr(pair, name) for pair in pairs])
     }
     same = hashes(pictures)
     return Drift(

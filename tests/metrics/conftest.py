@@ -20,7 +20,7 @@ from coeffdream.records.concept import ConceptRecord, PhotoRecord
 from coeffdream.records.files import sha256_of_file, sha256_of_json
 from coeffdream.records.images import ImageRecord, SetFolder, SetRecord, SetSettings
 from coeffdream.records.run import RunFolder, RunRecord
-from coeffdream.records.scores import EncoderRecord
+from coeffdream.records.encoders import EncoderRecord
 
 BASE = BaseRecord("tiny", "folder", "/tiny", "a" * 64, [0.5])
 SETTINGS = SetSettings(BASE, {"coeff": "ab12"}, 1.0, 1.0, "sks", 0, 20, 5.0, "", 48, "Euler", "float32")
