@@ -10,7 +10,7 @@ from typing import Any
 from coeffdream.compare.scored import ScoredRun
 from coeffdream.errors import ScoreError, together
 from coeffdream.records.base import BaseRecord
-from coeffdream.records.encoders import EncoderRecord
+from coeffdream.records.encoders import EncoderRecord, EncoderRecords
 from coeffdream.records.files import sha256_of_json
 from coeffdream.records.images import OF_THE_ADAPTER, SetSettings
 
@@ -64,13 +64,22 @@ INSIDE_A_CONCEPT: list[Field] = [
 # With one training seed; another may hold out others.
 INSIDE_A_SEED: list[Field] = [("held-out photos", _references)]
 
-# Everything that the encoders say of themselves and that could change a score.
-ENCODERS: list[Field] = [
-    (f"encoder {encoder} {field.name}", attrgetter(f"scores.encoders.{encoder}.{field.name}"))
-    for encoder in ("clip", "dino")
-    for field in dataclasses.fields(EncoderRecord)
-    if field.name not in NOT_THE_ENCODER
+# Where the thing was looked for in the photos; None for their own alpha channels, or whole photos.
+MASKS: list[Field] = [
+    (
+        "masks of the photos",
+        lambda run: _short(sha256_of_json([photo.mask_sha256 for photo in run.scores.references])),
+    )
 ]
+# Everything that an encoder says of itself and that could change a score, by the encoder.
+ENCODERS: dict[str, list[Field]] = {
+    encoder.name: [
+        (f"encoder {encoder.name} {field.name}", attrgetter(f"scores.encoders.{encoder.name}.{field.name}"))
+        for field in dataclasses.fields(EncoderRecord)
+        if field.name not in NOT_THE_ENCODER
+    ]
+    for encoder in dataclasses.fields(EncoderRecords)
+}
 # Everything that says how the pictures were drawn, but for the adapter.
 DRAWING: list[Field] = [
     (f"drawing setting {field.name}", attrgetter(f"scores.set.settings.{field.name}"))
@@ -95,7 +104,9 @@ class _Base:
 
 def refuse_different(runs: Sequence[ScoredRun], fields: Sequence[Field]) -> None:
     """Raises ScoreError that names every field in which a run differs from the first, with both values."""
-    first = runs[0]
+    first = next(iter(runs), None)
+    if first is None:
+        return
     problems = []
     for name, value in fields:
         one = value(first)

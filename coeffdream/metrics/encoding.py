@@ -114,13 +114,13 @@ class Encoding:
         )
         return [float(value) for value in found[:, 0]]
 
-    def patch_alignment(
-        self, encoder: PatchEncoder, items: Items, photos: Sequence[Reference], what: str
-    ) -> PatchAlignment:
+    def patch_alignment(self, items: Items, photos: Sequence[Reference], what: str) -> PatchAlignment:
         """How like each picture is to the thing in each photo, and to what is around it.
 
         Kept is the outcome, and not the features of the patches, which are hundreds of times as many.
         """
+        encoder = self.encoders.dino
+        assert encoder is not None
         regions = self._regions_of(encoder, photos)
         wanted = [(row, each.subject) for row, each in enumerate(regions)]
         around = [(row, each.background) for row, each in enumerate(regions) if each.background.any()]
@@ -155,12 +155,10 @@ class Encoding:
         """Found once: every photo has to be decoded for its mask."""
         whose = sha256_of_json([fingerprint(encoder), *[photo.sha256 for photo in photos]])
         if whose not in self._regions:
-            self._regions[whose], warning = regions_of(encoder, photos)
-            if warning:
-                self.warn(warning)
+            self._regions[whose] = regions_of(encoder, photos)
         return self._regions[whose]
 
-    def _patches(self, encoder: PatchEncoder, items: Items) -> Features:
+    def _patches(self, encoder: PatchEncoder, items: Sequence[Picture | Reference]) -> Features:
         batches = [items[start : start + self.batch_size] for start in range(0, len(items), self.batch_size)]
         return np.concatenate(
             [self._full(encoder.patches, [load_image(item.path) for item in batch]) for batch in batches]

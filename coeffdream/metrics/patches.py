@@ -9,17 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coeffdream.data.masks import SUFFIX, check_masks, load_mask, mask_file, nothing_shown
+from coeffdream.data.masks import check_masks, load_mask, mask_file, nothing_shown
 from coeffdream.metrics.encoder import PatchEncoder
 from coeffdream.metrics.inputs import Reference
 from coeffdream.records.files import sha256_of_file
 
 # Shares of a patch. What lies between is of both, and belongs to neither.
 SUBJECT, BACKGROUND = 0.5, 0.1
-UNMASKED = (
-    f"the photos have no masks: subject alignment compares whole photos, and background leak is absent (NAME{SUFFIX} "
-    "beside each photo, or an alpha channel, says where the thing is)"
-)
 
 
 @dataclass(frozen=True)
@@ -32,8 +28,8 @@ class Regions:
     mask_sha256: str | None
 
 
-def regions_of(encoder: PatchEncoder, photos: Sequence[Reference]) -> tuple[list[Regions], str]:
-    """The regions of each photo, as `encoder` looks at it, and a word where the photos have no masks.
+def regions_of(encoder: PatchEncoder, photos: Sequence[Reference]) -> list[Regions]:
+    """The regions of each photo, as `encoder` looks at it: the whole of each where the photos have no masks.
 
     Raises ConceptError where some photos have a mask file and others no mask, and where the encoder's
     crop leaves nothing of the thing.
@@ -56,4 +52,4 @@ def regions_of(encoder: PatchEncoder, photos: Sequence[Reference]) -> tuple[list
                 None if unmasked else sha256_of_file(mask_file(photo.path)),
             )
         )
-    return regions, UNMASKED if unmasked else ""
+    return regions

@@ -121,7 +121,7 @@ def _patches(field: str, by_reference: str, part: str) -> tuple[OfPictures, OfPh
     """The thing of each photo, or what is around it, looked for among the patches of a picture."""
 
     def of_pictures(encoding: Encoding, pictures: Sequence[Picture], photos: Sequence[Reference]) -> Columns:
-        found = encoding.patch_alignment(encoding.encoders.dino, pictures, photos, "patches")
+        found = encoding.patch_alignment(pictures, photos, "patches")
         rows = getattr(found, part)
         if not rows.shape[1]:
             return {}
@@ -132,9 +132,7 @@ def _patches(field: str, by_reference: str, part: str) -> tuple[OfPictures, OfPh
     ) -> dict[str, float]:
         import numpy as np
 
-        found = encoding.patch_alignment(
-            encoding.encoders.dino, learned or photos, photos, "patches of photos"
-        )
+        found = encoding.patch_alignment(learned or photos, photos, "patches of photos")
         rows = getattr(found, part)
         columns = range(len(photos)) if part == "subject" else found.around
         # No photo is held against itself.

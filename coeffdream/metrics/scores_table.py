@@ -10,8 +10,9 @@ from rich.text import Text
 
 from coeffdream.errors import counted
 from coeffdream.records import measures
+from coeffdream.records.made import made_by
 from coeffdream.records.measures import Measure
-from coeffdream.records.scores import OVERESTIMATES, Drift, ScoresRecord, Summary, of_concept
+from coeffdream.records.scores import OVERESTIMATES, UNMASKED, Drift, ScoresRecord, Summary, of_concept
 from coeffdream.tables import table
 
 # A narrow name, where the measure's own words would not fit 80 columns; and what the score means.
@@ -21,11 +22,16 @@ ROWS: tuple[tuple[str, Measure, str], ...] = (
     ("diversity", measures.DIVERSITY, "pictures that differ"),
     ("  within a prompt", measures.WITHIN_PROMPT, "of one prompt"),
     ("DINO alignment", measures.DINO_ALIGNMENT, "is the thing, to DINO"),
+    ("subject alignment", measures.SUBJECT_ALIGNMENT, "whatever is around it"),
+    ("background leak", measures.BACKGROUND_LEAK, "less is better"),
     ("nearest photo", measures.NEAREST_MEAN, "above photos': copied"),
     ("  95th percentile", measures.NEAREST_P95, "the closest pictures"),
+    ("DINO ViT-S/16", measures.DINO_VITS16_ALIGNMENT, "as DreamBooth scores"),
+    ("PickScore", measures.PICKSCORE, "what people prefer"),
+    ("VQAScore", measures.VQA_SCORE, "shows the prompt"),
 )
 
-AGAINST_PHOTOS = ROWS[1:2] + ROWS[4:]
+AGAINST_PHOTOS = tuple(row for row in ROWS if row[1] in (*measures.LIKENESS, *measures.COPYING))
 # Where photos were held out: how like the pictures are to those that were learned, and whether they copy them.
 LEARNED = "  learned photos"
 
@@ -76,12 +82,13 @@ def _table(title: str, record: ScoresRecord, rows: Sequence[tuple[str, Measure, 
 
 def _drift_rows(drift: Drift) -> list[tuple[str, str, str, str]]:
     """Of pictures of their own number, which stands beside the name."""
-    text = f"{drift.text_alignment:.3f}", f"{drift.base_text_alignment:.3f}"
-    return [
-        (f"drift (n = {drift.n})", f"{drift.dino:.3f}", "-", "other things, to DINO"),
-        ("  to CLIP", f"{drift.clip:.3f}", "-", "0: as the base's"),
-        ("  text alignment", *text, f"{drift.text_change:+.3f} by the adapter"),
-    ]
+    rows = [(f"drift (n = {drift.n})", f"{drift.dino:.3f}", "-", "other things, to DINO")]
+    if drift.clip is not None:
+        rows.append(("  to CLIP", f"{drift.clip:.3f}", "-", "0: as the base's"))
+    if drift.text_change is not None:
+        text = f"{drift.text_alignment:.3f}", f"{drift.base_text_alignment:.3f}"
+        rows.append(("  text alignment", *text, f"{drift.text_change:+.3f} by the adapter"))
+    return rows
 
 
 def _whose_photos(record: ScoresRecord) -> list[str]:
@@ -105,5 +112,7 @@ def _notes(record: ScoresRecord) -> list[str]:
     return [
         *label,
         *_whose_photos(record),
-        f"{record.encoders.clip.name}, {record.encoders.dino.name}; diversity grows with n",
+        *([UNMASKED] if record.unmasked else []),
+        *made_by(record),
+        *(["diversity grows with n: compare it at equal n only"] if record.overall.diversity else []),
     ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coeffdream.records.fields import Positive
-from coeffdream.records.measures import Measure
 
 
 @dataclass(frozen=True)
@@ -39,13 +37,3 @@ class EncoderRecords:
     def used(self) -> dict[str, EncoderRecord]:
         """Those that made a score, by their field."""
         return {name: each for name, each in vars(self).items() if each is not None}
-
-
-def made_by(models: dict[str, str], made: Sequence[Measure]) -> str:
-    """Which model made each of these scores, in one line. models: the name of each, by `Measure.model`."""
-    parts = []
-    for model, name in models.items():
-        words = [measure.words for measure in made if measure.model == model]
-        if words:
-            parts.append(f"{name}: {', '.join(words)}")
-    return "; ".join(parts)

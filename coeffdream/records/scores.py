@@ -18,6 +18,7 @@ OVERESTIMATES = (
     "to the very photos that were trained on, which overestimates it (arXiv 2503.06632); train with --holdout 1 "
     "to keep one out"
 )
+UNMASKED = "no mask says where in the photos the thing is: subject alignment is to whole photos, and background leak is absent"
 EMBEDDED_LABEL = "embedded scorers: not comparable with published numbers"
 
 
@@ -62,11 +63,15 @@ class ScoredSet(PictureHashes):
 
 @dataclass(frozen=True)
 class PhotoHash:
-    """One photo that pictures were measured against. held_out: kept out of the training of what drew them."""
+    """One photo that pictures were measured against. held_out: kept out of the training of what drew them.
+
+    mask_sha256: of the mask file beside it, if there was one.
+    """
 
     file: str
     sha256: str
     held_out: bool = False
+    mask_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -260,6 +265,12 @@ class ScoresRecord:
     versions: dict[str, str] = field(default_factory=dict)
     learned: LearnedScores | None = None
     format: int = FORMAT
+
+    @property
+    def unmasked(self) -> bool:
+        """Whether the thing was looked for without knowing where in the photos it is."""
+        found = [self.overall, *(concept.overall for concept in self.concepts)]
+        return any(each.subject_alignment is not None and each.background_leak is None for each in found)
 
     @property
     def overestimates(self) -> bool:

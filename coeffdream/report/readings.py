@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 from coeffdream.compare.comparison import RESAMPLES, estimates_of
 from coeffdream.compare.result import Estimate
-from coeffdream.errors import ScoreError, counted
+from coeffdream.errors import ScoreError
 from coeffdream.records import measures
+from coeffdream.records.made import made_by
 from coeffdream.records.measures import DRIFT, Measure
-from coeffdream.records.scores import OVERESTIMATES, ConceptScores, ScoresRecord, Summary, of_concept
+from coeffdream.records.scores import ConceptScores, ScoresRecord, Summary, of_concept
+from coeffdream.report.said import readings
 from coeffdream.report.strip import Strip, strip
 
 INTERVALS = (
@@ -57,6 +59,7 @@ class Read:
     headings: list[str]
     rows: list[tuple[str, list[str]]]
     how_intervals: str
+    made_by: list[str]
 
 
 def about(scores: ScoresRecord) -> Read:
@@ -64,7 +67,14 @@ def about(scores: ScoresRecord) -> Read:
     estimates = intervals(scores)
     headings, rows = table(scores, estimates)
     known = any(each.low is not None for each in estimates.values())
-    return Read(cards(scores, estimates), readings(scores), headings, rows, INTERVALS if known else "")
+    return Read(
+        cards(scores, estimates),
+        readings(scores),
+        headings,
+        rows,
+        INTERVALS if known else "",
+        made_by(scores),
+    )
 
 
 # The question it answers, and how to read it.
@@ -227,62 +237,3 @@ def _of_learned(scores: ScoresRecord, columns: int) -> list[Summary | None]:
 def _shown(measure: Measure, summaries: Sequence[Summary | None]) -> list[str]:
     values = [getattr(summary, measure.name, None) for summary in summaries]
     return ["–" if value is None else measure.show(value) for value in values]
-
-
-def readings(scores: ScoresRecord) -> list[str]:
-    """What the numbers say together, in plain words; only what they do say."""
-    run, floor = scores.overall, scores.floor
-    said = _against_photos(scores)
-    for concept, alone in _concepts(scores):
-        said += [f"{concept.name}: {line}" for line in _against_photos(alone)]
-    if scores.drift:
-        change = scores.drift.text_change
-        said.append(
-            f"Pictures of other things moved away from the untouched base’s by {scores.drift.dino:.3f} (1 − DINO cosine, "
-            f"the mean of {scores.drift.n} pairs of one seed; 0 is no change); their text alignment "
-            f"{'rose' if change >= 0 else 'fell'} by {abs(change):.3f}."
-        )
-    if floor and floor.n == run.n and run.diversity < 0.8 * floor.diversity:
-        share = 1 - run.diversity / floor.diversity
-        said.append(
-            f"It draws {100 * share:.0f} % fewer different pictures, in effect, than the untouched base does."
-        )
-    return said
-
-
-def _against_photos(scores: ScoresRecord) -> list[str]:
-    run, floor, photos = scores.overall, scores.floor, scores.ceiling
-    said = []
-    if floor and run.concept_alignment is not None and floor.concept_alignment is not None:
-        if run.concept_alignment <= floor.concept_alignment:
-            said.append(
-                "Concept alignment is not above the untouched base’s: the thing has not been learned."
-            )
-        elif photos and photos.concept_alignment and photos.concept_alignment > floor.concept_alignment:
-            way = (run.concept_alignment - floor.concept_alignment) / (
-                photos.concept_alignment - floor.concept_alignment
-            )
-            said.append(
-                f"Concept alignment has gone {100 * way:.0f} % of the way from the untouched base to the photos’ "
-                "likeness to one another."
-            )
-    if scores.overestimates:
-        said.append(f"Likeness is {OVERESTIMATES}.")
-    if scores.learned:
-        said.append(
-            f"Likeness is to {counted(len(scores.references), 'photo')} held out of training; "
-            f"copying is looked for in the {len(scores.learned.references)} learned."
-        )
-        run, photos = scores.learned.overall, scores.learned.ceiling
-    if photos and run.nearest_p95 is not None and photos.nearest_mean is not None:
-        if run.nearest_p95 > photos.nearest_mean:
-            said.append(
-                "Its closest pictures (95th percentile) are nearer to a photo than the photos usually are to one "
-                "another: look whether they copy it."
-            )
-        else:
-            said.append(
-                "Even its closest pictures (95th percentile) are no nearer to a photo than the photos usually are to "
-                "one another: no sign of copying."
-            )
-    return said
