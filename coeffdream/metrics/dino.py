@@ -105,19 +105,25 @@ class DinoEncoder:
         return self._hidden(images)[:, 0].cpu().numpy()
 
     def patches(self, images: Sequence[Image]) -> Features:
-        """One batch of RGB pictures -> [n, P, width]: the tokens of the P patches, row by row, not normalised."""
-        return self._hidden(images)[:, 1:].cpu().numpy()
+        """One batch of RGB pictures -> [n, P, width]: the tokens of the P patches, row by row, not normalised.
+
+        They are those of the layer that `out_indices` of config.json names, transformers' own word for where a model's
+        map of features is taken: of the published DINOv2 the last. A miniature without its training of patches mixes
+        what is around a patch into it, the more the later the layer.
+        """
+        return self._hidden(images, self._config.get("out_indices", [-1])[-1])[:, 1:].cpu().numpy()
 
     def cover(self, mask: Image) -> Features:
         """Which share of each of the P patches a mask (mode L) of a picture covers, 0 to 1: [P]."""
         side = self._config["patch_size"]
         return torch.nn.functional.avg_pool2d(self._cover(mask), side).flatten().numpy()
 
-    def _hidden(self, images: Sequence[Image]) -> torch.Tensor:
+    def _hidden(self, images: Sequence[Image], layer: int = -1) -> torch.Tensor:
         batch = torch.stack([self._transform(image) for image in images]).to(self._device)
         # Convolutions run in TF32 by default on a GPU: a thousandth off, enough to move a score's last digit.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return self.model(pixel_values=batch).last_hidden_state.float()
+            states = self.model(pixel_values=batch, output_hidden_states=True).hidden_states
+            return self.model.layernorm(states[layer]).float()
 
     @functools.cached_property
     def model(self) -> Dinov2Model | ViTModel:

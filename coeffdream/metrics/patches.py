@@ -15,7 +15,7 @@ from coeffdream.metrics.inputs import Reference
 from coeffdream.records.files import sha256_of_file
 
 # Shares of a patch. What lies between is of both, and belongs to neither.
-SUBJECT, BACKGROUND = 0.5, 0.1
+SUBJECT, BACKGROUND = 0.95, 0.1
 
 
 @dataclass(frozen=True)
