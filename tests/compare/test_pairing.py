@@ -263,7 +263,7 @@ class TestHeldOutPhotos:
 
     def test_held_out_is_not_learned(self, made):
         """A run that learned all photos is not compared with one that learned fewer."""
-        with pytest.raises(ScoreError, match="3 photos .* of them held out"):
+        with pytest.raises(ScoreError, match=r"3 photos .* of them held out"):
             pair_runs([made("lora"), _held_out(made("dora"), 0)])
 
 
