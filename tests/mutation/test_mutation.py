@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,13 @@ def test_what_is_called_equivalent_is_still_there(mutants):
         }
 
 
+def run_program(program, folder):
+    """A program that runs pytest, without the plugins that its tests do not need and each fork would import anew."""
+    without = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=folder, env=without, capture_output=True, text=True, check=True)
+
+
 WRONG_OR_NOT = """
 import sys
 from pathlib import Path
@@ -136,9 +144,7 @@ def test_a_failing_test_kills_and_an_endless_one_too(tmp_path):
         "import counting\n\ndef test_count():\n    assert counting.count(3) == 0\n"
     )
     program = WRONG_OR_NOT.format(paths=[str(HERE), str(tmp_path)])
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = run_program(program, tmp_path)
     assert done.stdout.splitlines() == [
         "n >= 0 = killed by test_counting.py::test_count",
         "1 = killed by test_counting.py::test_count",
@@ -179,7 +185,7 @@ errors = [
     Planted("twice", file, "n", "m", test + "down"),
     Planted("no module", file, "n - 1", "n - 1\\n1 / 0", test + "down"),
 ]
-print(plant(errors, Path.cwd(), Path(".")), plant(errors[:1], Path.cwd(), Path(".")))
+print(*(plant(some, Path.cwd(), Path(".")) for some in (errors, errors[:1])))
 """
 
 
@@ -195,9 +201,7 @@ def test_a_planted_error_must_fail_its_own_test(tmp_path):
         "def test_wrong():\n    assert counting.down(3) == 1\n"
     )
     program = PLANTED_OR_NOT.format(paths=[str(HERE), str(tmp_path)])
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = run_program(program, tmp_path)
     assert [line for line in done.stdout.splitlines() if not line.startswith(" ")] == [
         "killed: seen",
         "SURVIVED: unseen",
