@@ -93,15 +93,15 @@ class Adapter:
 
         DoRA's magnitude fades to the norm of each row of W, where it began; PEFT alone would scale only BA.
         """
+        from coeffdream.adapters.dora import row_norms
+
         for path in self.spec.lora:
             layer = self.unet.get_submodule(path)
             layer.set_scale(ADAPTER_NAME, lora)
             if self.spec.dora:
                 magnitude = self.lora[f"{path}.lora_magnitude_vector"]
                 trained = self._magnitudes.setdefault(path, magnitude.detach().clone())
-                magnitude.copy_(torch.lerp(_row_norms(layer), trained, lora))
-            # PEFT caches DoRA's weight norm in eval mode, with the old scale in it.
-            layer.train(True).train(self.unet.training)
+                magnitude.copy_(torch.lerp(row_norms(layer.get_base_layer().weight), trained, lora))
         for processor in self.processors.values():
             processor.coefficients.strength = alpha
 
@@ -184,6 +184,8 @@ def _check_size(
 def _install_lora(adapter: Adapter, seed: int) -> None:
     from peft import LoraConfig
 
+    from coeffdream.adapters.dora import hasten
+
     spec, unet = adapter.spec, adapter.unet
     before = unet.active_adapters() if getattr(unet, "peft_config", None) else []
     with warnings.catch_warnings():
@@ -206,6 +208,8 @@ def _install_lora(adapter: Adapter, seed: int) -> None:
                 suffix = "" if part == "lora_magnitude_vector" else ".weight"
                 adapter.lora[f"{path}.{part}{suffix}"] = parameter
         _initialise(layer, seed, index)
+        if spec.dora:
+            hasten(layer, ADAPTER_NAME)
 
 
 def _take_out_lora(unet: Any, paths: tuple[str, ...]) -> None:
@@ -236,9 +240,6 @@ def _initialise(layer: Any, seed: int, index: int) -> None:
     down.copy_(drawn)
     layer.lora_B[ADAPTER_NAME].weight.zero_()
     if ADAPTER_NAME in layer.lora_magnitude_vector:
-        layer.lora_magnitude_vector[ADAPTER_NAME].weight.copy_(_row_norms(layer))
+        from coeffdream.adapters.dora import row_norms
 
-
-def _row_norms(layer: Any) -> Tensor:
-    """Norm of each row of W. PEFT takes it in the base's dtype; in bfloat16 that alone would change the model."""
-    return torch.linalg.norm(layer.get_base_layer().weight.float(), dim=1)
+        layer.lora_magnitude_vector[ADAPTER_NAME].weight.copy_(row_norms(layer.get_base_layer().weight))

@@ -30,9 +30,9 @@ def hold_out(concept: Concept, count: int, seed: int) -> Concept:
     """
     photos = concept.images
     if count >= len(photos):
+        remedy = f"hold out at most {len(photos) - 1}" if len(photos) > 1 else "add photos, or leave it out"
         raise ConceptError(
-            f"--holdout {count} leaves no photo of the {counted(len(photos), 'photo')} in {concept.folder} to learn from; "
-            f"hold out at most {len(photos) - 1}"
+            f"--holdout {count} leaves no photo to learn from: {concept.folder} holds {counted(len(photos), 'photo')}; {remedy}"
         )
     chosen = sorted(photos, key=lambda image: _draw(image, seed))[:count]
     marked = replace(concept, images=tuple(replace(image, held_out=image in chosen) for image in photos))

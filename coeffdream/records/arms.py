@@ -47,6 +47,8 @@ def read_arms(file: Path) -> dict[str, dict[str, Any]]:
 def check_arm(name: str, arms: Arms) -> list[str]:
     """What is wrong with one of these arms, one line each."""
     arm = arms[name]
+    if parted := [f"{name}.{key}" for key, value in arm.items() if isinstance(value, dict)]:
+        return [f'arm {quoted(parted[0])} has a dot in its name, which TOML wants in quotes: ["{parted[0]}"]']
     found = []
     if not RUN_NAME.fullmatch(name):
         found.append(f"arm {quoted(name)} must be named by letters, digits, '.', '-' and '_'")

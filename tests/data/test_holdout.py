@@ -55,7 +55,8 @@ def test_names_do_not_choose(album, tmp_path):
 def test_nothing_left_to_learn(album, count):
     """In one line, with the largest number that is possible."""
     with pytest.raises(
-        ConceptError, match=rf"^--holdout {count} leaves no photo of the 6 photos .* at most 5$"
+        ConceptError,
+        match=rf"^--holdout {count} leaves no photo to learn from: .* holds 6 photos; hold out at most 5$",
     ):
         hold_out(album, count, seed=0)
 

@@ -55,6 +55,7 @@ def test_features_are_what_transformers_itself_gives(encoder, tiny_dino, draw):
     pictures = [draw((200, 30, 90), seed=0, size=(64, 48)), draw((20, 130, 90), seed=1, size=(40, 90))]
     batch = torch.stack([by_hand(image, edge=32, crop=28, **IMAGENET) for image in pictures])
     np.testing.assert_allclose(encoder.images(pictures), cls(tiny_dino, batch), atol=1e-5)
+    assert encoder.describe().feature == "CLS of the last hidden state"  # the record says which
 
 
 def test_the_normalisation_is_not_clips(encoder, tiny_dino, draw):

@@ -68,6 +68,7 @@ def test_an_arm_is_typed_as_a_person_would(arms):
         ("[lora]\nagainst = 'dora'", "arm 'lora': against 'dora', which is no other arm"),
         ("[lora]\nagainst = 'lora'", "which is no other arm"),
         ("['a/b']\nmethod = 'lora'", "arm 'a/b' must be named by letters"),
+        ("[lora-0.5]\nmethod = 'lora'", r"arm 'lora-0.5' has a dot .* quotes: \[\"lora-0.5\"\]"),
         ("[lora", "is not valid TOML"),
     ],
 )
