@@ -268,10 +268,10 @@ def test_the_place_hardly_moves_subject_alignment(effects):
 
 def test_a_painted_background_moves_the_leak_and_not_the_subject(effects):
     """A stranger in a photo's own place: for every concept the leak of that photo rises, five times as much as its
-    likeness at least, which moves by less than a fifth of what another individual does."""
+    likeness at least, which moves by less than a quarter of what another individual does."""
     subject, leak = (each[..., 0] for each in effects)
     by_individual = (subject[:, 0] - subject[:, 2]).mean()
     leaks, moves = leak[:, 3] - leak[:, 4], np.abs(subject[:, 3] - subject[:, 4])
     assert (leaks > 0).all()
     assert leaks.mean() > 5 * moves.mean()
-    assert moves.mean() < 0.2 * by_individual
+    assert moves.mean() < 0.25 * by_individual
