@@ -50,7 +50,6 @@ def seen(pixels: torch.Tensor) -> torch.Tensor:
     """uint8 pictures as DINOv2's transform shows them: a little larger, the centre of it, ImageNet's mean and std."""
     images = pixels.float() / 255
     larger = F.interpolate(images, size=73, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-    centre = larger[..., 4:68, 4:68]
     return normalised(larger[..., 4:68, 4:68])
 
 
@@ -75,7 +74,9 @@ class _Student(nn.Module):
         tokens = self.dino(images).last_hidden_state.float()
         side = images.shape[-1] // PATCH
         patches = F.normalize(self.dense_head(tokens[:, 1:]), dim=-1)
-        return F.normalize(self.head(tokens[:, 0]), dim=-1), patches.transpose(1, 2).unflatten(2, (side, side))
+        return F.normalize(self.head(tokens[:, 0]), dim=-1), patches.transpose(1, 2).unflatten(
+            2, (side, side)
+        )
 
 
 def contrast(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, float]:
@@ -101,7 +102,12 @@ def same_points(
     order = torch.rand(shown.shape, generator=generator) + shown
     chosen = order.topk(POINTS, 1).indices
     both = shown.gather(1, chosen)
-    first = maps[0].flatten(2).transpose(1, 2).gather(1, chosen[..., None].expand(-1, -1, maps[0].shape[1]).to(device))
+    first = (
+        maps[0]
+        .flatten(2)
+        .transpose(1, 2)
+        .gather(1, chosen[..., None].expand(-1, -1, maps[0].shape[1]).to(device))
+    )
     second = at(maps[1], there.gather(1, chosen[..., None].expand(-1, -1, 2)).to(device))
     return first[both], F.normalize(second[both], dim=-1)
 
