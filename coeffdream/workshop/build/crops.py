@@ -18,7 +18,7 @@ SATURATION, HUE = 0.2, 0.04
 GRAY = 0.1  # share of looks
 AREA = (0.35, 1.0)  # of the picture
 ASPECT = 4 / 3
-PASTED = 0.4  # share of looks
+PASTED = 0.15  # share of looks
 HALF_BOX = (0.45, 0.8)  # half sides of the middle, of half the picture's side
 
 _TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
