@@ -18,7 +18,6 @@ SATURATION, HUE = 0.2, 0.04
 GRAY = 0.1  # share of looks
 AREA = (0.35, 1.0)  # of the picture
 ASPECT = 4 / 3
-PASTED = 0.15  # share of looks
 HALF_BOX = (0.45, 0.8)  # half sides of the middle, of half the picture's side
 
 _TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
@@ -45,9 +44,10 @@ class Looks:
         return (points - self.centre[:, None]) / self.half[:, None]
 
 
-def looks_at(pictures: torch.Tensor, side: int, generator: torch.Generator) -> Looks:
-    """One random look at each of `pictures`, float [n, 3, H, W] in [0, 1]."""
-    own = _own_part(pictures, generator)
+def looks_at(pictures: torch.Tensor, side: int, pasted: float, generator: torch.Generator) -> Looks:
+    """One random look at each of `pictures`, float [n, 3, H, W] in [0, 1]; a share `pasted` of them with a stranger
+    around the middle."""
+    own = _own_part(pictures, pasted, generator)
     stranger = pictures.roll(int(torch.randint(1, len(pictures), (), generator=generator)), 0)
     mixed = torch.where(own > 0, pictures, stranger)
     centre, half = _crops(len(pictures), generator)
@@ -76,13 +76,13 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.G
     return low + (high - low) * torch.rand(shape, generator=generator)
 
 
-def _own_part(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _own_part(pictures: torch.Tensor, pasted: float, generator: torch.Generator) -> torch.Tensor:
     n, _, height, width = pictures.shape
     one = (n, 1, 1, 1)
     x, y = ((torch.arange(size) + 0.5) * 2 / size - 1 for size in (width, height))
     across = (x - _uniform(one, -0.12, 0.12, generator)).abs() < _uniform(one, *HALF_BOX, generator)
     down = (y[:, None] - _uniform(one, -0.06, 0.14, generator)).abs() < _uniform(one, *HALF_BOX, generator)
-    whole = torch.rand(one, generator=generator) >= PASTED
+    whole = torch.rand(one, generator=generator) >= pasted
     return ((across & down) | whole).float()
 
 

@@ -21,7 +21,9 @@ from coeffdream.workshop.build.shards import SHARD, shards
 # Without AVX-512 a CPU's bfloat16 is many times slower than float32.
 RECIPE = Recipe("dino", learning_rate=1.5e-3, batch_size=64, ema=0.99, weight_decay=0.04, bfloat16=False)
 FIRST_SHARD = 80  # pictures that no other part saw
-TEMPERATURE = 0.2
+# From which step on: share of looks with a stranger around the middle, and temperature. First the thing, then its
+# place as well.
+STAGES = ((0, 0.4, 0.2), (474, 0.15, 0.2), (1203, 0.05, 0.15), (2496, 0.05, 0.1), (3130, 0.0, 0.1))
 DENSE = 0.5  # weight of the patches' contrast
 POINTS = 8  # of each picture
 PATCH = 8
@@ -79,9 +81,9 @@ class _Student(nn.Module):
         )
 
 
-def contrast(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, float]:
+def contrast(first: torch.Tensor, second: torch.Tensor, temperature: float) -> tuple[torch.Tensor, float]:
     """NT-Xent of two codes [n, d] of the same n things, and the share of the first that find their second."""
-    logits = first @ second.T / TEMPERATURE
+    logits = first @ second.T / temperature
     target = torch.arange(len(first), device=first.device)
     loss = 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
     return loss, float((logits.argmax(1) == target).float().mean())
@@ -123,10 +125,11 @@ def train_dino(
         rows = torch.randperm(len(pictures), generator=generator)[: RECIPE.batch_size // 2]
         images = pictures[rows].float() / 255
         side = SMALL[0] if torch.rand((), generator=generator) < SMALL[1] else 64
-        looks = looks_at(images, side, generator), looks_at(images, side, generator)
+        _, pasted, temperature = [stage for stage in STAGES if stage[0] <= step][-1]
+        looks = looks_at(images, side, pasted, generator), looks_at(images, side, pasted, generator)
         codes, maps = model(normalised(torch.cat([look.images for look in looks]).to(device)))
-        whole, found = contrast(*codes.chunk(2))
-        dense, found_points = contrast(*same_points(looks, maps.chunk(2), generator))
+        whole, found = contrast(*codes.chunk(2), temperature)
+        dense, found_points = contrast(*same_points(looks, maps.chunk(2), generator), temperature)
         parts = {"whole": whole.item(), "found": found, "dense": dense.item(), "found_points": found_points}
         return whole + DENSE * dense, parts
 
