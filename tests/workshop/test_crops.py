@@ -1,4 +1,4 @@
-"""Looks at one picture: where a crop lies is told truly, since the patches' contrast is taught by it."""
+"""The DINO scorer's lessons: where a crop lies is told truly, since the patches' contrast is taught by it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from coeffdream.workshop.build import crops
 from coeffdream.workshop.build.crops import at, centres, looks_at
-from coeffdream.workshop.build.dino import contrast, same_points
+from coeffdream.workshop.build.dino import CENTRED, centred, contrast, new_dino, same_points, seen
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def ramps() -> torch.Tensor:
 @pytest.fixture
 def plain(monkeypatch):
     """Looks that keep the colours."""
-    monkeypatch.setattr(crops, "_recoloured", lambda images, generator: images)
+    monkeypatch.setattr(crops, "_recoloured", lambda images, strength, generator: images)
 
 
 def test_a_crop_shows_the_place_that_it_names(ramps, plain):
     """The colour at a point of the crop is the colour at that point's place in the picture, mirrored or not."""
-    looks = looks_at(ramps, 48, 0.0, torch.Generator().manual_seed(1))
+    looks = looks_at(ramps, 48, 0.0, 1.0, torch.Generator().manual_seed(1))
     assert {-1.0, 1.0} == set(looks.half[:, 0].sign().tolist())
     points = centres(6).expand(12, -1, 2)
     places = looks.in_picture(points)
@@ -39,7 +39,7 @@ def test_a_crop_shows_the_place_that_it_names(ramps, plain):
 def test_a_look_is_drawn_again_from_its_generator(ramps):
     """The same generator gives the same look, another one another: training resumes to the same batches."""
     first, again, other = (
-        looks_at(ramps, 48, 0.0, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+        looks_at(ramps, 48, 0.0, 1.0, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
     )
     assert torch.equal(first.images, again.images)
     assert not torch.equal(first.images, other.images)
@@ -52,7 +52,7 @@ def test_what_is_not_its_own_is_a_strangers(plain, monkeypatch):
     monkeypatch.setattr(crops, "AREA", (0.999, 1.0))
     monkeypatch.setattr(crops, "ASPECT", 1.0)
     pictures = (torch.arange(6).float() / 5).view(6, 1, 1, 1).expand(6, 3, 64, 64)
-    looks = looks_at(pictures, 64, 1.0, torch.Generator().manual_seed(0))
+    looks = looks_at(pictures, 64, 1.0, 1.0, torch.Generator().manual_seed(0))
     shares = looks.own.mean((1, 2, 3))
     assert shares.min() > 0.1
     assert shares.max() < 0.9
@@ -67,7 +67,7 @@ def test_what_is_not_its_own_is_a_strangers(plain, monkeypatch):
 def test_patches_are_paired_where_they_show_the_same_point(ramps, plain):
     """Maps that hold the place in the picture have equal codes at the pairs, for a patch that both looks show."""
     generator = torch.Generator().manual_seed(3)
-    looks = looks_at(ramps, 64, 0.0, generator), looks_at(ramps, 64, 0.0, generator)
+    looks = looks_at(ramps, 64, 0.0, 1.0, generator), looks_at(ramps, 64, 0.0, 1.0, generator)
     grid = centres(8).expand(12, -1, 2)
     maps = []
     for look in looks:
@@ -83,7 +83,7 @@ def test_patches_are_paired_where_they_show_the_same_point(ramps, plain):
 def test_patches_that_a_stranger_covers_are_not_paired(ramps, plain):
     """With the middle alone its own, no pair lies outside of it in either look."""
     generator = torch.Generator().manual_seed(4)
-    looks = looks_at(ramps, 64, 1.0, generator), looks_at(ramps, 64, 1.0, generator)
+    looks = looks_at(ramps, 64, 1.0, 1.0, generator), looks_at(ramps, 64, 1.0, 1.0, generator)
     grid = centres(8).expand(12, -1, 2)
     first_own = at(looks[0].own, looks[0].in_picture(grid)).transpose(1, 2).unflatten(2, (8, 8))
     second_own = at(looks[1].own, looks[1].in_picture(grid)).transpose(1, 2).unflatten(2, (8, 8))
@@ -100,3 +100,15 @@ def test_contrast_is_least_where_each_finds_its_own():
     wrong, lost = contrast(codes, codes.roll(1, 0), 0.2)
     assert (found, lost) == (1.0, 0.0)
     assert right < wrong
+
+
+@torch.no_grad()
+def test_centring_takes_a_share_of_the_mean_off_every_picture():
+    """Each picture's CLS moves by the same share of the mean over all of them, and by nothing else."""
+    torch.manual_seed(0)
+    model = new_dino().eval().requires_grad_(False)
+    pixels = torch.randint(256, (6, 3, 64, 64), dtype=torch.uint8)
+    before = model(seen(pixels)).pooler_output
+    after = centred(model, pixels)(seen(pixels)).pooler_output
+    assert before.mean(0).norm() > 0.1
+    assert torch.allclose(after, before - CENTRED * before.mean(0), atol=1e-5)

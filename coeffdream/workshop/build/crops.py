@@ -44,9 +44,11 @@ class Looks:
         return (points - self.centre[:, None]) / self.half[:, None]
 
 
-def looks_at(pictures: torch.Tensor, side: int, pasted: float, generator: torch.Generator) -> Looks:
+def looks_at(
+    pictures: torch.Tensor, side: int, pasted: float, colour: float, generator: torch.Generator
+) -> Looks:
     """One random look at each of `pictures`, float [n, 3, H, W] in [0, 1]; a share `pasted` of them with a stranger
-    around the middle."""
+    around the middle, and the colours changed at `colour` times the full strengths."""
     own = _own_part(pictures, pasted, generator)
     stranger = pictures.roll(int(torch.randint(1, len(pictures), (), generator=generator)), 0)
     mixed = torch.where(own > 0, pictures, stranger)
@@ -56,7 +58,7 @@ def looks_at(pictures: torch.Tensor, side: int, pasted: float, generator: torch.
     where[:, :, 2] = centre
     grid = F.affine_grid(where, [len(pictures), 3, side, side], align_corners=False)
     cropped = F.grid_sample(mixed, grid, padding_mode="border", align_corners=False)
-    return Looks(_recoloured(cropped, generator), own, centre, half)
+    return Looks(_recoloured(cropped, colour, generator), own, centre, half)
 
 
 def centres(patches: int) -> torch.Tensor:
@@ -96,17 +98,17 @@ def _crops(n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tens
     return centre, half
 
 
-def _recoloured(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _recoloured(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
     one = (len(images), 1, 1, 1)
-    images = images * _uniform(one, 1 - BRIGHTNESS, 1 + BRIGHTNESS, generator)
+    images = images * (1 + strength * _uniform(one, -BRIGHTNESS, BRIGHTNESS, generator))
     mean = images.mean((1, 2, 3), keepdim=True)
-    images = (images - mean) * _uniform(one, 1 - CONTRAST, 1 + CONTRAST, generator) + mean
-    turn = _uniform((len(images),), -HUE, HUE, generator) * 2 * math.pi
-    strength = _uniform((len(images),), 1 - SATURATION, 1 + SATURATION, generator)
+    images = (images - mean) * (1 + strength * _uniform(one, -CONTRAST, CONTRAST, generator)) + mean
+    turn = strength * _uniform((len(images),), -HUE, HUE, generator) * 2 * math.pi
+    vivid = 1 + strength * _uniform((len(images),), -SATURATION, SATURATION, generator)
     turned = torch.zeros(len(images), 3, 3)
     turned[:, 0, 0] = 1
-    turned[:, 1, 1] = turned[:, 2, 2] = turn.cos() * strength
-    turned[:, 1, 2], turned[:, 2, 1] = -turn.sin() * strength, turn.sin() * strength
+    turned[:, 1, 1] = turned[:, 2, 2] = turn.cos() * vivid
+    turned[:, 1, 2], turned[:, 2, 1] = -turn.sin() * vivid, turn.sin() * vivid
     images = torch.einsum("nij,njhw->nihw", torch.linalg.inv(_TO_YIQ) @ turned @ _TO_YIQ, images)
-    gray = torch.rand(one, generator=generator) < GRAY
+    gray = torch.rand(one, generator=generator) < strength * GRAY
     return torch.where(gray, images.mean(1, keepdim=True), images).clamp(0, 1)

@@ -6,6 +6,7 @@ and settles in minutes. The same contrast between patches that show the same poi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,14 +17,21 @@ from transformers import Dinov2Config, Dinov2Model
 from coeffdream.workshop.build.crops import Looks, at, centres, looks_at
 from coeffdream.workshop.build.export import tidy_configs
 from coeffdream.workshop.build.loop import Budget, Recipe, Trained, ema_of, run_loop
-from coeffdream.workshop.build.shards import SHARD, shards
+from coeffdream.workshop.build.shards import SHARD, shard, shards
 
 # Without AVX-512 a CPU's bfloat16 is many times slower than float32.
 RECIPE = Recipe("dino", learning_rate=1.5e-3, batch_size=64, ema=0.99, weight_decay=0.04, bfloat16=False)
 FIRST_SHARD = 80  # pictures that no other part saw
-# From which step on: share of looks with a stranger around the middle, and temperature. First the thing, then its
-# place as well.
-STAGES = ((0, 0.4, 0.2), (474, 0.15, 0.2), (1203, 0.05, 0.15), (2496, 0.05, 0.1), (3130, 0.0, 0.1))
+# From which step on: share of looks with a stranger around the middle, strength of the changes of colour, and
+# temperature. First the thing, then its place and its colours as well.
+STAGES = (
+    (0, 0.4, 1.0, 0.2),
+    (474, 0.15, 1.0, 0.2),
+    (1203, 0.05, 1.0, 0.15),
+    (2496, 0.05, 1.0, 0.1),
+    (3130, 0.05, 0.4, 0.2),
+)
+CENTRED = 0.5
 DENSE = 0.5  # weight of the patches' contrast
 POINTS = 8  # of each picture
 PATCH = 8
@@ -90,7 +98,7 @@ def contrast(first: torch.Tensor, second: torch.Tensor, temperature: float) -> t
 
 
 def same_points(
-    looks: tuple[Looks, Looks], maps: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator
+    looks: Sequence[Looks], maps: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Codes [m, d] of up to POINTS patches of each first look, and of the second looks' maps at the same points of
     the picture: those that both crops show and that no stranger covers."""
@@ -125,8 +133,8 @@ def train_dino(
         rows = torch.randperm(len(pictures), generator=generator)[: RECIPE.batch_size // 2]
         images = pictures[rows].float() / 255
         side = SMALL[0] if torch.rand((), generator=generator) < SMALL[1] else 64
-        _, pasted, temperature = [stage for stage in STAGES if stage[0] <= step][-1]
-        looks = looks_at(images, side, pasted, generator), looks_at(images, side, pasted, generator)
+        _, pasted, colour, temperature = [stage for stage in STAGES if stage[0] <= step][-1]
+        looks = [looks_at(images, side, pasted, colour, generator) for _ in range(2)]
         codes, maps = model(normalised(torch.cat([look.images for look in looks]).to(device)))
         whole, found = contrast(*codes.chunk(2), temperature)
         dense, found_points = contrast(*same_points(looks, maps.chunk(2), generator), temperature)
@@ -136,10 +144,21 @@ def train_dino(
     return run_loop(model, loss_of, RECIPE, budget, out, seed)
 
 
-def trained_dino(out: Path) -> Dinov2Model:
+@torch.no_grad()
+def centred(model: Dinov2Model, pixels: torch.Tensor) -> Dinov2Model:
+    """`model` with CENTRED of its mean CLS over `pixels` (uint8 [n, 3, 64, 64]) taken off, by the last norm's bias.
+
+    What all pictures have in common says nothing of any of them and fills every cosine; DINO centres its outputs too.
+    """
+    mean = torch.cat([model(seen(part)).pooler_output for part in pixels.split(64)]).mean(0)
+    model.layernorm.bias -= CENTRED * mean
+    return model
+
+
+def trained_dino(out: Path, size: int = SHARD) -> Dinov2Model:
     model = _Student()
     model.load_state_dict(ema_of(out, "dino"))
-    return model.dino.eval().requires_grad_(False)
+    return centred(model.dino.eval().requires_grad_(False), shard(out, FIRST_SHARD, size).pixels[:1024])
 
 
 def export_dino(out: Path, target: Path) -> None:
