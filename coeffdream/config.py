@@ -150,6 +150,9 @@ class TrainConfig:
     checkpoint_every: int = option(
         100, "Write a checkpoint every N steps; 0: only when interrupted.", group="Output"
     )
+    checkpoint_gb: float = option(
+        2.0, "Gigabytes that a run's checkpoints may take; beyond it older ones make room.", group="Output"
+    )
     log_with: Tracker = option(
         "none", "Log losses, samples and scores there, too; a package of its own.", group="Output"
     )
@@ -185,6 +188,10 @@ class TrainConfig:
                 found.append(
                     f"{flag_of(name)} {quoted(value)} must be a positive number, at most {LARGEST:,}"
                 )
+        if not 0 <= self.checkpoint_gb <= LARGEST:
+            found.append(
+                f"--checkpoint-gb {quoted(self.checkpoint_gb)} must be 0 or more, at most {LARGEST:,}"
+            )
         if not 0 <= self.coeff_dropout < 1:
             found.append(f"--coeff-dropout {quoted(self.coeff_dropout)} must lie in [0, 1)")
         if not -LARGEST <= self.noise_offset <= LARGEST:

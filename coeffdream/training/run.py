@@ -25,6 +25,7 @@ from coeffdream.data.record import concept_record
 from coeffdream.errors import DivergedError, RunError
 from coeffdream.interop.beside import write_beside
 from coeffdream.progress import Look, Progress, unheard, unseen
+from coeffdream.records.checkpoints import list_checkpoints, make_room, steps_kept
 from coeffdream.records.claim import confirm
 from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.latest import point_latest_at
@@ -34,10 +35,8 @@ from coeffdream.training.advice import PREPARING, TRAINING, advised
 from coeffdream.training.checkpoint import (
     TrainingState,
     checkpoint_due,
-    list_checkpoints,
     restore_checkpoint,
     save_checkpoint,
-    steps_kept,
 )
 from coeffdream.training.latent_cache import cache_class_images, cache_concept
 from coeffdream.training.loop import TrainingData, run_steps
@@ -226,12 +225,16 @@ class _Session:
                 )
             log.samples(file, done)
 
+        def keep() -> None:
+            save_checkpoint(run.checkpoints, state, architecture)
+            make_room(run.checkpoints, round(config.checkpoint_gb * 1e9))
+
         def after_step(done: int) -> None:
             confirm(run.path)
             if config.sample_every and (done % config.sample_every == 0 or done == config.steps):
                 sample(done)
             if checkpoint_due(done, config):
-                save_checkpoint(run.checkpoints, state, architecture)
+                keep()
                 run.write(dataclasses.replace(record, steps_done=done))
             show()
 
@@ -261,7 +264,7 @@ class _Session:
                 write_beside(run, record, state.adapter.lora, self.components.unet, scheduler)
                 adapter = adapter_hashes(run.adapter)
             else:
-                save_checkpoint(run.checkpoints, state, architecture)
+                keep()
             status = "complete" if finished else "interrupted"
         except KeyboardInterrupt:
             status = "interrupted"
