@@ -270,6 +270,7 @@ class SetSampler:
                 alpha_scale=request.alpha_scale if self.adapted else None,
                 loras={each.sha256: weight for each, weight in self.others} if self.adapted else {},
                 weights=request.by_name(self.record.parts) if self.adapted else {},
+                checkpoint=request.checkpoint if self.adapted else None,
                 token=self.record.token,
                 seed=request.seed,
                 steps=self.sampling.steps,

@@ -45,7 +45,8 @@ def test_whatever_the_sizes(sizes, most):
     """The bound holds unless two are left, the newest two stay, and nothing goes that need not."""
     gone = superfluous(sizes, most)
     rest = set(sizes) - set(gone)
-    assert len(set(gone)) == len(gone) and rest >= set(sorted(sizes)[-2:])
+    assert len(set(gone)) == len(gone)
+    assert rest >= set(sorted(sizes)[-2:])
     assert sum(sizes[step] for step in rest) <= most or len(rest) <= 2
     if gone:
         assert sum(sizes[step] for step in {*rest, gone[-1]}) > most
