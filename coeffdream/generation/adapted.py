@@ -163,8 +163,8 @@ def _learned(components: Components, run: RunFolder, warn: Callable[[str], None]
     if imported.is_file():
         adapter = read_adapter(imported, components.unet)
         return Learned(adapter.sha256, adapter, {})
-    adapter = _loaded(components, run.adapter, record.method, record.adapter, warn)
-    return taken_out(adapter, run.adapter)
+    own = _loaded(components, run.adapter, record.method, record.adapter, warn)
+    return taken_out(own, run.adapter)
 
 
 def _loaded(
