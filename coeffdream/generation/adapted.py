@@ -88,10 +88,14 @@ def put_on(
     record: RunRecord,
     others: Weighted,
     warn: Callable[[str], None],
-) -> bool:
-    """Install what `request` draws with. Whether prompts are encoded otherwise then. Raises AdapterError."""
+) -> tuple[bool, Callable[[], None]]:
+    """Install what `request` draws with. Whether prompts are encoded otherwise then, and the way back.
+
+    Raises AdapterError.
+    """
     models = {name: getattr(components, name) for name in (UNET, *TEXT_ENCODERS)}
     if request.no_adapter or not record.parts:
+        adapter = None
         if not request.no_adapter:
             _warn_of_other_weights(components, record, warn)
             if request.checkpoint is not None or not (run.adapter / IMPORTED_FILE).is_file():
@@ -99,15 +103,21 @@ def put_on(
                 wanted = record.adapter if request.checkpoint is None else {}
                 adapter = _loaded(components, _own_folder(request, run), record.method, wanted, warn)
                 adapter.set_scales(lora=request.lora_scale, alpha=request.alpha_scale)
-        attach(others, models)
-        return _changes_text([adapter for adapter, _ in others])
+        attachment = attach(others, models)
+
+        def take_off() -> None:
+            attachment.remove()
+            if adapter is not None:
+                adapter.uninstall()
+
+        return _changes_text([each for each, _ in others]), take_off
     shares = []
     for part, weight in zip(record.parts, request.weights, strict=True):
         learned = _learned(components, RunFolder(Path(part.folder)), warn)
         shares.append(Share(learned, weight * request.lora_scale, weight * request.alpha_scale))
-    put_together(models, shares, others)
+    together = put_together(models, shares, others)
     own = [share.learned.matrices for share in shares if share.learned.matrices]
-    return _changes_text([*own, *(adapter for adapter, _ in others)])
+    return _changes_text([*own, *(each for each, _ in others)]), together.uninstall
 
 
 def adapter_hashes_of(

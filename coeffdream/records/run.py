@@ -202,6 +202,10 @@ class RunFolder:
     def scores(self) -> Path:
         return self.path / "scores.json"
 
+    @property
+    def sweep(self) -> Path:
+        return self.path / "sweep.json"
+
     def read(self) -> RunRecord:
         value = read_json(self.record_file)
         record = record_from_json(RunRecord, value, self.record_file)
