@@ -56,6 +56,7 @@ def test_a_sweep_ends_with_what_to_draw(cli, run_of, monkeypatch):
     )
     assert (run.path / "sweep.svg").is_file()
     again = cli("sweep", *quick, "--json")
+    assert again.status == 0, again.err
     assert json.loads(again.out)["points"] == json.loads(run.sweep.read_text())["points"]
     kept = json.loads(again.out)["kept"]
     assert ("--checkpoint 1" in answer.err) == (kept is not None)

@@ -62,7 +62,7 @@ def test_what_to_keep_and_why(page):
     assert "Keep step 20 is as good as any." in seen.text
     assert "20 (keep)" in seen.text
     assert "40 (keep)" not in seen.text
-    for words in ("0.600", "0.36", "50 %", "embedded scorers", "overestimates"):
+    for words in ("0.600", "0.36", "50 %", "Embedded scorers", "overestimates"):
         assert words in seen.text
     assert "sweep.png" in [each.get("href") for each in seen.all("a", "shot")]
 
