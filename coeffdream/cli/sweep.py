@@ -91,15 +91,14 @@ def _table(made: SweepRecord) -> Any:
     )
     for place, point in enumerate(made.points):
         one, shares = point.measured, point.shares
-        marks = ["keep"] if place == made.kept else []
-        marks += ["front"] if point.on_front else []
+        mark = "keep" if place == made.kept else "front" if point.on_front else ""
         shown.add_row(
             f"{one.step:,}",
             *([f"{one.lora_scale:g}", f"{one.alpha_scale:g}"] if scaled else []),
             *(f"{value:.3f}" for value in (one.likeness, one.text_alignment, one.drift)),
             *(f"{100 * share:.0f} %" for share in (shares.gained, shares.followed, shares.unchanged)),
             f"{shares.worth:.2f}",
-            ", ".join(marks),
+            mark,
             style="bold" if place == made.kept else None,
         )
     ceiling = "-" if levels.ceiling is None else f"{levels.ceiling:.3f}"
