@@ -14,8 +14,9 @@ from coeffdream.cli.encoding import printable
 from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import show, show_json
-from coeffdream.config import Resolved, TrainConfig, flag_of, resolve
+from coeffdream.config import TrainConfig, flag_of
 from coeffdream.errors import ConfigError
+from coeffdream.resolve import Resolved, resolve
 
 app = typer.Typer(help="Look at the options of a training.")
 

@@ -13,6 +13,8 @@ from coeffdream.compare.alike import (
     ENCODERS,
     EVERYWHERE,
     INSIDE_A_CONCEPT,
+    INSIDE_A_SEED,
+    MASKS,
     refuse_different,
 )
 from coeffdream.compare.scored import ScoredRun
@@ -190,10 +192,20 @@ def _at_least_two(given: Sequence[Any], what: str, remedy: str) -> None:
 def _checked(pairing: Pairing) -> Pairing:
     """Refuse unequal runs; note the training settings that differ."""
     everything = [run for group in pairing.groups for run in group.all_runs]
-    refuse_different(everything, [*ENCODERS, *EVERYWHERE])
+    everywhere = [each for each in ENCODERS if all(each in run.scores.encoders.used for run in everything)]
+    refuse_different(everything, [*(field for each in everywhere for field in ENCODERS[each]), *EVERYWHERE])
+    for encoder in ENCODERS.keys() - everywhere:
+        refuse_different(
+            [run for run in everything if encoder in run.scores.encoders.used], ENCODERS[encoder]
+        )
     for concept in pairing.concepts:
         of_concept = [run for group in pairing.groups for run in group.runs[concept]]
         refuse_different(of_concept, [*INSIDE_A_CONCEPT, *DRAWING])
+        refuse_different(
+            [run for run in of_concept if run.scores.overall.subject_alignment is not None], MASKS
+        )
+        for of_seed in zip(*(group.runs[concept] for group in pairing.groups), strict=True):
+            refuse_different(of_seed, INSIDE_A_SEED)
         for run in of_concept:
             if run.scores.set.seeds_sha256 is None:
                 raise ScoreError(

@@ -8,20 +8,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coeffdream.data.beside import check_place, concept_settings, read_caption
+from coeffdream.data.buckets import training_size
 from coeffdream.data.class_noun import SETTINGS, doubtful, find_class_noun, unmade_repeats
-from coeffdream.data.images import EXTENSIONS, full_size, load_image, load_with_alpha
+from coeffdream.data.images import EXTENSIONS, full_size, load_with_alpha
 from coeffdream.data.listing import entries, is_text
 from coeffdream.data.living import is_live
-from coeffdream.data.masks import check_masks, is_mask, load_mask, mask_beside, mask_file, mask_of
+from coeffdream.data.masks import check_masks, is_mask, mask_beside, mask_file, mask_of
+from coeffdream.data.photo import ConceptImage
 from coeffdream.data.prompts import check_prompt, fill_class
 from coeffdream.errors import MOST_LISTED, ConceptError, listed, quoted, together
 from coeffdream.records.files import sha256_of_file
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 MANY_PHOTOS = 50
 MOST_PHOTOS = 500  # more is an album given by mistake
@@ -42,37 +41,6 @@ _FOREIGN_IMAGES = frozenset(
         ".arw",
     }
 )
-
-
-@dataclass(frozen=True)
-class ConceptImage:
-    """One photo. `width` and `height` are pixels of the upright photo; `caption` still holds <V>.
-
-    held_out: kept out of training, to score against (data/holdout.py).
-    mask_sha256: of the file that holds its mask, the photo itself where that is its alpha channel;
-    None for a photo without a mask.
-    """
-
-    path: Path
-    sha256: str
-    width: int
-    height: int
-    caption: str
-    held_out: bool = False
-    mask_sha256: str | None = None
-
-    def load(self) -> Image:
-        """The photo. Raises ConceptError also when it is no longer the file that the concept was made of."""
-        photo = load_image(self.path)
-        _unaltered(self.path, self.sha256)
-        return photo
-
-    def load_mask(self) -> Image | None:
-        """The photo's mask (mode L, of the size of `load`), if it has one. Raises ConceptError as `load` does."""
-        mask = load_mask(self.path)
-        if self.mask_sha256 is not None:
-            _unaltered(mask_file(self.path), self.mask_sha256)
-        return mask
 
 
 @dataclass(frozen=True)
@@ -97,18 +65,18 @@ class Concept:
         """The photos that are kept out of training."""
         return tuple(image for image in self.images if image.held_out)
 
-    def smaller_than(self, resolution: int) -> list[ConceptImage]:
+    def smaller_than(self, resolution: int, *, buckets: bool = False) -> list[ConceptImage]:
         """The photos that training at `resolution` pixels would have to enlarge."""
-        return [image for image in self.images if min(image.width, image.height) < resolution]
+        sizes = [training_size(each.width, each.height, resolution, buckets=buckets) for each in self.images]
+        return [
+            image
+            for image, (width, height) in zip(self.images, sizes, strict=True)
+            if image.width < width or image.height < height
+        ]
 
     def check_masks(self) -> None:
         """Raises ConceptError unless every photo has a mask."""
         check_masks(self.folder, {image.path: image.mask_sha256 for image in self.images})
-
-
-def _unaltered(path: Path, sha256: str) -> None:
-    if sha256_of_file(path) != sha256:
-        raise ConceptError(f"{path} was altered after the concept was read; run the same command again")
 
 
 def load_concept(

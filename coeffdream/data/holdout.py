@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from hashlib import blake2b
 
-from coeffdream.data.concept import Concept, ConceptImage
+from coeffdream.config import TrainConfig
+from coeffdream.data.concept import Concept
+from coeffdream.data.photo import ConceptImage
 from coeffdream.errors import ConceptError, counted, listed
+
+
+def to_train_on(concept: Concept, config: TrainConfig) -> Concept:
+    """The concept as `config` wants it trained on: photos held out, and a mask for each where they are needed.
+
+    Raises ConceptError as `hold_out` and `Concept.check_masks` do.
+    """
+    if config.masked_loss:
+        concept.check_masks()
+    return hold_out(concept, config.holdout, config.seed)
 
 
 def hold_out(concept: Concept, count: int, seed: int) -> Concept:
@@ -18,9 +30,9 @@ def hold_out(concept: Concept, count: int, seed: int) -> Concept:
     """
     photos = concept.images
     if count >= len(photos):
+        remedy = f"hold out at most {len(photos) - 1}" if len(photos) > 1 else "add photos, or leave it out"
         raise ConceptError(
-            f"--holdout {count} leaves no photo of the {counted(len(photos), 'photo')} in {concept.folder} to learn from; "
-            f"hold out at most {len(photos) - 1}"
+            f"--holdout {count} leaves no photo to learn from: {concept.folder} holds {counted(len(photos), 'photo')}; {remedy}"
         )
     chosen = sorted(photos, key=lambda image: _draw(image, seed))[:count]
     marked = replace(concept, images=tuple(replace(image, held_out=image in chosen) for image in photos))

@@ -114,8 +114,9 @@ def _reduced(image: Image) -> Image:
     return smaller
 
 
-def resize_and_crop(image: Image, resolution: int) -> tuple[Image, SizeConditioning]:
-    """Scale the shorter side to `resolution` pixels (Lanczos, antialiased) and cut the central square.
+def resize_and_crop(image: Image, width: int, height: int | None = None) -> tuple[Image, SizeConditioning]:
+    """Scale an image (Lanczos, antialiased) to cover `width` x `height` pixels and cut its middle; a square without
+    `height`.
 
     A mask (mode L, of its photo's size) is cut as its photo is, and averaged over areas: Lanczos would ring past the
     thing's edge.
@@ -123,17 +124,20 @@ def resize_and_crop(image: Image, resolution: int) -> tuple[Image, SizeCondition
     from PIL.Image import Resampling
 
     resampling = Resampling.BOX if image.mode == "L" else Resampling.LANCZOS
-
-    scale = resolution / min(image.size)
-    width, height = (max(resolution, round(side * scale)) for side in image.size)
-    left, top = (width - resolution) // 2, (height - resolution) // 2
-    # The crop's box in the photo's own pixels: only the square is computed, so that a panorama
+    height = width if height is None else height
+    scale = max(width / image.width, height / image.height)
+    whole_width, whole_height = (
+        max(width, round(image.width * scale)),
+        max(height, round(image.height * scale)),
+    )
+    left, top = (whole_width - width) // 2, (whole_height - height) // 2
+    # The crop's box in the photo's own pixels: only the crop is computed, so that a panorama
     # cannot blow up the memory. The filter still sees the pixels outside the box.
-    across, down = image.width / width, image.height / height
-    box = (left * across, top * down, (left + resolution) * across, (top + resolution) * down)
-    square = image.resize((resolution, resolution), resampling, box=box)
+    across, down = image.width / whole_width, image.height / whole_height
+    box = (left * across, top * down, (left + width) * across, (top + height) * down)
+    crop = image.resize((width, height), resampling, box=box)
     original = full_size(image)[::-1]
-    return square, SizeConditioning(original, (top, left), (resolution, resolution))
+    return crop, SizeConditioning(original, (top, left), (height, width))
 
 
 @contextlib.contextmanager

@@ -69,10 +69,15 @@ def mask_of(path: Path, photo: Image, alpha: Image | None) -> Image | None:
 def check_shown(path: Path, cropped: Image) -> None:
     """Raises ConceptError where nothing of the thing is left of the mask of `path` after the photo's crop."""
     if not _holds(cropped):
-        raise ConceptError(
-            f"{path}: what its mask marks lies outside of the part that is looked at; "
-            "cut the photo so that the thing is in its middle"
-        )
+        raise nothing_shown(path)
+
+
+def nothing_shown(path: Path) -> ConceptError:
+    """What to say of a photo whose crop leaves nothing of the thing."""
+    return ConceptError(
+        f"{path}: what its mask marks lies outside of the part that is looked at; "
+        "cut the photo so that the thing is in its middle"
+    )
 
 
 def check_masks(folder: Path, masks: Mapping[Path, object]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from coeffdream.data.concept import Concept, load_concept
 from coeffdream.data.images import EXTENSIONS
 from coeffdream.data.listing import entries, is_text
+from coeffdream.data.masks import mask_beside
 from coeffdream.data.prompts import ScoringMode, fill_class, to_scoring_text
 from coeffdream.errors import ScoreError, listed, quoted, together
 from coeffdream.metrics.prompt_table import read_prompt_table
@@ -191,7 +192,16 @@ def _named_by_subfolder(folder: Path) -> tuple[list[tuple[str, str]], list[str]]
 
 
 def photo_hashes(photos: Sequence[Reference]) -> list[PhotoHash]:
-    return [PhotoHash(photo.file, photo.sha256, photo.held_out) for photo in photos]
+    beside = {photo.path: mask_beside(photo.path) for photo in photos}
+    return [
+        PhotoHash(
+            photo.file,
+            photo.sha256,
+            photo.held_out,
+            sha256_of_file(beside[photo.path]) if beside[photo.path].is_file() else None,
+        )
+        for photo in photos
+    ]
 
 
 def hashes(pictures: Sequence[Picture]) -> PictureHashes:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from coeffdream.config import Method, flag_of, resolve, train_option
+from coeffdream.config import Method, flag_of, train_option
 from coeffdream.errors import ConfigError, quoted, together
 from coeffdream.limits import RUN_NAME
 from coeffdream.records.settings import read_toml
+from coeffdream.resolve import resolve
 
 # Of each arm: {option: value}, "method" among them.
 Arms = Mapping[str, Mapping[str, Any]]

@@ -11,7 +11,8 @@ from coeffdream.records.fields import Positive, Text
 class PhotoRecord:
     """One photo; `width` and `height` in pixels, `caption` still holds <V>.
 
-    mask_sha256: of the file that held its mask, the photo's own where that was its alpha channel. held_out: kept out of training.
+    mask_sha256: of the file that held its mask, the photo's own where that was its alpha channel. held_out: kept out
+    of training.
     """
 
     file: Text

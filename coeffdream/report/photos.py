@@ -38,9 +38,9 @@ def _photos_of(concept: ConceptRecord, limit: int, side: int, budget: int) -> tu
         Shot(
             small,
             "",
-            f"photo {image.file} of the {concept.class_noun} to learn",
+            f"photo {image.file} of the {concept.class_noun} {'held out' if image.held_out else 'to learn'}",
             image.caption,
-            f"{image.file} · {image.width} × {image.height} pixels",
+            f"{image.file} · {image.width} × {image.height} pixels{' · held out of training' if image.held_out else ''}",
         )
         for image, small in zip(
             there[:limit],

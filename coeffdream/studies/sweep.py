@@ -90,7 +90,9 @@ def _scored(
         ceiling=untouched.ceiling.concept_alignment if untouched.ceiling else None,
         text_alignment=_known(untouched.scored.summary.text_alignment),
         text_chance=_known(by_chance.text_alignment),
-        drift_chance=_mean([pair.clip for pair in scorer.drift(base_unrelated, _next(base_unrelated))]),
+        drift_chance=_mean(
+            [_known(pair.clip) for pair in scorer.drift(base_unrelated, _next(base_unrelated))]
+        ),
     )
     losses, points = _losses(run), []
     for (step, lora, alpha), sets in drawing.points.items():
@@ -103,11 +105,11 @@ def _scored(
                 alpha_scale=alpha,
                 likeness=_known(summary.concept_alignment),
                 text_alignment=_known(summary.text_alignment),
-                drift=_mean([pair.clip for pair in drift]),
+                drift=_mean([_known(pair.clip) for pair in drift]),
                 set=sets.concept.path.name,
                 unrelated_set=sets.unrelated.path.name,
                 dino_alignment=_known(summary.dino_alignment),
-                drift_dino=_mean([pair.dino for pair in drift]),
+                drift_dino=_mean([_known(pair.dino) for pair in drift]),
                 **losses.get(step, {}),
             )
         )
@@ -125,7 +127,10 @@ def _scored(
         guidance_scale=drawing.sampling.guidance_scale,
         size=drawing.sampling.size,
         embedded=scorer.encoders.embedded,
-        encoders=EncoderRecords(scorer.encoders.clip.describe(), scorer.encoders.dino.describe()),
+        encoders=EncoderRecords(
+            clip=None if scorer.encoders.clip is None else scorer.encoders.clip.describe(),
+            dino=None if scorer.encoders.dino is None else scorer.encoders.dino.describe(),
+        ),
         references=photo_hashes(untouched.references),
         held_out=untouched.learned is not None,
         levels=levels,

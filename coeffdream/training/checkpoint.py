@@ -1,6 +1,6 @@
 """Checkpoints from which training goes on exactly as if it had never stopped.
 
-All randomness is a function of the step, so a checkpoint is the weights, Adam's moments, the loss
+All randomness is a function of the step, so a checkpoint is the weights and their average, Adam's moments, the loss
 scale and the step number. What they are as files: records/checkpoints.py.
 """
 
@@ -32,6 +32,7 @@ from coeffdream.records.checkpoints import (
 from coeffdream.records.claim import confirm
 from coeffdream.records.files import read_json, sha256_of_json, sync, write_json
 from coeffdream.records.tensors import open_tensors, write_tensors
+from coeffdream.training.average import LIVE_FILE, averaged, live_tensors, restore_live
 from coeffdream.training.optimizer import moment_fault, optimizer_tensors, restore_optimizer
 
 OPTIMIZER_FILE = "optimizer.safetensors"
@@ -40,12 +41,14 @@ OLDER_OPTIMIZER_FILE = "optimiser.safetensors"  # its name in checkpoints of ver
 
 @dataclass
 class TrainingState:
-    """What changes while training, beside the adapter's parameters. `step`: optimizer steps done."""
+    """What changes while training, beside the adapter's parameters. `step`: optimizer steps done; `average`: an
+    EMAModel of the parameters, or None."""
 
     adapter: Adapter
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     step: int = 0
+    average: Any = None
 
 
 def checkpoint_due(step: int, config: TrainConfig) -> bool:
@@ -72,8 +75,11 @@ def save_checkpoint(checkpoints: Path, state: TrainingState, architecture: str) 
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        save_adapter(state.adapter, temporary, architecture)
-        write_tensors(temporary / OPTIMIZER_FILE, {key: value.numpy() for key, value in moments.items()})
+        with averaged(state.adapter, state.average):
+            save_adapter(state.adapter, temporary, architecture)
+        _write(temporary / OPTIMIZER_FILE, moments)
+        if state.average is not None:
+            _write(temporary / LIVE_FILE, live_tensors(state.adapter))
         said = {
             "format": FORMAT,
             "step": state.step,
@@ -113,12 +119,20 @@ def restore_checkpoint(
         moments = open_tensors(older if older.is_file() else checkpoint / OPTIMIZER_FILE)
         moments.check_digest()
         restore_optimizer(state.optimizer, state.adapter, moments, counted)
+        if state.average is not None:
+            live = open_tensors(checkpoint / LIVE_FILE)
+            live.check_digest()
+            restore_live(state.adapter, state.average, saved["step"], live)
         _restore_scaler(state.scaler, saved["scaler"])
         state.step = saved["step"]
     except (AdapterError, OSError, KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"the checkpoint {checkpoint} is damaged ({error}); remove it to resume from an older one"
         ) from None
+
+
+def _write(file: Path, tensors: dict[str, torch.Tensor]) -> None:
+    write_tensors(file, {key: value.numpy() for key, value in tensors.items()})
 
 
 def _equal(final: Path, temporary: Path) -> bool:

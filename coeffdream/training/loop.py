@@ -20,6 +20,7 @@ from coeffdream.training.checkpoint import TrainingState, checkpoint_due
 from coeffdream.training.latent_cache import TrainingSample
 from coeffdream.training.log import StepLog
 from coeffdream.training.optimizer import gradient_norm
+from coeffdream.training.rates import rate_factor, set_rates
 from coeffdream.training.step import Draw, NoiseSchedule, draw_sample, losses
 from coeffdream.training.watch import Watch
 
@@ -102,13 +103,19 @@ def run_steps(
             # Under loss scaling an overflow is usual, and the scaler leaves that step out.
             if not (scaler.is_enabled() or math.isfinite(row["lora_grad"] + row["alpha_grad"])):
                 raise NonFiniteLossError(_explanation("gradient", step, seen, config))
+            if config.max_grad_norm is not None:
+                torch.nn.utils.clip_grad_norm_(adapter.trainable.values(), config.max_grad_norm)
+            factor = rate_factor(step, config)
+            set_rates(optimizer, factor)
             scaler.step(optimizer)
             scaler.update()
+            if state.average is not None:
+                state.average.step(adapter.trainable.values())
 
             state.step = step + 1
             row |= {
-                "lr": config.lr,
-                "coeff_lr": config.alpha_lr,
+                "lr": config.lr * factor,
+                "coeff_lr": config.alpha_lr * factor,
                 "seconds": round(time.perf_counter() - started, 4),
             }
             if checkpoint_due(state.step, config):

@@ -21,7 +21,7 @@ from coeffdream.backbones.schedule import prediction_of
 from coeffdream.backbones.threads import settle_threads
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import Concept
-from coeffdream.data.holdout import hold_out
+from coeffdream.data.holdout import to_train_on
 from coeffdream.data.prompts import fill_class
 from coeffdream.data.record import concept_record
 from coeffdream.errors import DivergedError, RunError
@@ -34,6 +34,7 @@ from coeffdream.records.latest import point_latest_at
 from coeffdream.records.run import RunFolder, RunRecord, Status, Validated, held_run, new_run
 from coeffdream.tracking import UNLOGGED, Log, logging_to, require
 from coeffdream.training.advice import PREPARING, TRAINING, advised
+from coeffdream.training.average import averaged, new_average
 from coeffdream.training.checkpoint import (
     TrainingState,
     checkpoint_due,
@@ -135,7 +136,7 @@ class _Session:
     @classmethod
     def prepare(cls, config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> _Session:
         """Load, encode and install; nothing is written to a run folder yet. Its config holds no auto any more."""
-        config, concept = settled(config), hold_out(concept, config.holdout, config.seed)
+        config, concept = settled(config), to_train_on(concept, config)
         device, dtype = torch.device(config.device), DTYPES[config.precision]
         progress("loading the base", 0, 1, base.name)
         # The UNet joins the others only to draw class images: encoding and training need not fit at once.
@@ -147,8 +148,8 @@ class _Session:
         sampling = Sampling(base.settings.sampling_steps, base.settings.guidance_scale, config.resolution)
         initial_latents(components, [0], config.resolution)  # raises now if the resolution cannot fit
         spec_for(config, components.unet)  # likewise for the choice of layers
-        photos = cache_concept(components, concept.learned, config.token, config.resolution, progress)
-        unseen_photos = cache_concept(components, concept.held_out, config.token, config.resolution, progress)
+        photos = cache_concept(components, concept.learned, config, progress)
+        unseen_photos = cache_concept(components, concept.held_out, config, progress)
         class_samples = []
         if config.prior:
             prompt = fill_class("a photo of a CLASS", concept.class_noun)
@@ -174,9 +175,15 @@ class _Session:
         if config.gradient_checkpointing:
             components.unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
         scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        state = TrainingState(adapter, new_optimizer(adapter, config), scaler)
+        average = new_average(adapter, config)
+        state = TrainingState(adapter, new_optimizer(adapter, config), scaler, average=average)
         data = TrainingData(photos, class_samples)
         return cls(config, concept, components, data, sampler, validation, untouched, state, total, progress)
+
+    def validate(self) -> dict[str, float]:
+        """The validation losses of what a checkpoint would hold."""
+        with averaged(self.state.adapter, self.state.average):
+            return self.validation.measure(self.components.unet)
 
     def record(self, name: str, status: Status) -> RunRecord:
         device = self.components.device
@@ -230,7 +237,9 @@ class _Session:
             if not self.sampler:
                 return
             file = run.samples / f"step_{done:06d}.png"
-            if self.sampler.draw(file):
+            with averaged(state.adapter, state.average):
+                of_one_color = self.sampler.draw(file)
+            if of_one_color:
                 notice(
                     f"a sample picture of step {done} is of one color: what was learned, or the base, is broken; "
                     "try a smaller --lr"
@@ -265,16 +274,17 @@ class _Session:
                     config,
                     run.log,
                     after_step=after_step,
-                    validate=lambda: self.validation.measure(self.components.unet),
+                    validate=self.validate,
                     notice=notice,
                     track=log.step,
                     progress=self.progress,
                 )
             confirm(run.path)
             if finished:
-                save_adapter(state.adapter, run.adapter, architecture)
                 scheduler = self.components.scheduler.config
-                write_beside(run, record, state.adapter.lora, self.components.unet, scheduler)
+                with averaged(state.adapter, state.average):
+                    save_adapter(state.adapter, run.adapter, architecture)
+                    write_beside(run, record, state.adapter.lora, self.components.unet, scheduler)
                 adapter = adapter_hashes(run.adapter)
             else:
                 keep()

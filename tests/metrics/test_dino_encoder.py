@@ -123,7 +123,7 @@ def test_damaged_weights_are_named(copied):
     ("text", "says"),
     [
         ("{", "not a DINOv2.s configuration"),
-        ('{"model_type": "vit", "hidden_size": 3, "image_size": 8}', "'vit'"),
+        ('{"model_type": "vit", "hidden_size": 3, "image_size": 8, "patch_size": 4}', "'vit'"),
     ],
 )
 def test_another_kind_of_model_is_refused(copied, text, says):

@@ -22,6 +22,7 @@ from PIL import Image
 from coeffdream.config import TrainConfig
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.concept import ConceptRecord, PhotoRecord
+from coeffdream.records.encoders import EncoderRecord, EncoderRecords
 from coeffdream.records.environment import Machine
 from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import sha256_of_file, write_json, write_jsonl
@@ -31,8 +32,6 @@ from coeffdream.records.scores import (
     EMBEDDED_LABEL,
     Drift,
     DriftImage,
-    EncoderRecord,
-    EncoderRecords,
     ImageScore,
     PhotoHash,
     PromptScore,

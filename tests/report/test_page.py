@@ -17,7 +17,7 @@ from coeffdream.compare.comparison import compare
 from coeffdream.compare.pairing import pair_runs
 from coeffdream.compare.result import Estimate
 from coeffdream.compare.scored import load_runs
-from coeffdream.config import TrainConfig, flag_of, resolve
+from coeffdream.config import TrainConfig, flag_of
 from coeffdream.errors import RunError
 from coeffdream.records.environment import Machine
 from coeffdream.records.fields import record_to_json
@@ -33,6 +33,7 @@ from coeffdream.report.plots import loss_curve, nice_ticks, running_mean
 from coeffdream.report.readings import cards
 from coeffdream.report.strip import strip
 from coeffdream.report.thumbnails import thumbnails
+from coeffdream.resolve import resolve
 
 
 @pytest.fixture

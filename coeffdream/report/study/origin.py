@@ -82,7 +82,7 @@ def _hashes(folder: StudyFolder, finished: Sequence[Finished]) -> list[tuple[str
     for cell in finished:
         record, scores = cell.scored.record, cell.scored.scores
         rows[("base architecture", str(record.base.architecture))] = None
-        for encoder in (scores.encoders.clip, scores.encoders.dino):
+        for encoder in scores.encoders.used.values():
             rows[(f"{encoder.name} weights", encoder.weights_sha256)] = None
         rows[(f"prompts {scores.set.prompts}", scores.set.prompts_sha256)] = None
     for cell in finished:

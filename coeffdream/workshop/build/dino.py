@@ -41,6 +41,8 @@ def new_dino() -> Dinov2Model:
             image_size=64,
             patch_size=8,
             layerscale_value=1.0,
+            # Where the patches are taken that subject alignment reads: later ones know too much of the place.
+            out_indices=[1],
         )
     )
 
