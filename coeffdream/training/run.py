@@ -35,12 +35,7 @@ from coeffdream.records.run import RunFolder, RunRecord, Status, Validated, held
 from coeffdream.tracking import UNLOGGED, Log, logging_to, require
 from coeffdream.training.advice import PREPARING, TRAINING, advised
 from coeffdream.training.average import averaged, new_average
-from coeffdream.training.checkpoint import (
-    TrainingState,
-    checkpoint_due,
-    restore_checkpoint,
-    save_checkpoint,
-)
+from coeffdream.training.checkpoint import TrainingState, checkpoint_due, restore_checkpoint, save_checkpoint
 from coeffdream.training.latent_cache import cache_class_images, cache_concept
 from coeffdream.training.loop import TrainingData, run_steps
 from coeffdream.training.optimizer import new_optimizer
@@ -180,11 +175,6 @@ class _Session:
         data = TrainingData(photos, class_samples)
         return cls(config, concept, components, data, sampler, validation, untouched, state, total, progress)
 
-    def validate(self) -> dict[str, float]:
-        """The validation losses of what a checkpoint would hold."""
-        with averaged(self.state.adapter, self.state.average):
-            return self.validation.measure(self.components.unet)
-
     def record(self, name: str, status: Status) -> RunRecord:
         device = self.components.device
         gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
@@ -274,7 +264,9 @@ class _Session:
                     config,
                     run.log,
                     after_step=after_step,
-                    validate=self.validate,
+                    validate=lambda: self.validation.measure(
+                        self.components.unet, averaged(state.adapter, state.average)
+                    ),
                     notice=notice,
                     track=log.step,
                     progress=self.progress,

@@ -8,6 +8,7 @@ constants, none from the run's seed, so that runs of one concept compare, and no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,14 +51,15 @@ class Validation:
         return cls([*own, *of_class], at_once)
 
     @torch.no_grad()
-    def measure(self, unet: Any) -> dict[str, float]:
-        """`validation_loss` and `class_loss` of the UNet as it is, weighted as in training."""
+    def measure(self, unet: Any, meanwhile: AbstractContextManager[None] | None = None) -> dict[str, float]:
+        """`validation_loss` and `class_loss` of the UNet as it is `meanwhile`, weighted as in training."""
         unet.eval()
         each: list[Tensor] = []
-        for _, part in halving(
-            self.draws, self.at_once, lambda draws: losses(unet, list(draws)), self._smaller
-        ):
-            each.append(part)
+        with meanwhile or nullcontext():
+            for _, part in halving(
+                self.draws, self.at_once, lambda draws: losses(unet, list(draws)), self._smaller
+            ):
+                each.append(part)
         values = torch.cat(each)
         return {
             "validation_loss": values[:DRAWS].mean().item(),
