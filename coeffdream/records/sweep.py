@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from coeffdream.records.encoders import EncoderRecords
 from coeffdream.records.fields import Count, Positive, Text, record_from_json, record_to_json
 from coeffdream.records.files import read_json, write_json
 from coeffdream.records.run import RunFolder
-from coeffdream.records.scores import EMBEDDED_LABEL, EncoderRecords, PhotoHash
+from coeffdream.records.scores import EMBEDDED_LABEL, PhotoHash
 
 FORMAT = 1
 

@@ -19,11 +19,11 @@ from coeffdream.metrics.options import ScoringOptions
 from coeffdream.progress import Progress
 from coeffdream.records.checkpoints import list_checkpoints
 from coeffdream.records.claim import claimed, in_use, is_held
+from coeffdream.records.encoders import EncoderRecords
 from coeffdream.records.environment import now, versions
 from coeffdream.records.files import iter_jsonl
 from coeffdream.records.images import SetFolder
 from coeffdream.records.run import RunFolder, RunRecord
-from coeffdream.records.scores import EncoderRecords
 from coeffdream.records.sweep import Levels, Measured, SweepRecord, SweptPoint, write_sweep
 from coeffdream.studies.keep import front, keep, shares_of
 from coeffdream.studies.sweep_drawing import PLACE, Drawing, draw_points

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 from PIL import Image
 
-from coeffdream.records.scores import EncoderRecord, EncoderRecords, PhotoHash
+from coeffdream.records.encoders import EncoderRecord, EncoderRecords
+from coeffdream.records.scores import PhotoHash
 from coeffdream.records.sweep import Levels, Measured, Shares, SweepRecord, SweptPoint, write_sweep
 from coeffdream.report.page import write_report
 

@@ -16,8 +16,8 @@ from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
 from coeffdream.metrics.encoder_choice import Encoders
 from coeffdream.progress import silent
+from coeffdream.records.encoders import EncoderRecord
 from coeffdream.records.run import RunFolder
-from coeffdream.records.scores import EncoderRecord
 
 
 class Colors:
