@@ -169,6 +169,9 @@ class TrainConfig:
     checkpoint_every: int = option(
         100, "Write a checkpoint every N steps; 0: only when interrupted.", group="Output"
     )
+    checkpoint_gb: float = option(
+        2.0, "Gigabytes that a run's checkpoints may take; beyond it older ones make room.", group="Output"
+    )
     log_with: Tracker = option(
         "none", "Log losses, samples and scores there, too; a package of its own.", group="Output"
     )
@@ -204,6 +207,10 @@ class TrainConfig:
                 found.append(
                     f"{flag_of(name)} {quoted(value)} must be a positive number, at most {LARGEST:,}"
                 )
+        if not 0 <= self.checkpoint_gb <= LARGEST:
+            found.append(
+                f"--checkpoint-gb {quoted(self.checkpoint_gb)} must be 0 or more, at most {LARGEST:,}"
+            )
         for name in ("coeff_dropout", "caption_dropout", "ema"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:

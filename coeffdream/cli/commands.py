@@ -17,6 +17,10 @@ COMMANDS = {
     "train": ("train", "Learn one thing from a folder of photos."),
     "generate": ("generate", "Draw images with what a run has learned."),
     "eval": ("evaluate", "Score text alignment, concept alignment and diversity of a set of images."),
+    "sweep": (
+        "sweep",
+        "Draw and score every checkpoint of a run on a few prompts, and say when it should have stopped.",
+    ),
     "export": (
         "export",
         "Write a run in the form that another tool loads, or merge it into a copy of its base.",

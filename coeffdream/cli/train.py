@@ -174,13 +174,13 @@ def _dry_run(config: TrainConfig, base: Base, as_json: bool) -> None:
     from coeffdream.cli.next_step import tell_next
 
     with loading("torch", "diffusers"):
+        from coeffdream.adapters.count import parameter_summary
         from coeffdream.adapters.install import install, spec_for
         from coeffdream.backbones.device import DTYPES, settled
         from coeffdream.backbones.load import meta_unet
         from coeffdream.backbones.quiet import quiet
         from coeffdream.backbones.source import look_at
         from coeffdream.training.forecast import forecast_memory
-        from coeffdream.training.run import parameter_summary
 
     config = settled(config)
     dtype = DTYPES[config.precision]

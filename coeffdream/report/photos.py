@@ -58,6 +58,13 @@ def _photos_of(concept: ConceptRecord, limit: int, side: int, budget: int) -> tu
     return shots, " ".join(words)
 
 
+def sweep_picture(run: RunFolder) -> Shot | None:
+    """The picture of a run's sweep; None where there is none."""
+    file = run.sweep.with_suffix(".png")
+    [small] = thumbnails([file], **SAMPLES)
+    return Shot(small, file.name, "likeness over drift and over text alignment", "sweep") if small else None
+
+
 def sample_files(run: RunFolder) -> list[Path]:
     """The first sample pictures drawn while training, the last, and some between."""
     files = sorted(run.samples.glob("step_*.png"))

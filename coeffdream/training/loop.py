@@ -43,14 +43,15 @@ def run_steps(
     *,
     after_step: Callable[[int], None],
     progress: Progress,
+    validate: Callable[[], Mapping[str, float]] = dict,
     notice: Callable[[str], None] = unheard,
     track: Callable[[Mapping[str, Any]], None] = UNLOGGED.step,
 ) -> bool:
     """Train from `state.step` to `config.steps`. True when done, False when asked to stop (Ctrl-C, SIGTERM).
 
-    `after_step(steps_done)` draws samples and writes checkpoints; the step is a line of `log` by then. `notice`
-    hears what is odd, `track` every row of the log. Raises NonFiniteLossError before a bad loss can touch the
-    weights, DivergedError for one that ran away.
+    `after_step(steps_done)` draws samples and writes checkpoints; the step is a line of `log` by then, with what
+    `validate` measured where a checkpoint is due. `notice` hears what is odd, `track` every row of the log.
+    Raises NonFiniteLossError before a bad loss can touch the weights, DivergedError for one that ran away.
     """
     adapter, optimizer, scaler = state.adapter, state.optimizer, state.scaler
     steps = StepLog(log, state.step)
@@ -117,6 +118,8 @@ def run_steps(
                 "coeff_lr": config.alpha_lr * factor,
                 "seconds": round(time.perf_counter() - started, 4),
             }
+            if checkpoint_due(state.step, config):
+                row |= validate()
             track(steps.add(row))
             progress("training", state.step, config.steps, f"loss {row['loss']:.4f}")
             if odd := watch.look(row):
