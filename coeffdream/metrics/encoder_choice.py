@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from coeffdream.backbones.device import pick_device
 from coeffdream.metrics.encoder import ImageEncoder, ImageTextEncoder, PatchEncoder, PromptedEncoder
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.options import ScoringOptions
 from coeffdream.metrics.registry import Score, chosen
 
 TOYBOX = "toybox"
-
-
-@dataclass(frozen=True)
-class Encoders:
-    """One for each of the registry's models; None for one that no score needs.
-
-    `embedded` is True when one of them is one that the package carries.
-    """
-
-    clip: ImageTextEncoder | None
-    dino: PatchEncoder | None
-    embedded: bool
-    dino_vits16: ImageEncoder | None = None
-    pickscore: PromptedEncoder | None = None
-    vqa: PromptedEncoder | None = None
 
 
 def encoders_for(base: str, options: ScoringOptions, scores: Sequence[Score] | None = None) -> Encoders:

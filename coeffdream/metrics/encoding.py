@@ -20,7 +20,7 @@ from coeffdream.metrics.encoder import (
     PromptedEncoder,
     fingerprint,
 )
-from coeffdream.metrics.encoder_choice import Encoders
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.feature_cache import FeatureCache, encode_through
 from coeffdream.metrics.inputs import Picture, Reference
 from coeffdream.metrics.patches import Regions, regions_of

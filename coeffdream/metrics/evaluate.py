@@ -9,7 +9,8 @@ from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
 from coeffdream.errors import ScoreError
 from coeffdream.metrics.against import Against, score_against
-from coeffdream.metrics.encoder_choice import TOYBOX, Encoders, encoders_for
+from coeffdream.metrics.encoder_choice import TOYBOX, encoders_for
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.inputs import (
     Picture,

@@ -11,7 +11,8 @@ import numpy as np
 from coeffdream.backbones.base import Base
 from coeffdream.errors import RunError
 from coeffdream.metrics.against import score_against
-from coeffdream.metrics.encoder_choice import TOYBOX, Encoders, encoders_for
+from coeffdream.metrics.encoder_choice import TOYBOX, encoders_for
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.inputs import Picture, photo_hashes, pictures_of_set, references_of_run
 from coeffdream.metrics.measure import Scorer

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from coeffdream.config import TrainConfig
-from coeffdream.metrics.encoder_choice import Encoders
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.options import ScoringOptions
 from coeffdream.records.base import BaseRecord

@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import Dinov2Model
 
 from coeffdream.errors import RunError, ScoreError
-from coeffdream.metrics.encoder_choice import Encoders
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.evaluate import evaluate_run
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.options import ScoringOptions

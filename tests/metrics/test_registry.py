@@ -10,7 +10,8 @@ import pytest
 
 from coeffdream.compare.alike import ENCODERS
 from coeffdream.errors import ConfigError, ScoreError
-from coeffdream.metrics.encoder_choice import Encoders, encoders_for
+from coeffdream.metrics.encoder_choice import encoders_for
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
 from coeffdream.metrics.options import ScoringOptions
 from coeffdream.metrics.registry import DEFAULT, MODELS, SCORES, chosen

@@ -12,7 +12,7 @@ from coeffdream.compare.comparison import compare
 from coeffdream.compare.pairing import pair_runs
 from coeffdream.compare.scored import load_runs
 from coeffdream.errors import ScoreError
-from coeffdream.metrics.encoder_choice import Encoders
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.evaluate import evaluate_run
 from coeffdream.metrics.scores_table import scores_table
 from coeffdream.records.concept import ConceptRecord, PhotoRecord

@@ -13,7 +13,7 @@ from coeffdream.data.masks import mask_beside
 from coeffdream.errors import ConceptError
 from coeffdream.metrics import features as maths
 from coeffdream.metrics.dino import DinoEncoder
-from coeffdream.metrics.encoder_choice import Encoders
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.evaluate import evaluate_run
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.inputs import Reference

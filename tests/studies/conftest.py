@@ -14,7 +14,7 @@ from PIL import Image
 from coeffdream.backbones.base import find_base
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
-from coeffdream.metrics.encoder_choice import Encoders
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.progress import silent
 from coeffdream.records.encoders import EncoderRecord
 from coeffdream.records.run import RunFolder
