@@ -136,7 +136,8 @@ def train_dino(
         _, pasted, colour, temperature = [stage for stage in STAGES if stage[0] <= step][-1]
         looks = [looks_at(images, side, pasted, colour, generator) for _ in range(2)]
         codes, maps = model(normalised(torch.cat([look.images for look in looks]).to(device)))
-        whole, found = contrast(*codes.chunk(2), temperature)
+        first, second = codes.chunk(2)
+        whole, found = contrast(first, second, temperature)
         dense, found_points = contrast(*same_points(looks, maps.chunk(2), generator), temperature)
         parts = {"whole": whole.item(), "found": found, "dense": dense.item(), "found_points": found_points}
         return whole + DENSE * dense, parts
