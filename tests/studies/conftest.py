@@ -32,6 +32,13 @@ class Colors:
         small = [np.asarray(image.resize((2, 2), Image.Resampling.BOX), dtype=np.float32) for image in images]
         return np.stack([each.reshape(-1) - 127 for each in small])
 
+    def patches(self, images: Any) -> Any:
+        """Each picture is one patch."""
+        return self.images(images)[:, None, :]
+
+    def cover(self, mask: Any) -> Any:
+        return np.asarray(mask, dtype=np.float32).mean(keepdims=True).reshape(1) / 255
+
     def texts(self, texts: Any) -> Any:
         seeds = [
             int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") for text in texts
