@@ -10,7 +10,7 @@ from coeffdream.attention.autocast import cast_inputs, no_autocast
 from coeffdream.attention.errors import AttentionValueError, named
 from coeffdream.attention.reference import reference
 
-BACKENDS = ("auto", "reference", "chunked", "triton")
+BACKENDS = ("auto", "reference", "chunked", "flash", "triton")
 
 # Below this size of all maps [B,H,N,M] the definition is the faster of the two (docs/attention.md); it is
 # also the least that the chunked operator would hold on a CPU.
@@ -44,8 +44,8 @@ def mixed_attention(
             attend to no key gets zeros. It gets no gradient.
         scale: of the logits; 1/sqrt(d) if None.
         backend: "reference" (the definition; keeps the maps), "chunked" (exact, any device, memory linear
-            in N, no double backward), "triton" (CUDA; not yet timed on a card, so only on request), or
-            "auto", which always answers.
+            in N, no double backward), "flash" (plain SDPA for one output head at a time; any device, linear too), "triton"
+            (CUDA), or "auto", which always answers.
 
     Returns:
         [B,H,N,d] in query's dtype, differentiable in query, key, value and mixing. Under autocast
