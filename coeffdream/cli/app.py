@@ -14,6 +14,7 @@ from coeffdream import __version__, stopping
 from coeffdream.cli import (
     bench,
     bench_attention,
+    bench_loops,
     compare,
     config,
     doctor,
@@ -78,6 +79,8 @@ app.command("inspect", cls=Command)(inspect.command)
 app.command("report", cls=Command)(report.command)
 app.command("doctor", cls=Command)(doctor.command)
 bench.app.command("attention", cls=Command)(bench_attention.attention)
+bench.app.command("train", cls=Command)(bench_loops.train)
+bench.app.command("generate", cls=Command)(bench_loops.generate)
 app.add_typer(bench.app, name="bench")
 app.add_typer(study.app, name="study")
 app.add_typer(config.app, name="config")

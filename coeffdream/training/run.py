@@ -11,6 +11,7 @@ import torch
 from coeffdream.adapters.files import adapter_hashes, save_adapter
 from coeffdream.adapters.install import Adapter, install, spec_for
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
+from coeffdream.attention.choice import remembered
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES, settled
 from coeffdream.backbones.load import Components, load_components
@@ -197,7 +198,7 @@ class _Session:
     ) -> bool:
         """Run the loop; whatever happens, run.json says how far it came and what was odd."""
         config, state, architecture = self.config, self.state, self.components.architecture
-        record = dataclasses.replace(record, notes=list(record.notes))
+        record = dataclasses.replace(record, notes=list(record.notes), attention=dict(record.attention))
 
         def notice(line: str) -> None:
             warn(line)
@@ -238,7 +239,7 @@ class _Session:
         adapter = record.adapter
         try:
             show()
-            with advised(config, TRAINING):
+            with remembered(record.attention), advised(config, TRAINING):
                 if state.step == 0:
                     sample(0)
                 finished = run_steps(

@@ -19,6 +19,7 @@ def test_table_and_json(cli):
         "sdpa",
         "reference",
         "chunked",
+        "flash",
     }
 
 
