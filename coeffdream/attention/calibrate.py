@@ -74,8 +74,8 @@ def calibrate(of: ShapeClass, device: torch.device) -> Verdict:
 def candidates(of: ShapeClass, query: Tensor) -> dict[str, Callable[..., Tensor]]:
     """Backends that say they serve such a query, by name; each takes query, key, value and mixing."""
 
-    def call(name: str, *inputs: Tensor) -> Tensor:
-        return operator.apply(*inputs, None, None, name)
+    def call(name: str, query: Tensor, key: Tensor, value: Tensor, mixing: Tensor) -> Tensor:
+        return operator.apply(query, key, value, mixing, None, None, name)
 
     names = ["chunked", "flash", *([] if operator.why_not_triton(query, None) else ["triton"])]
     found: dict[str, Callable[..., Tensor]] = {name: partial(call, name) for name in names}

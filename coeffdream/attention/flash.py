@@ -60,9 +60,9 @@ def backward(
         if wanted:
             grad_seen = (weights[:, None, None] * grad[:, None]).to(seen.dtype)
             grads = iter(torch.autograd.grad(seen, wanted, grad_seen))
-            for total, place in zip(sums, (..., ..., (slice(None), slice(head, head + 1))), strict=True):
+            for total, place in zip(sums, (slice(None), slice(None), slice(head, head + 1)), strict=True):
                 if total is not None:
-                    total[place] += next(grads)
+                    total[:, place] += next(grads)
     made = [None if t is None else t.to(query.dtype) for t in sums]
     return *made, grad_mixing.to(mixing.dtype) if needed[3] else None
 

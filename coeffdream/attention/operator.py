@@ -124,7 +124,8 @@ def _autograd(ctx: Any, grad_out: Tensor, _grad_lse: Any) -> tuple[Tensor | None
     needed = list(ctx.needs_input_grad[:4])
     if ctx.backend == "flash":  # its backward is that of SDPA, which autograd has to find
         with no_autocast(grad_out.device.type):
-            grads = flash.backward(grad_out, *ctx.saved_tensors[1:], ctx.scale, needed)
+            _, query, key, value, mixing, mask = ctx.saved_tensors
+            grads = flash.backward(grad_out, query, key, value, mixing, mask, ctx.scale, needed)
         return *grads, None, None, None
     grads = backward(grad_out, *ctx.saved_tensors, ctx.scale, ctx.backend, needed)
     return *(g if n else None for g, n in zip(grads, needed, strict=True)), None, None, None

@@ -20,11 +20,11 @@ from typing import Any
 from coeffdream.bench import peer
 from coeffdream.bench.measuring import peak_of, synchronised
 from coeffdream.bench.subject import Subject
-from coeffdream.config import TrainConfig
+from coeffdream.config import Method, TrainConfig
 from coeffdream.progress import Progress, silent, unheard
 
 PEER = "diffusers + PEFT, lora"
-METHODS = ("lora", "coeff-lora")
+METHODS: tuple[Method, ...] = ("lora", "coeff-lora")
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ def _asked(
 
     chosen = find_subject(base)
     own = chosen.settings
-    values = {
+    values: dict[str, Any] = {
         "base": base,
         "resolution": own.resolution if resolution is None else resolution,
         "batch_size": batch,
