@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from coeffdream.config import TrainConfig, resolve
+from coeffdream.config import TrainConfig
 from coeffdream.errors import AdapterError, ConfigError
 from coeffdream.progress import Progress, silent
+from coeffdream.resolve import resolve
 
 if TYPE_CHECKING:
     from coeffdream.adapters.install import Adapter

@@ -1,19 +1,16 @@
 """The options of `train`, as one frozen dataclass that is validated once and written out as used.
 
-Values come in layers, later ones winning: the dataclass's defaults, what the base model recommends,
-the preset, a TOML file, the command line. The help of every option lives on its field.
+The help of every option lives on its field; where its value comes from is settled by coeffdream/resolve.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from coeffdream.checked import did_you_mean, ill_typed
-from coeffdream.errors import ConfigError, quoted, together
+from coeffdream.errors import quoted
 from coeffdream.limits import LARGEST, MOST, RUN_NAME, layer_pattern, out_of_range
 
 Method = Literal["lora", "dora", "coeff", "coeff-lora", "coeff-dora"]
@@ -22,6 +19,7 @@ AttentionKind = Literal["all", "self", "cross"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Prediction = Literal["auto", "epsilon", "v"]
 Preset = Literal["paper", "table3", "quality"]
+LrSchedule = Literal["constant", "cosine", "linear"]
 Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
 
 # What diffusers calls them.
@@ -86,6 +84,9 @@ class TrainConfig:
     caption: str = option(
         "a photo of <V> CLASS", "Caption of photos that have no .txt beside them.", group="What"
     )
+    holdout: int = option(
+        0, "Photos kept out of training, chosen by the seed, for scores to be made against.", group="What"
+    )
 
     method: Method = option("coeff-lora", "What is trained.", group="Adapter")
     preset: Preset = option("paper", "Which layers are trained, and how.", group="Adapter")
@@ -111,10 +112,31 @@ class TrainConfig:
     coeff_lr: float | None = option(
         None, "Learning rate of alpha, if it is to differ.", group="Training", shown="the base's, else --lr"
     )
+    lr_schedule: LrSchedule = option(
+        "constant", "How the learning rates fall to zero over the steps, if they do.", group="Training"
+    )
+    lr_warmup: int = option(0, "Steps over which the learning rates rise from zero first.", group="Training")
+    max_grad_norm: float | None = option(
+        None, "Clip the gradient at this norm; 1 is usual.", group="Training"
+    )
+    ema: float | None = option(
+        None,
+        "Keep an average of the adapter that decays by this a step, and draw with it; .99 is usual.",
+        group="Training",
+    )
     batch_size: int = option(1, "Photos per forward pass.", group="Training", shown="the base's, else 1")
     grad_accum: int = option(1, "Forward passes per optimizer step.", group="Training")
     resolution: int = option(
         1024, "Side of the square training crop, in pixels.", group="Training", shown="the base's; SDXL: 1024"
+    )
+    buckets: bool = option(
+        False, "Cut photos to SDXL's sizes, each to the nearest in shape, not to squares.", group="Training"
+    )
+    masked_loss: bool = option(
+        False, "Learn only what the photos' masks mark: NAME.mask.png, or alpha channels.", group="Training"
+    )
+    caption_dropout: float = option(
+        0.0, "How often a photo is learned with an empty caption.", group="Training"
     )
     precision: Precision = option(
         "auto",
@@ -147,6 +169,9 @@ class TrainConfig:
     checkpoint_every: int = option(
         100, "Write a checkpoint every N steps; 0: only when interrupted.", group="Output"
     )
+    checkpoint_gb: float = option(
+        2.0, "Gigabytes that a run's checkpoints may take; beyond it older ones make room.", group="Output"
+    )
     log_with: Tracker = option(
         "none", "Log losses, samples and scores there, too; a package of its own.", group="Output"
     )
@@ -172,18 +197,26 @@ class TrainConfig:
         found = []
         for name in ("rank", "steps", "batch_size", "grad_accum", "prior_images"):
             found += out_of_range(flag_of(name), getattr(self, name), at_least=1, at_most=MOST[name])
-        for name in ("sample_every", "checkpoint_every", "seed"):
+        for name in ("holdout", "lr_warmup", "sample_every", "checkpoint_every", "seed"):
             if getattr(self, name) < 0:
                 found.append(f"{flag_of(name)} {quoted(getattr(self, name))} must not be negative")
             found += out_of_range(flag_of(name), getattr(self, name), at_most=MOST.get(name, MOST["steps"]))
-        for name in ("lr", "coeff_lr", "min_snr", "prior_weight"):
+        for name in ("lr", "coeff_lr", "min_snr", "prior_weight", "max_grad_norm"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= LARGEST:
                 found.append(
                     f"{flag_of(name)} {quoted(value)} must be a positive number, at most {LARGEST:,}"
                 )
-        if not 0 <= self.coeff_dropout < 1:
-            found.append(f"--coeff-dropout {quoted(self.coeff_dropout)} must lie in [0, 1)")
+        if not 0 <= self.checkpoint_gb <= LARGEST:
+            found.append(
+                f"--checkpoint-gb {quoted(self.checkpoint_gb)} must be 0 or more, at most {LARGEST:,}"
+            )
+        for name in ("coeff_dropout", "caption_dropout", "ema"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                found.append(f"{flag_of(name)} {quoted(value)} must lie in [0, 1)")
+        if self.lr_warmup and self.lr_warmup >= self.steps:
+            found.append(f"--lr-warmup {self.lr_warmup} must be less than --steps {self.steps}")
         if not -LARGEST <= self.noise_offset <= LARGEST:
             found.append(
                 f"--noise-offset {quoted(self.noise_offset)} must be a finite number, at most {LARGEST:,}"
@@ -227,54 +260,9 @@ def flag_of(name: str, of: type | None = None) -> str:
     return flags.get(name) or "--" + name.replace("_", "-")
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """A config, and for each field set by anything but its default, what set it."""
-
-    config: TrainConfig
-    origins: dict[str, str]
-
-
-def resolve(
-    command_line: Mapping[str, Any],
-    file: Mapping[str, Any] | None = None,
-    recommended: Mapping[str, Any] | None = None,
-) -> Resolved:
-    """Lay the sources over each other. Raises ConfigError with every problem found.
-
-    `command_line` holds only what was typed, `file` what --config held, `recommended` what the base
-    model asks for.
-    """
-    file = {key.replace("-", "_"): value for key, value in (file or {}).items()}
-    if "class" in file:
-        file["class_noun"] = file.pop("class")
-    given = {**(recommended or {}), **file, **command_line}
-    problems = [*_unknown(file), *(f"{flag_of(name)} {why}" for name, why in ill_typed(TrainConfig, given))]
-    preset = command_line.get("preset", file.get("preset"))
-    layers = {
-        "base": recommended or {},
-        f"preset {preset}": PRESETS.get(str(preset), {}),
-        "config file": file,
-        "command line": command_line,
-    }
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for origin, layer in layers.items():
-        values.update(layer)
-        origins.update(dict.fromkeys(layer, origin))
-    if not problems:
-        config = TrainConfig(**values)
-        problems = config.problems()
-    if problems:
-        raise ConfigError(together("these options make no run", problems))
-    return Resolved(config, origins)
-
-
-def _unknown(values: Mapping[str, Any]) -> list[str]:
-    known = [each.name for each in dataclasses.fields(TrainConfig)]
-    problems = []
-    for name in values:
-        if name not in known:
-            hint = did_you_mean(name, known) or f"; known: {', '.join(known)}"
-            problems.append(f"the config file sets {quoted(name)}, which is no option{hint}")
-    return problems
+def train_option(name: str, value: object) -> list[str]:
+    """A field of TrainConfig as `train` takes it on its command line."""
+    flag = flag_of(name)
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    return [flag, str(value)]

@@ -23,7 +23,17 @@ from coeffdream.records.scores import ScoresRecord
 
 PROJECT = "coeffdream"
 PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "trackio": ("trackio",)}
-OF_A_STEP = ("loss", "prior_loss", "lora_grad", "alpha_grad", "lr", "coeff_lr", "seconds")
+OF_A_STEP = (
+    "loss",
+    "prior_loss",
+    "validation_loss",
+    "class_loss",
+    "lora_grad",
+    "alpha_grad",
+    "lr",
+    "coeff_lr",
+    "seconds",
+)
 
 
 def require(tracker: Tracker) -> None:

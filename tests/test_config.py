@@ -16,9 +16,9 @@ from coeffdream.config import (
     Preset,
     TrainConfig,
     flag_of,
-    resolve,
 )
 from coeffdream.errors import ConfigError, UserError
+from coeffdream.resolve import resolve
 
 FIELDS = dataclasses.fields(TrainConfig)
 
@@ -103,11 +103,30 @@ BAD_VALUES = [
     ("lr", 0.0), ("lr", float("nan")), ("coeff_lr", -1e-3), ("min_snr", float("inf")), ("prior_weight", 0.0),
     ("sample_every", -1), ("checkpoint_every", -1), ("seed", -1),
     ("coeff_dropout", 1.0), ("coeff_dropout", -0.1), ("coeff_dropout", float("nan")), ("noise_offset", float("nan")),
+    ("holdout", -1), ("lr_warmup", -1), ("lr_warmup", 200), ("max_grad_norm", 0.0), ("max_grad_norm", float("nan")),
+    ("caption_dropout", 1.0), ("caption_dropout", -0.1), ("ema", 1.0), ("ema", float("nan")),
     ("resolution", 8), ("resolution", 1020), ("token", ""), ("token", "two words"), ("caption", "a photo of a cat"),
     ("lora_targets", "cross.w"), ("lora_targets", ""), ("alpha_layers", "("),
     ("name", "../elsewhere"), ("name", "latest"), ("name", ""),
 ]
 # fmt: on
+
+
+def test_the_papers_recipe_has_none_of_the_rest():
+    """Whatever else the field does with data and rates is off in `--preset paper`, as it is by default."""
+    config = resolve({"preset": "paper"}).config
+    assert (config.lr_schedule, config.lr_warmup, config.max_grad_norm, config.ema) == (
+        "constant",
+        0,
+        None,
+        None,
+    )
+    assert (config.caption_dropout, config.buckets, config.masked_loss, config.holdout) == (
+        0.0,
+        False,
+        False,
+        0,
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES, ids=lambda value: repr(value))

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from coeffdream.config import TrainConfig, resolve
+from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError
 from coeffdream.limits import layer_pattern
+from coeffdream.resolve import resolve
 
 PATH = "up_blocks.0.attentions.1.transformer_blocks.0.attn1" + "a" * 60
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from coeffdream.adapters.install import spec_for
+from coeffdream.adapters.install import Adapter, spec_for
 from coeffdream.adapters.layers import PROJECTIONS, attention_layers
 from coeffdream.config import TrainConfig
+from coeffdream.records.run import Parameters
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,18 @@ def count_parameters(unet: nn.Module, config: TrainConfig, method: str) -> Count
     low_rank, alpha = (sum(group[kind] for group in groups.values()) for kind in ("low_rank", "alpha"))
     unet_parameters = sum(parameter.numel() for parameter in unet.parameters())
     return Counts(method, low_rank, alpha, unet_parameters, groups)
+
+
+def parameter_summary(adapter: Adapter, total: int) -> Parameters:
+    """What run.json says of an installed adapter. total: the parameters of the UNet alone."""
+    lora = sum(parameter.numel() for parameter in adapter.lora.values())
+    alpha = sum(parameter.numel() for parameter in adapter.alpha.values())
+    return Parameters(
+        unet=total,
+        lora=lora,
+        alpha=alpha,
+        trained=lora + alpha,
+        percent=100 * (lora + alpha) / total,
+        lora_modules=len(adapter.spec.lora),
+        alpha_layers=len(adapter.spec.alpha),
+    )

@@ -28,6 +28,13 @@ class Conditioning:
     negative_embeds: Tensor
     negative_pooled: Tensor
 
+    @property
+    def unconditional(self) -> Conditioning:
+        """The negative prompt in the place of the prompt."""
+        return Conditioning(
+            self.negative_embeds, self.negative_pooled, self.negative_embeds, self.negative_pooled
+        )
+
 
 @dataclass(frozen=True)
 class LatentPosterior:

@@ -1,4 +1,4 @@
-"""The study behind the paper's Table 3: concepts x methods x training seeds, each cell trained, drawn and scored.
+"""The study behind the paper's Table 3: concepts x arms x training seeds, each cell trained, drawn and scored.
 
 A cell is a run folder in the study's runs/. Its stages are commands, each in a process of its own, so a
 cell is made exactly as a person would make it, and a study that was stopped goes on: a cell with scores
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from coeffdream.errors import ConfigError, RunError, together
 from coeffdream.progress import Progress
+from coeffdream.records.arms import options_of
 from coeffdream.records.claim import claimed, create_json, is_husk, wait_until_free
 from coeffdream.records.commands import options
 from coeffdream.records.fields import record_to_json
@@ -121,9 +122,9 @@ def stages(folder: Path, study: Study, cell: Cell) -> list[list[str]]:
     runs = ["--runs", str(kept.runs)]
     train = ["train", *runs, "--resume", cell.name]
     if not run.record_file.is_file():
-        train = ["train", *runs, *options(concept=cell.concept, base=study.base, method=cell.method)]
-        train += options(seed=cell.seed, name=cell.name, sample_every=0)
-        train += options(device=study.device, steps=study.steps, lr=study.lr)
+        train = ["train", *runs, *options(concept=cell.concept, base=study.base)]
+        train += options(seed=cell.seed, name=cell.name, device=study.device)
+        train += options_of({"sample_every": 0, **study.options_of(cell.arm)})
     sampling = options(device=study.device, steps=study.sampling_steps)
     generate = ["generate", *runs, "--run", cell.name, *sampling]
     benchmark = [*generate, *options(images_per_prompt=study.images_per_prompt)]

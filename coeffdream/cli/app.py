@@ -11,28 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from coeffdream import __version__, stopping
-from coeffdream.cli import (
-    bench,
-    bench_attention,
-    bench_loops,
-    compare,
-    config,
-    doctor,
-    evaluate,
-    export,
-    generate,
-    import_adapter,
-    inspect,
-    params,
-    push,
-    report,
-    study,
-    train,
-)
+from coeffdream.cli.commands import Group
+from coeffdream.cli.encoding import printable, use_any_encoding
 from coeffdream.cli.endings import ending
-from coeffdream.cli.help import Command
 from coeffdream.cli.near_misses import suggestion
-from coeffdream.cli.terminal import printable, use_any_encoding
 from coeffdream.errors import MOST_QUOTED, ConfigError, quoted
 
 DEBUG = "--debug"
@@ -43,6 +25,7 @@ USAGE_ERROR: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="coeffdream",
+    cls=Group,
     help="Teach SDXL one thing from a few photos with Coeff-Tuning, draw it, and measure how well that worked.",
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -65,25 +48,6 @@ def _options(
         bool, typer.Option(DEBUG, help="Show the traceback of an error; anywhere on the line.")
     ] = False,
 ) -> None: ...
-
-
-app.command("train", cls=Command)(train.command)
-app.command("generate", cls=Command)(generate.command)
-app.command("eval", cls=Command)(evaluate.command)
-app.command("export", cls=Command)(export.command)
-app.command("import", cls=Command)(import_adapter.command)
-app.command("push", cls=Command)(push.command)
-app.command("compare", cls=Command)(compare.command)
-app.command("params", cls=Command)(params.command)
-app.command("inspect", cls=Command)(inspect.command)
-app.command("report", cls=Command)(report.command)
-app.command("doctor", cls=Command)(doctor.command)
-bench.app.command("attention", cls=Command)(bench_attention.attention)
-bench.app.command("train", cls=Command)(bench_loops.train)
-bench.app.command("generate", cls=Command)(bench_loops.generate)
-app.add_typer(bench.app, name="bench")
-app.add_typer(study.app, name="study")
-app.add_typer(config.app, name="config")
 
 
 def main() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from coeffdream.cli.bench_attention import attention
+from coeffdream.cli.bench_loops import generate, train
 from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, doing, last_progress, loading, near, say, show, show_json
@@ -15,6 +17,9 @@ from coeffdream.config import Method
 from coeffdream.errors import ConfigError, counted, listed, quoted
 from coeffdream.limits import out_of_range
 from coeffdream.records.study_plan import Study
+
+if TYPE_CHECKING:
+    from coeffdream.records.arms import Arms
 
 app = typer.Typer(help="Run whole studies, and time the mixed attention.")
 
@@ -34,18 +39,25 @@ def concepts(
         list[str] | None, typer.Option("--concepts", help="Folders of photos, such as concepts/*.")
     ] = None,
     methods: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Comma-separated; coeff-lora is compared with lora, coeff-dora with dora, others with the first."
+            help="Comma-separated; coeff-lora is compared with lora, coeff-dora with dora, others with the first.",
+            show_default="lora,coeff-lora, or all of --arms",
         ),
-    ] = "lora,coeff-lora",
+    ] = None,
+    arms: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with a table of training options for each arm of the study, e.g. [lora-rank-4]."
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Cells at a time; each gets its share of the cores.")] = 1,
     study: Annotated[Path, typer.Option(help="The study's folder; an unfinished one goes on.")] = Path(
         "study"
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-    """Train, draw and score every method on every concept, then compare the methods.
+    """Train, draw and score every method, or arm, on every concept, then compare them.
 
     Example: coeffdream bench concepts --base toybox --concepts concepts/* --methods lora,coeff-lora --seeds 3
     """
@@ -53,14 +65,13 @@ def concepts(
     from coeffdream.cli.workers import Workers
     from coeffdream.data.concept import load_concept
     from coeffdream.data.shipped import concept_folder
-    from coeffdream.records.files import write_json
+    from coeffdream.records.arms import read_arms
+    from coeffdream.records.files import write_json, write_text
+    from coeffdream.records.reading import read_text
     from coeffdream.records.study import StudyFolder
 
-    chosen = [method.strip() for method in methods.split(",") if method.strip()]
-    unknown = [method for method in chosen if method not in get_args(Method)]
-    if unknown or len(chosen) < 2:
-        what = f"{listed(unknown)} is no method" if unknown else "a study compares at least two methods"
-        raise ConfigError(f"--methods {quoted(methods)}: {what}; there are {', '.join(get_args(Method))}")
+    described = read_arms(arms) if arms else {}
+    chosen = _chosen(methods, described)
     if problems := out_of_range("--jobs", jobs, at_least=1, at_most=1000):
         raise ConfigError(problems[0])
     folders = [concept_folder(name).resolve() for name in [*(given or []), *(more or [])]]
@@ -71,18 +82,21 @@ def concepts(
         from coeffdream.bench.concepts import open_study, run_cells
         from coeffdream.compare.comparison import compare
         from coeffdream.compare.comparison_table import comparison_table
-        from coeffdream.compare.pairing import pair_by_method
+        from coeffdream.compare.pairing import pair_study
         from coeffdream.compare.scored import load_runs
 
-    plan = Study([str(folder) for folder in folders], chosen, **typed)
+    described = {arm: described[arm] for arm in chosen if arm in described}
+    plan = Study([str(folder) for folder in folders], chosen, described, **typed)
     workers = Workers(plan.device)
     with open_study(study, plan) as todo:
+        if arms and arms.resolve() != StudyFolder(study).arms_file.resolve():
+            write_text(StudyFolder(study).arms_file, read_text(arms, error=ConfigError))
         say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((study / 'logs').resolve())}")
         if todo:
             with ProgressDisplay() as progress:
                 run_cells(study, plan, todo, jobs, workers, progress, stop=workers.stop, told=last_progress)
         cells = load_runs([str(StudyFolder(study).run(cell).path) for cell in plan.cells], study)
-        comparison = compare(pair_by_method(cells, [cell.concept for cell in cells]))
+        comparison = compare(pair_study(plan, plan.cells, cells))
         write_json(study / "comparison.json", dataclasses.asdict(comparison))
     if as_json:
         show_json(dataclasses.asdict(comparison))
@@ -90,3 +104,20 @@ def concepts(
         show(comparison_table(comparison))
     say(f"every number: {near((study / 'comparison.json').resolve())}")
     tell_next("report", near(study.resolve()))
+
+
+def _chosen(methods: str | None, arms: Arms) -> list[str]:
+    """The names of the study's arms. Raises ConfigError for one that is none, and for less than two."""
+    words = methods if methods is not None else ",".join(arms) if arms else "lora,coeff-lora"
+    chosen = [word.strip() for word in words.split(",") if word.strip()]
+    there = [*arms, *(method for method in get_args(Method) if method not in arms)]
+    unknown = [word for word in chosen if word not in there]
+    if unknown or len(chosen) < 2:
+        what = f"{listed(unknown)} is no method" if unknown else "a study compares at least two methods"
+        raise ConfigError(f"--methods {quoted(words)}: {what}; there are {', '.join(there)}")
+    return chosen
+
+
+app.command("attention", cls=Command)(attention)
+app.command("train", cls=Command)(train)
+app.command("generate", cls=Command)(generate)

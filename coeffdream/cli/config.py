@@ -10,11 +10,13 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from coeffdream.cli.encoding import printable
 from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
-from coeffdream.cli.terminal import printable, show, show_json
-from coeffdream.config import Resolved, TrainConfig, flag_of, resolve
+from coeffdream.cli.terminal import show, show_json
+from coeffdream.config import TrainConfig, flag_of
 from coeffdream.errors import ConfigError
+from coeffdream.resolve import Resolved, resolve
 
 app = typer.Typer(help="Look at the options of a training.")
 

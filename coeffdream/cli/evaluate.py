@@ -73,6 +73,7 @@ def command(
 
     with loading("torch"):
         from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
+        from coeffdream.metrics.registry import chosen
         from coeffdream.metrics.scores_table import scores_table
 
     with ProgressDisplay() as progress:
@@ -97,7 +98,12 @@ def command(
         warn(warning)
     if folder is not None:
         _log(folder, record)
-    if record.drift is None and record.set.adapter and record.set.kind == "benchmark":
+    if (
+        record.drift is None
+        and any(score.name == "drift" for score in chosen(options.scores))
+        and record.set.adapter
+        and record.set.kind == "benchmark"
+    ):
         assert folder is not None
         line = command_line("generate", "--run", name_of(folder), "--unrelated")
         say(f"drift is absent; draw for it: {line}, then eval again")

@@ -9,7 +9,8 @@ import typer
 
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import loading, show, show_json
-from coeffdream.config import Method, TrainConfig, resolve
+from coeffdream.config import Method, TrainConfig
+from coeffdream.resolve import resolve
 
 
 @with_config_options(

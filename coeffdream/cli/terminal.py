@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import re
 import sys
@@ -17,21 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from coeffdream.cli.encoding import printable
+
 SECONDS_BETWEEN_LINES = 10.0
-
-
-def use_any_encoding() -> None:
-    """Let standard output put a question mark for what its encoding lacks. Standard error escapes it already."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-
-
-def printable(text: str) -> str:
-    """Text whose control characters are escaped: a file's name may hold commands to the terminal."""
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
-
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def say(text: str = "") -> None:

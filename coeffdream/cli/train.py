@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +16,9 @@ from coeffdream.cli.config import ConfigOption, layered
 from coeffdream.cli.elsewhere import tell_where_files_go
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, doing, loading, near, say, show_json, warn
-from coeffdream.config import Resolved, TrainConfig, flag_of, resolve
-from coeffdream.errors import ConfigError, counted
+from coeffdream.config import TrainConfig, flag_of
+from coeffdream.errors import ConfigError, counted, listed
+from coeffdream.resolve import Resolved, resolve
 from coeffdream.stopping import status_of
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def command(
     """
     from coeffdream.backbones.base import base_asked
     from coeffdream.data.concept import load_concept
+    from coeffdream.data.holdout import to_train_on
     from coeffdream.data.shipped import concept_folder
     from coeffdream.records.latest import in_the_way
     from coeffdream.records.run import find_run
@@ -66,6 +69,7 @@ def command(
         concept = load_concept(
             concept_folder(chosen.concept), class_noun=chosen.class_noun, caption_template=chosen.caption
         )
+    concept = to_train_on(concept, chosen)
     _describe(resolved, concept)
     if obstacle := in_the_way(run.path.parent if run else Path(chosen.runs)):
         warn(obstacle)
@@ -110,9 +114,10 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     if as_json:
         show_json(result)
         return
+    kept = "adapter" if record.config.ema is None else "adapter (the average of --ema)"
     say(
         f"trained {record.name}: {record.parameters.trained:,} parameters, {record.parameters.percent:.4f} % of "
-        f"the UNet; adapter {filesize.decimal(result['adapter_bytes'])} in {near(run.adapter)}"
+        f"the UNet; {kept} {filesize.decimal(result['adapter_bytes'])} in {near(run.adapter)}"
     )
     if run.samples.exists():
         say(f"pictures along the way: {near(run.samples)}")
@@ -132,18 +137,28 @@ def _memory() -> str:
 
 
 def _describe(resolved: Resolved, concept: Concept) -> None:
+    from coeffdream.data.buckets import training_size
+
     config = resolved.config
     say(
         f"{concept.name}: {counted(len(concept.images), 'photo')} of a {concept.class_noun} (class from {concept.class_source}); "
         f"<V> is {config.token!r}; captions like {concept.images[0].caption!r}"
     )
+    if concept.held_out:
+        names = listed([image.path.name for image in concept.held_out])
+        say(f"held out, to score against: {names}; {counted(len(concept.learned), 'photo')} to learn from")
     for warning in concept.warnings:
         warn(warning)
-    small = concept.smaller_than(config.resolution)
-    if small:
-        warn(
-            f"{len(small)} of {len(concept.images)} photos are smaller than {config.resolution} pixels and will be enlarged"
+    if config.buckets:
+        sizes = (
+            training_size(each.width, each.height, config.resolution, buckets=True) for each in concept.images
         )
+        told = (f"{counted(n, 'photo')} at {wide} x {high}" for (wide, high), n in Counter(sizes).items())
+        say(f"cut to buckets: {', '.join(told)}")
+    small = concept.smaller_than(config.resolution, buckets=config.buckets)
+    if small:
+        size = "their bucket" if config.buckets else f"{config.resolution} pixels"
+        warn(f"{len(small)} of {len(concept.images)} photos are smaller than {size} and will be enlarged")
     for origin in dict.fromkeys(resolved.origins.values()):
         if origin != "command line":
             settings = [
@@ -159,13 +174,13 @@ def _dry_run(config: TrainConfig, base: Base, as_json: bool) -> None:
     from coeffdream.cli.next_step import tell_next
 
     with loading("torch", "diffusers"):
+        from coeffdream.adapters.count import parameter_summary
         from coeffdream.adapters.install import install, spec_for
         from coeffdream.backbones.device import DTYPES, settled
         from coeffdream.backbones.load import meta_unet
         from coeffdream.backbones.quiet import quiet
         from coeffdream.backbones.source import look_at
         from coeffdream.training.forecast import forecast_memory
-        from coeffdream.training.run import parameter_summary
 
     config = settled(config)
     dtype = DTYPES[config.precision]

@@ -23,6 +23,9 @@ from coeffdream import stopping
 # What train, generate and eval import on the way. A name that a later version lacks only costs time.
 PRELOADED = (
     "coeffdream.cli.app",
+    "coeffdream.cli.train",
+    "coeffdream.cli.generate",
+    "coeffdream.cli.evaluate",
     "coeffdream.training.run",
     "coeffdream.report.live",
     "coeffdream.generation.run",

@@ -10,9 +10,9 @@ from typing import Any
 from coeffdream.compare.scored import ScoredRun
 from coeffdream.errors import ScoreError, together
 from coeffdream.records.base import BaseRecord
+from coeffdream.records.encoders import EncoderRecord, EncoderRecords
 from coeffdream.records.files import sha256_of_json
 from coeffdream.records.images import OF_THE_ADAPTER, SetSettings
-from coeffdream.records.scores import EncoderRecord
 
 # What an encoder says of itself that changes no score: the hashes of weights and config say which it is.
 NOT_THE_ENCODER = {"name", "model", "pretrained", "versions"}
@@ -34,9 +34,19 @@ def _image_seeds(run: ScoredRun) -> str:
     return f"{span} ({_short(run.scores.set.seeds_sha256)})"
 
 
+def _photos(run: ScoredRun) -> str:
+    """All photos of the concept; which of them are held out follows from the training seed."""
+    scores = run.scores
+    references = [photo.sha256 for photo in scores.references]
+    if scores.learned is None:
+        return f"{len(references)} photos ({_short(sha256_of_json(references))})"
+    photos = sorted([*references, *(photo.sha256 for photo in scores.learned.references)])
+    return f"{len(photos)} photos ({_short(sha256_of_json(photos))}), {len(references)} of them held out"
+
+
 def _references(run: ScoredRun) -> str:
-    hashes = [reference.sha256 for reference in run.scores.references]
-    return f"{len(hashes)} photos ({_short(sha256_of_json(hashes))})"
+    photos = run.scores.references
+    return f"{', '.join(photo.file for photo in photos)} ({_short(sha256_of_json([photo.sha256 for photo in photos]))})"
 
 
 EVERYWHERE: list[Field] = [
@@ -44,22 +54,32 @@ EVERYWHERE: list[Field] = [
     ("base", lambda run: _Base(run.scores.source.base or run.record.base)),
 ]
 INSIDE_A_CONCEPT: list[Field] = [
-    ("references", _references),
+    ("references", _photos),
     ("prompts", _prompts),
     ("scored texts", _texts),
     ("n", lambda run: run.scores.overall.n),
     ("images per prompt", lambda run: run.scores.overall.images_per_prompt),
     ("image seeds", _image_seeds),
 ]
+# With one training seed; another may hold out others.
+INSIDE_A_SEED: list[Field] = [("held-out photos", _references)]
 
-
-# Everything that the encoders say of themselves and that could change a score.
-ENCODERS: list[Field] = [
-    (f"encoder {encoder} {field.name}", attrgetter(f"scores.encoders.{encoder}.{field.name}"))
-    for encoder in ("clip", "dino")
-    for field in dataclasses.fields(EncoderRecord)
-    if field.name not in NOT_THE_ENCODER
+# Where the thing was looked for in the photos; None for their own alpha channels, or whole photos.
+MASKS: list[Field] = [
+    (
+        "masks of the photos",
+        lambda run: _short(sha256_of_json([photo.mask_sha256 for photo in run.scores.references])),
+    )
 ]
+# Everything that an encoder says of itself and that could change a score, by the encoder.
+ENCODERS: dict[str, list[Field]] = {
+    encoder.name: [
+        (f"encoder {encoder.name} {field.name}", attrgetter(f"scores.encoders.{encoder.name}.{field.name}"))
+        for field in dataclasses.fields(EncoderRecord)
+        if field.name not in NOT_THE_ENCODER
+    ]
+    for encoder in dataclasses.fields(EncoderRecords)
+}
 # Everything that says how the pictures were drawn, but for the adapter.
 DRAWING: list[Field] = [
     (f"drawing setting {field.name}", attrgetter(f"scores.set.settings.{field.name}"))
@@ -84,7 +104,9 @@ class _Base:
 
 def refuse_different(runs: Sequence[ScoredRun], fields: Sequence[Field]) -> None:
     """Raises ScoreError that names every field in which a run differs from the first, with both values."""
-    first = runs[0]
+    first = next(iter(runs), None)
+    if first is None:
+        return
     problems = []
     for name, value in fields:
         one = value(first)

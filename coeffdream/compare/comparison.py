@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coeffdream.compare import statistics
 from coeffdream.compare.drift import settle_drift
-from coeffdream.compare.metrics import DRIFT, MEANS, Metric, jackknife_of, table_of
+from coeffdream.compare.metrics import DRIFT, LATER, MEANS, Metric, jackknife_of, table_of
 from coeffdream.compare.pairing import Group, Pairing
 from coeffdream.compare.result import Comparison, Contrast, Difference, Estimate, MethodRow
 from coeffdream.errors import counted
@@ -49,7 +49,7 @@ def compare(pairing: Pairing, *, seed: int = 0, resamples: int = RESAMPLES) -> C
         prompts=scores.overall.prompts,
         images_per_prompt=scores.overall.images_per_prompt,
         n=scores.overall.n,
-        encoders={"clip": scores.encoders.clip.name, "dino": scores.encoders.dino.name},
+        encoders={model: each.name for model, each in scores.encoders.used.items()},
         label=scores.label,
         seed=seed,
         resamples=resamples,
@@ -133,8 +133,11 @@ def _contrast(baseline: Group, other: Group, seed: int, resamples: int) -> Contr
 
 
 def _metrics() -> list[tuple[Measure, Metric | None]]:
-    # Drift last: each metric draws by its place, and drift is not always there.
-    return [*((metric.measure, metric) for metric in MEANS), (DIVERSITY, None), (DRIFT.measure, DRIFT)]
+    return [
+        *((metric.measure, metric) for metric in MEANS),
+        (DIVERSITY, None),
+        *((metric.measure, metric) for metric in (DRIFT, *LATER)),
+    ]
 
 
 def _concept(
@@ -142,7 +145,10 @@ def _concept(
 ) -> _Concept | None:
     """One concept's values, averaged over training seeds; with `less`, the differences from those runs."""
     if metric is None:
-        value = float(np.mean([scores.overall.diversity for scores in runs]))
+        known = [scores.overall.diversity for scores in runs if scores.overall.diversity is not None]
+        if len(known) < len(runs):
+            return None
+        value = float(np.mean(known))
         jackknives = [each for scores in runs if (each := jackknife_of(scores)) is not None]
         without = np.mean(jackknives, axis=0) if len(jackknives) == len(runs) else None
         own = _Concept(value, None, without)
@@ -166,6 +172,8 @@ def _concept(
 
 def _pairs(one: ScoresRecord, two: ScoresRecord, metric: Metric | None) -> Array:
     if metric is None:
+        assert one.overall.diversity is not None
+        assert two.overall.diversity is not None
         return np.array([one.overall.diversity - two.overall.diversity])
     first, second = table_of(one, metric), table_of(two, metric)
     assert first is not None

@@ -8,17 +8,22 @@ from rich.text import Text
 
 from coeffdream.compare.comparison import SIGNIFICANT
 from coeffdream.compare.result import Comparison, Contrast, Estimate
+from coeffdream.records.made import by_model
 from coeffdream.records.measures import DRIFT, MEASURES, TABLE3
 from coeffdream.tables import table
 
 
 def comparison_table(comparison: Comparison) -> Group:
     """Table 3 with intervals, one table of differences for each group but the first, and the notes."""
-    drift = ["less drift is better, and wins"] if _has_drift(comparison) else []
+    less = [
+        f"less {MEASURES[metric].title.lower()} is better, and wins"
+        for metric in comparison.by_metric()
+        if MEASURES[metric].less_is_better
+    ]
     return Group(
         _table3(comparison),
         *(_differences(contrast) for contrast in comparison.contrasts),
-        *(Text(line) for line in [*drift, *caption(comparison)]),
+        *(Text(line) for line in [*less, *caption(comparison)]),
     )
 
 
@@ -32,10 +37,14 @@ def caption(comparison: Comparison) -> list[str]:
         *label,
         f"concepts: {', '.join(comparison.concepts)}; training seeds: {seeds}; n = {comparison.n} pictures a run "
         f"({comparison.prompts} prompts x {comparison.images_per_prompt})",
-        f"95 % intervals over {over}; {comparison.resamples} resamples, seed {comparison.seed}; "
-        + ", ".join(comparison.encoders.values()),
+        f"95 % intervals over {over}; {comparison.resamples} resamples, seed {comparison.seed}",
+        *by_model(comparison.encoders, (MEASURES[metric] for metric in _metrics(comparison))),
         *(f"note: {note}" for note in comparison.notes),
     ]
+
+
+def _metrics(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(metric for row in comparison.rows for metric in row.scores))
 
 
 def percent(value: float | None) -> str:
@@ -68,7 +77,7 @@ def _table3(comparison: Comparison) -> Table:
     rows = table()
     rows.add_column(first_column(comparison), overflow="fold")
     rows.add_column("# Params\n(%)", justify="right")
-    # DINO alignment is only among the differences.
+    # The others are only among the differences.
     columns = (*TABLE3, DRIFT) if _has_drift(comparison) else TABLE3
     for measure in columns:
         rows.add_column(measure.title.replace(" ", "\n"), justify="right", no_wrap=True)

@@ -30,13 +30,25 @@ class Metric:
 
 
 MEANS: tuple[Metric, ...] = (
-    Metric(measures.TEXT_ALIGNMENT, lambda image: [image.text_alignment]),
+    Metric(measures.TEXT_ALIGNMENT, lambda image: _known(image.text_alignment)),
     Metric(measures.CONCEPT_ALIGNMENT, lambda image: image.concept_by_reference),
     Metric(measures.DINO_ALIGNMENT, lambda image: image.dino_by_reference),
+)
+# After the others: each metric draws by its place.
+LATER: tuple[Metric, ...] = (
+    Metric(measures.SUBJECT_ALIGNMENT, lambda image: image.subject_by_reference),
+    Metric(measures.BACKGROUND_LEAK, lambda image: image.background_by_reference),
+    Metric(measures.DINO_VITS16_ALIGNMENT, lambda image: image.dino_vits16_by_reference),
+    Metric(measures.PICKSCORE, lambda image: _known(image.pickscore)),
+    Metric(measures.VQA_SCORE, lambda image: _known(image.vqa_score)),
 )
 DRIFT = Metric(
     measures.DRIFT, lambda image: [image.dino], lambda scores: scores.drift.per_image if scores.drift else []
 )
+
+
+def _known(value: float | None) -> list[float]:
+    return [] if value is None else [value]
 
 
 def table_of(scores: ScoresRecord, metric: Metric) -> Array | None:

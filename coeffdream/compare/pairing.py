@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +13,14 @@ from coeffdream.compare.alike import (
     ENCODERS,
     EVERYWHERE,
     INSIDE_A_CONCEPT,
+    INSIDE_A_SEED,
+    MASKS,
     refuse_different,
 )
 from coeffdream.compare.scored import ScoredRun
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError, ScoreError, listed, quoted
+from coeffdream.records.study_plan import Cell, Study
 
 # Fields of run.json's config that change nothing that is learned, or that make up the pairing itself.
 NOT_TRAINING = {
@@ -29,14 +32,16 @@ NOT_TRAINING = {
 
 @dataclass(frozen=True)
 class Group:
-    """What one row of the table stands for: a run, or every run of a method.
+    """What one row of the table stands for: a run, or every run of a method or of a study's arm.
 
-    `runs[concept]` holds one run for each training seed, in the same order in every group.
+    `runs[concept]` holds one run for each training seed, in the same order in every group. `against`: the label of
+    the group that it is compared with, where a study says so.
     """
 
     label: str
     method: str
     runs: dict[str, list[ScoredRun]]
+    against: str | None = None
 
     @property
     def all_runs(self) -> list[ScoredRun]:
@@ -59,8 +64,12 @@ class Pairing:
         return list(self.groups[0].runs)
 
     def baseline_of(self, group: Group) -> Group:
-        """What `group` is compared with: the first; of methods, coeff-lora and coeff-dora with lora and dora."""
+        """What `group` is compared with: what its study says, else coeff-lora and coeff-dora with the first lora and
+        dora, else the first."""
         if self.grouped:
+            for each in self.groups:
+                if each.label == group.against:
+                    return each
             for each in self.groups:
                 if group.method == f"coeff-{each.method}":
                     return each
@@ -106,26 +115,34 @@ def pair_runs(runs: Sequence[ScoredRun], baseline: str | None = None) -> Pairing
     return _checked(Pairing(groups, False, notes))
 
 
-def pair_by_method(runs: Sequence[ScoredRun], concepts: Sequence[str] = ()) -> Pairing:
+def pair_by_method(
+    runs: Sequence[ScoredRun],
+    concepts: Sequence[str] = (),
+    arms: Sequence[str] | None = None,
+    against: Mapping[str, str | None] | None = None,
+) -> Pairing:
     """Runs grouped by method: lora, coeff-lora, dora, coeff-dora, then others, in whatever order the runs come.
 
     concepts: their order, a study's own; any others follow by name. Resampling draws by place: were it the order
     of the runs, that would move the last digit of an interval. Kept are the (concept, training seed) that every
-    method has; the notes name the others.
+    method has; the notes name the others. arms: of each run the arm of a study, in whose place they are grouped then,
+    in the order of `against`, which says of each what it is compared with.
 
     Raises ScoreError for two runs of one cell, for methods with no cell in common, and for unequal runs.
     """
     methods: dict[str, dict[tuple[str, int | None], ScoredRun]] = {}
-    for run in runs:
-        cells = methods.setdefault(run.record.method, {})
+    against = against or {}
+    for run, arm in zip(runs, arms or [run.record.method for run in runs], strict=True):
+        cells = methods.setdefault(arm, {})
         before = cells.setdefault((run.concept, run.seed), run)
         if before is not run:
             raise ScoreError(
-                f"{before.name} and {run.name} are both {run.record.method} on {run.concept!r} with "
+                f"{before.name} and {run.name} are both {arm} on {run.concept!r} with "
                 f"training seed {run.seed}; give one of them"
             )
     _at_least_two(list(methods), "methods", "give runs of a baseline method and of another")
-    methods = {method: methods[method] for method in sorted(methods, key=_plain_twin_first)}
+    order = [arm for arm in against if arm in methods] if arms else sorted(methods, key=_plain_twin_first)
+    methods = {method: methods[method] for method in order}
     place = {concept: index for index, concept in enumerate(dict.fromkeys(concepts))}
     shared = sorted(
         (cell for cell in next(iter(methods.values())) if all(cell in cells for cells in methods.values())),
@@ -141,14 +158,24 @@ def pair_by_method(runs: Sequence[ScoredRun], concepts: Sequence[str] = ()) -> P
     if unmatched:
         notes.append(f"left out, not matched on concept and training seed: {', '.join(unmatched)}")
     groups = []
-    for method, cells in methods.items():
+    for label, cells in methods.items():
         by_concept: dict[str, list[ScoredRun]] = {}
         for cell in shared:
             by_concept.setdefault(cell[0], []).append(cells[cell])
-        groups.append(Group(method, method, by_concept))
+        method = cells[shared[0]].record.method
+        groups.append(Group(label, method, by_concept, against.get(label)))
     for group in groups:
         refuse_different(group.all_runs, [("trained parameters (percent)", lambda run: run.percent)])
     return _checked(Pairing(groups, True, notes))
+
+
+def pair_study(study: Study, cells: Sequence[Cell], runs: Sequence[ScoredRun]) -> Pairing:
+    """The finished `cells` of a study and their runs, grouped by arm. Raises as `pair_by_method` does."""
+    concepts = [run.concept for run in runs]
+    if not study.arms:
+        return pair_by_method(runs, concepts)
+    against = {arm: study.baseline_of(arm) for arm in study.methods}
+    return pair_by_method(runs, concepts, [cell.arm for cell in cells], against)
 
 
 def _plain_twin_first(method: str) -> tuple[int, str, bool]:
@@ -165,10 +192,20 @@ def _at_least_two(given: Sequence[Any], what: str, remedy: str) -> None:
 def _checked(pairing: Pairing) -> Pairing:
     """Refuse unequal runs; note the training settings that differ."""
     everything = [run for group in pairing.groups for run in group.all_runs]
-    refuse_different(everything, [*ENCODERS, *EVERYWHERE])
+    everywhere = [each for each in ENCODERS if all(each in run.scores.encoders.used for run in everything)]
+    refuse_different(everything, [*(field for each in everywhere for field in ENCODERS[each]), *EVERYWHERE])
+    for encoder in ENCODERS.keys() - everywhere:
+        refuse_different(
+            [run for run in everything if encoder in run.scores.encoders.used], ENCODERS[encoder]
+        )
     for concept in pairing.concepts:
         of_concept = [run for group in pairing.groups for run in group.runs[concept]]
         refuse_different(of_concept, [*INSIDE_A_CONCEPT, *DRAWING])
+        refuse_different(
+            [run for run in of_concept if run.scores.overall.subject_alignment is not None], MASKS
+        )
+        for of_seed in zip(*(group.runs[concept] for group in pairing.groups), strict=True):
+            refuse_different(of_seed, INSIDE_A_SEED)
         for run in of_concept:
             if run.scores.set.seeds_sha256 is None:
                 raise ScoreError(

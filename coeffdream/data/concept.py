@@ -8,20 +8,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from coeffdream.data.beside import check_place, concept_settings, read_caption
+from coeffdream.data.buckets import training_size
 from coeffdream.data.class_noun import SETTINGS, doubtful, find_class_noun, unmade_repeats
-from coeffdream.data.images import EXTENSIONS, full_size, load_image
-from coeffdream.data.listing import entries, is_text, leads_out
+from coeffdream.data.images import EXTENSIONS, full_size, load_with_alpha
+from coeffdream.data.listing import entries, is_text
 from coeffdream.data.living import is_live
-from coeffdream.data.prompts import PLACEHOLDER, check_prompt, fill_class, placeholder_hint
+from coeffdream.data.masks import check_masks, is_mask, mask_beside, mask_file, mask_of
+from coeffdream.data.photo import ConceptImage
+from coeffdream.data.prompts import check_prompt, fill_class
 from coeffdream.errors import MOST_LISTED, ConceptError, listed, quoted, together
 from coeffdream.records.files import sha256_of_file
-from coeffdream.records.reading import read_text
-from coeffdream.records.settings import read_toml
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 MANY_PHOTOS = 50
 MOST_PHOTOS = 500  # more is an album given by mistake
@@ -45,26 +44,6 @@ _FOREIGN_IMAGES = frozenset(
 
 
 @dataclass(frozen=True)
-class ConceptImage:
-    """One photo. `width` and `height` are pixels of the upright photo; `caption` still holds <V>."""
-
-    path: Path
-    sha256: str
-    width: int
-    height: int
-    caption: str
-
-    def load(self) -> Image:
-        """The photo. Raises ConceptError also when it is no longer the file that the concept was made of."""
-        photo = load_image(self.path)
-        if sha256_of_file(self.path) != self.sha256:
-            raise ConceptError(
-                f"{self.path} was altered after the concept was read; run the same command again"
-            )
-        return photo
-
-
-@dataclass(frozen=True)
 class Concept:
     """What `load_concept` found. `class_source` is "--class", "concept.toml" or "folder name"."""
 
@@ -76,9 +55,28 @@ class Concept:
     images: tuple[ConceptImage, ...]
     warnings: tuple[str, ...]
 
-    def smaller_than(self, resolution: int) -> list[ConceptImage]:
+    @property
+    def learned(self) -> tuple[ConceptImage, ...]:
+        """The photos to train on."""
+        return tuple(image for image in self.images if not image.held_out)
+
+    @property
+    def held_out(self) -> tuple[ConceptImage, ...]:
+        """The photos that are kept out of training."""
+        return tuple(image for image in self.images if image.held_out)
+
+    def smaller_than(self, resolution: int, *, buckets: bool = False) -> list[ConceptImage]:
         """The photos that training at `resolution` pixels would have to enlarge."""
-        return [image for image in self.images if min(image.width, image.height) < resolution]
+        sizes = [training_size(each.width, each.height, resolution, buckets=buckets) for each in self.images]
+        return [
+            image
+            for image, (width, height) in zip(self.images, sizes, strict=True)
+            if image.width < width or image.height < height
+        ]
+
+    def check_masks(self) -> None:
+        """Raises ConceptError unless every photo has a mask."""
+        check_masks(self.folder, {image.path: image.mask_sha256 for image in self.images})
 
 
 def load_concept(
@@ -88,7 +86,8 @@ def load_concept(
 
     A photo's caption is the .txt file beside it, else `caption_template`; CLASS in either becomes
     the class noun. The class noun is the argument, else concept.toml's `class`, else the folder's
-    name.
+    name. A photo's mask is NAME.mask.png beside it, else its alpha channel (data/masks.py); where
+    there are such files, every photo must have a mask.
 
     Raises ConceptError that lists every problem of the folder, and PromptError for a
     `caption_template` without <V>.
@@ -102,15 +101,16 @@ def load_concept(
 
     settings: dict[str, Any] = {}
     with _collected(problems):
-        settings = _settings(folder)
+        settings = concept_settings(folder)
     noun, class_source = "", ""
     with _collected(problems):
         noun, class_source = find_class_noun(class_noun, settings.get("class"), name)
 
-    photos = [path for path in files if path.suffix.lower() in EXTENSIONS and not path.is_dir()]
+    photos = [path for path in files if _is_photo(path)]
     stems = {path.stem for path in photos}
     captions = {path.stem: path for path in files if path.suffix.lower() == ".txt" and path.stem in stems}
-    used = {*photos, *captions.values()}
+    masks = {mask_beside(path) for path in photos}.intersection(files)
+    used = {*photos, *captions.values(), *masks}
     others = [path for path in files if path not in used]
     problems += [
         f"{path} is of a format that is not read; convert it to JPEG or PNG, or remove it"
@@ -126,11 +126,25 @@ def load_concept(
         caption = caption_template
         with _collected(problems):
             if path.stem in captions:
-                caption = _caption(captions[path.stem], folder)
+                caption = read_caption(captions[path.stem], folder)
         with _collected(problems):
-            _check_place(path, folder)
-            width, height = full_size(load_image(path))
-            images.append(ConceptImage(path, sha256_of_file(path), width, height, fill_class(caption, noun)))
+            check_place(path, folder)
+            if mask_beside(path) in masks:
+                check_place(mask_beside(path), folder)
+            photo, alpha = load_with_alpha(path)
+            masked = mask_of(path, photo, alpha) is not None
+            images.append(
+                ConceptImage(
+                    path,
+                    sha256_of_file(path),
+                    *full_size(photo),
+                    fill_class(caption, noun),
+                    mask_sha256=sha256_of_file(mask_file(path)) if masked else None,
+                )
+            )
+    with _collected(problems):
+        if masks:
+            check_masks(folder, {image.path: image.mask_sha256 for image in images})
     if problems:
         raise ConceptError(together(f"{folder} cannot be learned from", problems))
     return Concept(
@@ -143,6 +157,7 @@ def load_concept(
         warnings=(
             *_duplicates(images),
             *_crowd(images),
+            *_some_cut_out(images),
             *doubtful(noun, class_source),
             *unmade_repeats(name),
             *_at_most_ten([_unused(path) for path in others]),
@@ -185,13 +200,6 @@ def _check_number(folder: Path, photos: int) -> None:
         )
 
 
-def _check_place(path: Path, folder: Path) -> None:
-    if leads_out(path, folder):
-        raise ConceptError(f"{path} is a link that leads out of the folder; copy the file there instead")
-    if not is_text(path.name):
-        raise ConceptError(f"the name of {quoted(path.name)} is not UTF-8 text; rename the file")
-
-
 def _no_photos(folder: Path, others: list[Path]) -> str:
     if not others:
         return f"{folder} is empty; put three to six photos of one thing into it"
@@ -204,48 +212,15 @@ def _no_photos(folder: Path, others: list[Path]) -> str:
     )
 
 
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS and not path.is_dir() and not is_mask(path)
+
+
 def _holds_photos(folder: Path) -> bool:
     try:
-        return any(path.suffix.lower() in EXTENSIONS for path in entries(folder))
+        return any(_is_photo(path) for path in entries(folder))
     except OSError:
         return False
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    """concept.toml as a dictionary with at most the keys class and live; {} when there is none."""
-    path = folder / SETTINGS
-    if not os.path.lexists(path):
-        return {}
-    _check_place(path, folder)
-    settings = read_toml(path, ConceptError, 'write for example: class = "cat"')
-    expected = {"class": (str, 'text, as in class = "cat"'), "live": (bool, "true or false")}
-    problems = []
-    for key, value in settings.items():
-        if key not in expected:
-            problems.append(f"{path} has an unknown key {quoted(key)}; the keys are class and live")
-        elif not isinstance(value, expected[key][0]):
-            problems.append(f"{path}: {key} is {quoted(value)}; it must be {expected[key][1]}")
-    if problems:
-        raise ConceptError("; ".join(problems[:MOST_LISTED]))
-    return settings
-
-
-def _caption(path: Path, folder: Path) -> str:
-    _check_place(path, folder)
-    try:
-        caption = " ".join(read_text(path, error=ConceptError).split())
-    except OSError as error:
-        raise ConceptError(f"{path} cannot be read ({error.strerror}); save it again, or remove it") from None
-    if not caption:
-        raise ConceptError(
-            f"{path} is an empty caption; write one, or remove the file to use the default caption"
-        )
-    if PLACEHOLDER not in caption:
-        raise ConceptError(
-            f"{path} lacks {PLACEHOLDER}{placeholder_hint(caption)}: {quoted(caption)} would not teach it; "
-            f'name it, as in "{PLACEHOLDER} cat on a sofa"'
-        )
-    return caption
 
 
 def _duplicates(images: list[ConceptImage]) -> list[str]:
@@ -266,6 +241,15 @@ def _crowd(images: list[ConceptImage]) -> list[str]:
     return [f"{len(images)} photos are many for one concept; three to six good ones are the usual number"]
 
 
+def _some_cut_out(images: list[ConceptImage]) -> list[str]:
+    cut_out = [image.path.name for image in images if image.mask_sha256 is not None]
+    if len(cut_out) in (0, len(images)):
+        return []
+    return [
+        f"the transparency of {listed(cut_out)} is laid on white and is no mask: the other photos have none"
+    ]
+
+
 def _at_most_ten(lines: list[str]) -> list[str]:
     more = len(lines) - MOST_LISTED
     return lines if more <= 0 else [*lines[:MOST_LISTED], f"{more:,} more files and folders are not used"]
@@ -274,6 +258,6 @@ def _at_most_ten(lines: list[str]) -> list[str]:
 def _unused(path: Path) -> str:
     if path.is_dir():
         return f"{path.name} is a folder and is not looked into"
-    if path.suffix.lower() == ".txt":
+    if path.suffix.lower() == ".txt" or is_mask(path):
         return f"{path.name} is not used: no photo has that name"
     return f"{path.name} is not used: it is neither a photo nor a caption"

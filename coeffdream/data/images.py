@@ -54,7 +54,12 @@ class SizeConditioning:
 
 
 def load_image(path: Path) -> Image:
-    """Read a photo as an upright 8-bit RGB image.
+    """Read a photo as an upright 8-bit RGB image: that of `load_with_alpha`, whose errors it raises."""
+    return load_with_alpha(path)[0]
+
+
+def load_with_alpha(path: Path) -> tuple[Image, Image | None]:
+    """Read a photo as an upright 8-bit RGB image, and its alpha channel (mode L, of the same size), if it has one.
 
     EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits, and
     an embedded colour profile (CMYK, a phone's Display P3) is converted to sRGB. A photo above
@@ -80,10 +85,11 @@ def load_image(path: Path) -> Image:
         upright = _upright(image)
         turned = upright.size == image.size[::-1]
         photo = _reduced(_to_rgb(path, upright))
+        alpha = _alpha(upright)
     photo.info.clear()  # the profile and EXIF describe the file's pixels, no longer these
     if factor > 1:
         photo.info[_FULL_SIZE] = stored[::-1] if turned else stored
-    return photo
+    return photo, alpha
 
 
 def full_size(photo: Image) -> tuple[int, int]:
@@ -108,20 +114,30 @@ def _reduced(image: Image) -> Image:
     return smaller
 
 
-def resize_and_crop(image: Image, resolution: int) -> tuple[Image, SizeConditioning]:
-    """Scale the shorter side to `resolution` pixels (Lanczos, antialiased) and cut the central square."""
+def resize_and_crop(image: Image, width: int, height: int | None = None) -> tuple[Image, SizeConditioning]:
+    """Scale an image (Lanczos, antialiased) to cover `width` x `height` pixels and cut its middle; a square without
+    `height`.
+
+    A mask (mode L, of its photo's size) is cut as its photo is, and averaged over areas: Lanczos would ring past the
+    thing's edge.
+    """
     from PIL.Image import Resampling
 
-    scale = resolution / min(image.size)
-    width, height = (max(resolution, round(side * scale)) for side in image.size)
-    left, top = (width - resolution) // 2, (height - resolution) // 2
-    # The crop's box in the photo's own pixels: only the square is computed, so that a panorama
+    resampling = Resampling.BOX if image.mode == "L" else Resampling.LANCZOS
+    height = width if height is None else height
+    scale = max(width / image.width, height / image.height)
+    whole_width, whole_height = (
+        max(width, round(image.width * scale)),
+        max(height, round(image.height * scale)),
+    )
+    left, top = (whole_width - width) // 2, (whole_height - height) // 2
+    # The crop's box in the photo's own pixels: only the crop is computed, so that a panorama
     # cannot blow up the memory. The filter still sees the pixels outside the box.
-    across, down = image.width / width, image.height / height
-    box = (left * across, top * down, (left + resolution) * across, (top + resolution) * down)
-    square = image.resize((resolution, resolution), Resampling.LANCZOS, box=box)
+    across, down = image.width / whole_width, image.height / whole_height
+    box = (left * across, top * down, (left + width) * across, (top + height) * down)
+    crop = image.resize((width, height), resampling, box=box)
     original = full_size(image)[::-1]
-    return square, SizeConditioning(original, (top, left), (resolution, resolution))
+    return crop, SizeConditioning(original, (top, left), (height, width))
 
 
 @contextlib.contextmanager
@@ -215,6 +231,12 @@ def _upright(image: Image) -> Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF says nothing about the orientation; the pixels are sound
         return image
+
+
+def _alpha(image: Image) -> Image | None:
+    if not image.has_transparency_data or image.mode.startswith("I"):
+        return None
+    return _reduced(image.convert("RGBA").getchannel("A"))
 
 
 def _to_rgb(path: Path, image: Image) -> Image:

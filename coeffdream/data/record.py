@@ -14,7 +14,15 @@ def concept_record(concept: Concept) -> ConceptRecord:
         class_source=concept.class_source,
         live=concept.live,
         images=[
-            PhotoRecord(image.path.name, image.sha256, image.width, image.height, image.caption)
+            PhotoRecord(
+                image.path.name,
+                image.sha256,
+                image.width,
+                image.height,
+                image.caption,
+                mask_sha256=image.mask_sha256,
+                held_out=image.held_out,
+            )
             for image in concept.images
         ],
     )

@@ -29,6 +29,11 @@ def integer(below: int, seed: int, purpose: str, *counters: int) -> int:
     return int(torch.randint(below, (), generator=generator_for(seed, purpose, *counters)))
 
 
+def uniform(seed: int, purpose: str, *counters: int) -> float:
+    """A number in [0, 1)."""
+    return float(torch.rand((), generator=generator_for(seed, purpose, *counters)))
+
+
 def permuted(count: int, position: int, seed: int, purpose: str) -> int:
     """The item at `position` of an endless sequence that visits all `count` items once per epoch."""
     epoch, offset = divmod(position, count)

@@ -49,9 +49,12 @@ def min_snr_weight(timesteps: Tensor, alphas_cumprod: Tensor, gamma: float, pred
     return (weight / (snr + 1) if prediction == "v_prediction" else weight).float()
 
 
-def squared_error(prediction: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared error of each sample, [B], in float32."""
-    return (prediction.float() - wanted.float()).square().flatten(1).mean(1)
+def squared_error(prediction: Tensor, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean squared error of each sample, [B], in float32; with weights [B, h, w] the mean that they weigh."""
+    errors = (prediction.float() - wanted.float()).square()
+    if weights is None:
+        return errors.flatten(1).mean(1)
+    return (errors.mean(1) * weights).flatten(1).sum(1) / weights.flatten(1).sum(1)
 
 
 def _signal_and_sigma(timesteps: Tensor, alphas_cumprod: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

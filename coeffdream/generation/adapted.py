@@ -16,6 +16,7 @@ from coeffdream.interop.choice import IMPORTED_FILE, LoraChoice
 from coeffdream.interop.names import TEXT_ENCODERS, UNET
 from coeffdream.interop.read import OtherAdapter, read_adapter
 from coeffdream.records.base import same_weights
+from coeffdream.records.checkpoints import checkpoint_folder, find_checkpoint
 from coeffdream.records.claim import in_use, is_held
 from coeffdream.records.commands import adapter_words, command_line, resume_command
 from coeffdream.records.files import sha256_of_file
@@ -27,13 +28,16 @@ Weighted = Sequence[tuple[OtherAdapter, float]]
 def other_choices(request: GenerateRequest, run: RunFolder) -> list[LoraChoice]:
     """The adapters of other tools that `request` draws with; an imported run's own is one of them."""
     imported = run.adapter / IMPORTED_FILE
-    own = not request.no_adapter and imported.is_file()
+    own = not request.no_adapter and request.checkpoint is None and imported.is_file()
     return [*([LoraChoice(imported, request.lora_scale)] if own else []), *request.loras]
 
 
 def ready(request: GenerateRequest, run: RunFolder, record: RunRecord) -> RunRecord:
     """`record`, or what has become of it since it was read. Raises RunError, InUseError when there is nothing to
-    draw with, in the run or in one of its parts."""
+    draw with, in the run, in its checkpoint or in one of its parts."""
+    if request.checkpoint is not None:
+        find_checkpoint(run.checkpoints, request.checkpoint)
+        return record
     if not record.parts:
         return trained(run, record)
     if len(request.weights) != len(record.parts):
@@ -84,35 +88,54 @@ def put_on(
     record: RunRecord,
     others: Weighted,
     warn: Callable[[str], None],
-) -> bool:
-    """Install what `request` draws with. Whether prompts are encoded otherwise then. Raises AdapterError."""
+) -> tuple[bool, Callable[[], None]]:
+    """Install what `request` draws with. Whether prompts are encoded otherwise then, and the way back.
+
+    Raises AdapterError.
+    """
     models = {name: getattr(components, name) for name in (UNET, *TEXT_ENCODERS)}
     if request.no_adapter or not record.parts:
+        adapter = None
         if not request.no_adapter:
             _warn_of_other_weights(components, record, warn)
-            if not (run.adapter / IMPORTED_FILE).is_file():
-                adapter = _loaded(components, run, record, warn)
+            if request.checkpoint is not None or not (run.adapter / IMPORTED_FILE).is_file():
+                # What a checkpoint must be its state.json says, which `ready` held it against.
+                wanted = record.adapter if request.checkpoint is None else {}
+                adapter = _loaded(components, _own_folder(request, run), record.method, wanted, warn)
                 adapter.set_scales(lora=request.lora_scale, alpha=request.alpha_scale)
-        attach(others, models)
-        return _changes_text([adapter for adapter, _ in others])
+        attachment = attach(others, models)
+
+        def take_off() -> None:
+            attachment.remove()
+            if adapter is not None:
+                adapter.uninstall()
+
+        return _changes_text([each for each, _ in others]), take_off
     shares = []
     for part, weight in zip(record.parts, request.weights, strict=True):
         learned = _learned(components, RunFolder(Path(part.folder)), warn)
         shares.append(Share(learned, weight * request.lora_scale, weight * request.alpha_scale))
-    put_together(models, shares, others)
+    together = put_together(models, shares, others)
     own = [share.learned.matrices for share in shares if share.learned.matrices]
-    return _changes_text([*own, *(adapter for adapter, _ in others)])
+    return _changes_text([*own, *(each for each, _ in others)]), together.uninstall
 
 
 def adapter_hashes_of(
     request: GenerateRequest, run: RunFolder, record: RunRecord, others: Weighted
 ) -> dict[str, str]:
     """sha256 of every adapter file that a set is drawn with, by name; of several runs by the run's name and the file's."""
-    own = {} if request.no_adapter else adapter_hashes(run.adapter)
+    own = {} if request.no_adapter else adapter_hashes(_own_folder(request, run))
     for part in [] if request.no_adapter else record.parts:
         found = hashes_of(RunFolder(Path(part.folder)))
         own |= {f"{part.name}/{name}": sha256 for name, sha256 in found.items()}
     return own | {adapter.file.name: adapter.sha256 for adapter, _ in others}
+
+
+def _own_folder(request: GenerateRequest, run: RunFolder) -> Path:
+    """Where the run's own adapter lies that `request` draws with."""
+    return (
+        run.adapter if request.checkpoint is None else checkpoint_folder(run.checkpoints, request.checkpoint)
+    )
 
 
 def hashes_of(run: RunFolder) -> dict[str, str]:
@@ -123,7 +146,8 @@ def hashes_of(run: RunFolder) -> dict[str, str]:
 
 def in_words(request: GenerateRequest, record: RunRecord) -> str:
     """What a set is drawn with, as its contact sheet says it."""
-    steps = f", {record.steps_done} steps" if record.steps_done else ""
+    done = record.steps_done if request.checkpoint is None else request.checkpoint
+    steps = f", {done} steps" if done else ""
     own = [f"{name}:{weight:g}" for name, weight in request.by_name(record.parts).items()]
     own = own or [f"{record.method}{steps}"]
     return " + ".join([*([] if request.no_adapter else own), *request.loras_shown])
@@ -149,22 +173,23 @@ def _learned(components: Components, run: RunFolder, warn: Callable[[str], None]
     if imported.is_file():
         adapter = read_adapter(imported, components.unet)
         return Learned(adapter.sha256, adapter, {})
-    return taken_out(_loaded(components, run, record, warn), run.adapter)
+    own = _loaded(components, run.adapter, record.method, record.adapter, warn)
+    return taken_out(own, run.adapter)
 
 
 def _loaded(
-    components: Components, run: RunFolder, record: RunRecord, warn: Callable[[str], None]
+    components: Components, folder: Path, method: str, wanted: dict[str, str], warn: Callable[[str], None]
 ) -> Adapter:
-    adapter = load_adapter(components.unet, run.adapter, components.architecture, warn)
-    if adapter.spec.method != record.method:
+    adapter = load_adapter(components.unet, folder, components.architecture, warn)
+    if adapter.spec.method != method:
         adapter.uninstall()
         raise AdapterError(
-            f"{run.adapter} holds a {adapter.spec.method} adapter where run.json says {record.method}; "
+            f"{folder} holds a {adapter.spec.method} adapter where run.json says {method}; "
             "a file is missing or was replaced, so put the original files back"
         )
-    if record.adapter and record.adapter != adapter_hashes(run.adapter):
+    if wanted and wanted != adapter_hashes(folder):
         adapter.uninstall()
         raise AdapterError(
-            f"{run.adapter} is not the adapter that run.json says was trained; put the original files back, or train again"
+            f"{folder} is not the adapter that run.json says was trained; put the original files back, or train again"
         )
     return adapter

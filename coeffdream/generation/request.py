@@ -52,6 +52,9 @@ class GenerateRequest:
     )
     lora_scale: float = option(1.0, "Strength of the LoRA or DoRA.")
     alpha_scale: float = option(1.0, "Strength of the head-mixing coefficients.")
+    checkpoint: int | None = option(
+        None, "Draw with what was learned by this step.", shown="the finished adapter"
+    )
     no_adapter: bool = option(False, "Draw with the untouched base.", switch=True)
     plain: bool = option(False, "Allow prompts without <V>.", switch=True)
     unrelated: bool = option(
@@ -81,6 +84,11 @@ class GenerateRequest:
         if self.seed < 0:
             problems.append(f"--seed {quoted(self.seed)} must not be negative")
         problems += out_of_range("--seed", self.seed, at_most=MOST["seed"])
+        problems += out_of_range("--checkpoint", self.checkpoint, at_least=1, at_most=MOST["steps"])
+        if self.checkpoint is not None and (self.no_adapter or self.weights):
+            problems.append(
+                "--checkpoint names a step of one run's training; leave it out with --no-adapter and with several --adapter"
+            )
         if self.set_name is not None and not RUN_NAME.fullmatch(self.set_name):
             problems.append(
                 f"--set {quoted(self.set_name)} must be letters, digits, '.', '-' and '_', at most 100 of them"
@@ -172,14 +180,19 @@ class GenerateRequest:
         from coeffdream.generation.plan import slug  # not above: --help reads this file, and needs no records
 
         if self.prompts:
-            return slug(self.prompts[0], 32)
+            return "-".join([slug(self.prompts[0], 32), *self._at_step])
         with_others = [slug(each.file.stem, 24) for each in self.loras]
         if self.unrelated:
-            return "-".join([UNRELATED, *with_others])
+            return "-".join([UNRELATED, *with_others, *self._at_step])
         listed = (
             "" if self.prompt_list in ("auto", "live", "object") else slug(Path(self.prompt_list).stem, 24)
         )
-        return "-".join([listed or "benchmark", *with_others, *([] if self.adapts else ["base"])])
+        base = [] if self.adapts else ["base"]
+        return "-".join([listed or "benchmark", *with_others, *self._at_step, *base])
+
+    @property
+    def _at_step(self) -> list[str]:
+        return [] if self.checkpoint is None else [f"step-{self.checkpoint}"]
 
 
 def _check_told_apart(template: str, parts: Sequence[Part]) -> None:

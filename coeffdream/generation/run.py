@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from coeffdream.backbones.base import Base
@@ -45,7 +46,8 @@ def generate_unrelated(
 ) -> tuple[Generated, Generated]:
     """Draw the unrelated prompts with the adapter, and once more with the untouched base (NAME-base)."""
     sampler = SetSampler.open(request, run, record, base, progress, warn)
-    name = request.set_name or request.default_set_name
-    untouched = sampler.draw_set(f"{name}-base", with_grid=grid, last=False)
+    own = request.set_name or request.default_set_name
+    shared = request.set_name or dataclasses.replace(request, checkpoint=None).default_set_name
+    untouched = sampler.draw_set(f"{shared}-base", with_grid=grid, last=False)
     sampler.install()
-    return sampler.draw_set(name, with_grid=grid), untouched
+    return sampler.draw_set(own, with_grid=grid), untouched

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,15 +28,15 @@ from coeffdream.generation.adapted import (
 )
 from coeffdream.generation.base_run import begin_run
 from coeffdream.generation.plan import SetPlan
-from coeffdream.generation.request import GIVEN, GenerateRequest
+from coeffdream.generation.request import GenerateRequest
+from coeffdream.generation.set_record import set_record
 from coeffdream.generation.sets import claimed_set, drawn_beside, intact, take_over
 from coeffdream.generation.sheet import contact_sheet
 from coeffdream.generation.wording import warn_of_other_nouns
 from coeffdream.progress import Progress
 from coeffdream.records.claim import confirm, in_use
-from coeffdream.records.environment import now
 from coeffdream.records.files import replacing, sha256_of_file
-from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetKind, SetRecord, SetSettings
+from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetRecord
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.toybox.vocabulary import warn_of_unknown_words
 
@@ -77,6 +78,8 @@ class SetSampler:
     batch_size: int
     adapter: dict[str, str] | None = None  # hashes of the files, once it is installed
     others: Weighted = ()  # adapters of other tools
+    take_off: Callable[[], None] = lambda: None
+    place: str = "images"  # the folder of the run that the sets lie in
     conditionings: dict[str, Conditioning] = field(default_factory=dict)
 
     @classmethod
@@ -88,7 +91,9 @@ class SetSampler:
         base: Base,
         progress: Progress,
         warn: Callable[[str], None],
+        components: Components | None = None,
     ) -> SetSampler:
+        """components: those of a sampler that is open already; None loads the base."""
         request.check()
         source, templates = request.templates(
             record.class_noun,
@@ -109,7 +114,7 @@ class SetSampler:
             warn_of_other_nouns(templates, record.class_noun, warn)
         if base.is_toybox:
             warn_of_unknown_words(jobs.texts(), warn)
-        components = _load(request, base, progress)
+        components = components or _load(request, base, progress)
         sampling = Sampling(
             request.steps or base.settings.sampling_steps,
             base.settings.guidance_scale if request.guidance is None else request.guidance,
@@ -138,7 +143,9 @@ class SetSampler:
     def install(self) -> None:
         """Put the run's adapter in. Training may go on in the run afterwards: the set keeps to what was read."""
         before = adapter_hashes_of(self.request, self.run, self.record, self.others)
-        changes_text = put_on(self.components, self.request, self.run, self.record, self.others, self.warn)
+        changes_text, self.take_off = put_on(
+            self.components, self.request, self.run, self.record, self.others, self.warn
+        )
         if not self.request.no_adapter:
             ready(self.request, self.run, self.record if self.record.parts else self.run.read())
         if adapter_hashes_of(self.request, self.run, self.record, self.others) != before:
@@ -147,6 +154,17 @@ class SetSampler:
         if changes_text:
             self.conditionings.clear()
 
+    def install_instead(self, request: GenerateRequest) -> None:
+        """Put in what `request` draws with: the same prompts at another checkpoint, or at other strengths."""
+        self.take_off()
+        self.request, self.adapter, self.take_off = request, None, lambda: None
+        self.install()
+
+    def adopt(self, other: SetSampler) -> None:
+        """Draw with what `other` installed in the base that both draw with."""
+        named = {name: getattr(other.request, name) for name in ("checkpoint", "lora_scale", "alpha_scale")}
+        self.request, self.adapter = dataclasses.replace(self.request, **named), other.adapter
+
     def draw_set(self, name: str, *, with_grid: bool, last: bool = True) -> Generated:
         """Complete one set. The manifest is true after every batch.
 
@@ -154,8 +172,18 @@ class SetSampler:
         """
         if not self.run.record_file.exists():
             self.run, self.record = begin_run(self.record, self.run.path.parent)
-        plan = self._plan(name)
-        with claimed_set(self.run, plan) as folder:
+        plan = set_record(
+            name,
+            self.request,
+            self.record,
+            self.components,
+            self.sampling,
+            self.jobs,
+            self.prompts,
+            adapter=self.adapter,
+            others=self.others,
+        )
+        with claimed_set(self.run.path / self.place, plan) as folder:
             there = intact(folder, self.jobs)
             already, total = len(there), len(self.jobs)
             if already < total:
@@ -249,37 +277,6 @@ class SetSampler:
             contact_sheet(folder.path, images, folder.contact_sheet, self._title(plan, len(images)))
         except Exception as error:
             self.warn(f"no contact sheet of {folder.path}: {error}; all pictures are there")
-
-    def _plan(self, name: str) -> SetRecord:
-        request = self.request
-        kind: SetKind = (
-            "prompts" if self.prompts == GIVEN else "unrelated" if request.unrelated else "benchmark"
-        )
-        return SetRecord(
-            name=name,
-            kind=kind,
-            created=now(),
-            prompts=self.prompts,
-            templates=list(self.jobs.templates),
-            class_noun=self.record.class_noun,
-            images_per_prompt=request.images_each,
-            settings=SetSettings(
-                base=self.components.identity(),
-                adapter=self.adapter,
-                lora_scale=request.lora_scale if self.adapted else None,
-                alpha_scale=request.alpha_scale if self.adapted else None,
-                loras={each.sha256: weight for each, weight in self.others} if self.adapted else {},
-                weights=request.by_name(self.record.parts) if self.adapted else {},
-                token=self.record.token,
-                seed=request.seed,
-                steps=self.sampling.steps,
-                guidance_scale=self.sampling.guidance_scale,
-                negative=request.negative,
-                size=self.sampling.size,
-                scheduler=type(self.components.scheduler).__name__,
-                precision=str(self.components.unet.dtype).removeprefix("torch."),
-            ),
-        )
 
     def _title(self, plan: SetRecord, shown: int) -> str:
         by = in_words(self.request, self.record) if self.adapted else "untouched base"

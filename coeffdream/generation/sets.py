@@ -19,13 +19,14 @@ from coeffdream.records.run import RunFolder
 
 
 @contextlib.contextmanager
-def claimed_set(run: RunFolder, plan: SetRecord) -> Iterator[SetFolder]:
+def claimed_set(images: Path, plan: SetRecord) -> Iterator[SetFolder]:
     """Hold the folder of this very set if it was begun before, else a new one with its set.json.
 
-    No other set's folder is ever given. Raises InUseError when another process draws this set.
+    images: the folder of a run that its sets lie in. No other set's folder is ever given. Raises InUseError when
+    another process draws this set.
     """
-    for folder in map(SetFolder, numbered(run.images / plan.name)):
-        claim = _claim(folder, dataclasses.replace(plan, name=folder.path.name), run)
+    for folder in map(SetFolder, numbered(images / plan.name)):
+        claim = _claim(folder, dataclasses.replace(plan, name=folder.path.name))
         if claim is None:
             continue
         try:
@@ -35,7 +36,7 @@ def claimed_set(run: RunFolder, plan: SetRecord) -> Iterator[SetFolder]:
             claim.release()
 
 
-def _claim(folder: SetFolder, plan: SetRecord, run: RunFolder) -> Claim | None:
+def _claim(folder: SetFolder, plan: SetRecord) -> Claim | None:
     """The claim of a folder that holds the set `plan`, or holds it from now on; None when it is another's."""
     for _ in range(20):  # a neighbour that claimed the folder says in a moment what set it is
         if folder.set_file.exists():
@@ -57,7 +58,7 @@ def _claim(folder: SetFolder, plan: SetRecord, run: RunFolder) -> Claim | None:
         return claim if kept else None
     if folder.set_file.exists() and not _same_pictures(folder.read_set(), plan):
         return None
-    what = f"the set {folder.path.name} of {run.path.name}"
+    what = f"the set {folder.path.name} of {folder.path.parents[1].name}"
     raise in_use(folder.path, what, "wait until that has ended, or give --set")
 
 

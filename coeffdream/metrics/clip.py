@@ -18,8 +18,8 @@ from open_clip.transformer import QuickGELU
 from coeffdream.errors import ScoreError
 from coeffdream.metrics.encoder import Features, versions
 from coeffdream.metrics.weights import hub_files, local_file
+from coeffdream.records.encoders import EncoderRecord
 from coeffdream.records.files import sha256_of_file, sha256_of_json
-from coeffdream.records.scores import EncoderRecord
 
 if TYPE_CHECKING:
     from PIL.Image import Image

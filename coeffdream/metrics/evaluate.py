@@ -8,7 +8,9 @@ from pathlib import Path
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
 from coeffdream.errors import ScoreError
-from coeffdream.metrics.encoder_choice import TOYBOX, Encoders, encoders_for
+from coeffdream.metrics.against import Against, score_against
+from coeffdream.metrics.encoder_choice import TOYBOX, encoders_for
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.inputs import (
     Picture,
@@ -20,13 +22,15 @@ from coeffdream.metrics.inputs import (
     pictures_of_set,
     references_of_run,
 )
-from coeffdream.metrics.measure import Scored, Scorer
+from coeffdream.metrics.measure import Scorer
 from coeffdream.metrics.options import ScoringOptions
+from coeffdream.metrics.registry import MODELS, chosen
 from coeffdream.metrics.several import photos_of_parts, score_parts
 from coeffdream.metrics.untouched import find_floor, measure_drift
 from coeffdream.progress import Progress, silent
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.commands import benchmark_command
+from coeffdream.records.encoders import EncoderRecords
 from coeffdream.records.environment import now, versions
 from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import sha256_of_json
@@ -36,11 +40,9 @@ from coeffdream.records.scores import (
     EMBEDDED_LABEL,
     ConceptScores,
     Drift,
-    EncoderRecords,
     ScoredSet,
     ScoresRecord,
     Source,
-    Summary,
     write_scores,
 )
 
@@ -97,22 +99,18 @@ def evaluate_run(
     parts = photos_of_parts(run_record, references)
     photos = [] if parts else references_of_run(run_record, references)
     base = TOYBOX if run_record.base.kind == TOYBOX else run_record.base.name
-    encoders = encoders or _loaded(base, options, on_progress)
-    scorer = Scorer(encoders, cache or FeatureCache(), options.batch_size, on_progress)
+    scorer = _scorer(base, options, encoders, cache, on_progress, photos=bool(photos or parts))
     if not photos and not parts:
         scorer.warnings.append("this run learned no concept: scores against photos are absent")
-    scored = scorer.pictures(pictures, photos)
     floor_set = find_floor(run.images, folder, set_record, scorer.warnings)
     untouched = [] if floor_set is None else pictures_of(floor_set, floor_set.read_set())
-    floor = scorer.pictures(untouched, photos).summary if untouched else None
-    drift = measure_drift(scorer, run.images, set_record, pictures_of)
+    against = score_against(scorer, pictures, untouched, photos)
+    drift = measure_drift(scorer, run.images, set_record, pictures_of) if scorer.makes("drift") else None
     record = _record(
         scorer,
-        scored,
-        photos,
+        against,
         score_text=options.score_text,
         drift=drift,
-        floor=floor,
         concepts=score_parts(scorer, parts, pictures, untouched),
         floor_set=None if floor_set is None else floor_set.path.name,
         source=Source(
@@ -183,21 +181,19 @@ def evaluate_folder(
     pictures, left_out = pictures_of_folder(
         images, prompts, score_text=options.score_text, class_noun=class_noun, token=token
     )
-    encoders = encoders or _loaded(base, options, on_progress)
-    scorer = Scorer(encoders, cache or FeatureCache(), options.batch_size, on_progress)
+    scorer = _scorer(base, options, encoders, cache, on_progress, photos=bool(photos))
     scorer.warnings.extend(left_out)
     if not photos:
         scorer.warnings.append("no photos were given: scores against photos are absent")
-    scored = scorer.pictures(pictures, photos)
-    counts = {prompt.n for prompt in scored.per_prompt}
+    against = score_against(scorer, pictures, [], photos)
+    counts = {prompt.n for prompt in against.scored.per_prompt}
     if len(counts) > 1:
         scorer.warnings.append(
             f"prompts have from {min(counts)} to {max(counts)} pictures; every picture counts alike"
         )
     record = _record(
         scorer,
-        scored,
-        photos,
+        against,
         score_text=options.score_text,
         source=Source(
             kind="folder",
@@ -215,27 +211,40 @@ def evaluate_folder(
     return record
 
 
-def _loaded(base: str, options: ScoringOptions, progress: Progress) -> Encoders:
-    progress("loading the scorers", 0, 1, "")
-    encoders = encoders_for(base, options)
-    progress("loading the scorers", 1, 1, "")
-    return encoders
+def _scorer(
+    base: str,
+    options: ScoringOptions,
+    encoders: Encoders | None,
+    cache: FeatureCache | None,
+    progress: Progress,
+    *,
+    photos: bool,
+) -> Scorer:
+    """Raises ScoreError when none of the scores that were asked for can be made without photos."""
+    scores = chosen(options.scores)
+    if not photos and all(score.photos for score in scores):
+        raise ScoreError(
+            f"--scores {options.scores} needs photos of the thing, and there are none; give --references FOLDER"
+        )
+    if encoders is None:
+        progress("loading the scorers", 0, 1, "")
+        encoders = encoders_for(base, options, scores)
+        progress("loading the scorers", 1, 1, "")
+    return Scorer(encoders, cache or FeatureCache(), options.batch_size, progress, scores=scores)
 
 
 def _record(
     scorer: Scorer,
-    scored: Scored,
-    photos: list[Reference],
+    against: Against,
     *,
     score_text: str,
-    floor: Summary | None = None,
     floor_set: str | None = None,
     drift: Drift | None = None,
     concepts: Sequence[ConceptScores] = (),
     source: Source,
     of_set: ScoredSet,
 ) -> ScoresRecord:
-    encoders = scorer.encoders
+    encoders, scored = scorer.encoders, against.scored
     if scorer.cache.problem is not None:
         scorer.warnings.append(scorer.cache.problem)
     return ScoresRecord(
@@ -245,14 +254,20 @@ def _record(
         score_text=score_text,
         embedded=encoders.embedded,
         label=EMBEDDED_LABEL if encoders.embedded else None,
-        encoders=EncoderRecords(encoders.clip.describe(), encoders.dino.describe()),
-        references=photo_hashes(photos),
+        encoders=EncoderRecords(
+            **{
+                model: None if (encoder := getattr(encoders, model)) is None else encoder.describe()
+                for model in MODELS
+            }
+        ),
+        references=photo_hashes(against.references),
         overall=scored.summary,
-        floor=floor,
+        floor=against.floor,
         floor_set=floor_set,
         drift=drift,
         concepts=list(concepts),
-        ceiling=scorer.references(photos),
+        ceiling=against.ceiling,
+        learned=against.learned,
         per_prompt=scored.per_prompt,
         per_image=scored.per_image,
         warnings=scorer.warnings,

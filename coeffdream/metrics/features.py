@@ -75,6 +75,24 @@ def nearest_reference(image_features: ArrayLike, reference_features: ArrayLike) 
     return similarities(image_features, reference_features).max(axis=1)
 
 
+def spread(nearest: ArrayLike) -> dict[str, float]:
+    """What a set's [n] nearest cosines come to, by the field of `Summary`."""
+    rows = np.asarray(nearest, dtype=np.float64)
+    return {
+        "nearest_mean": float(rows.mean()),
+        "nearest_p95": float(np.percentile(rows, 95)),
+        "nearest_max": float(rows.max()),
+    }
+
+
+def patch_alignment(reference_patches: ArrayLike, image_patches: ArrayLike) -> float:
+    """The mean, over a photo's patches, of the cosine with the patch of the picture most like it: [S, D], [P, D].
+
+    Where in the picture that patch is does not matter: the thing may be drawn elsewhere, or smaller.
+    """
+    return float(similarities(reference_patches, image_patches).max(axis=1).mean())
+
+
 def leave_one_out(reference_features: ArrayLike) -> Array:
     """Cosine of each reference with every other one: [r, D] -> [r, r - 1]. Needs r >= 2."""
     square = similarities(reference_features, reference_features)

@@ -10,6 +10,7 @@ from pathlib import Path
 from coeffdream.data.concept import Concept, load_concept
 from coeffdream.data.images import EXTENSIONS
 from coeffdream.data.listing import entries, is_text
+from coeffdream.data.masks import mask_beside
 from coeffdream.data.prompts import ScoringMode, fill_class, to_scoring_text
 from coeffdream.errors import ScoreError, listed, quoted, together
 from coeffdream.metrics.prompt_table import read_prompt_table
@@ -31,11 +32,12 @@ class Picture(ScoredPicture):
 
 @dataclass(frozen=True)
 class Reference:
-    """One photo of the concept."""
+    """One photo of the concept. held_out: kept out of training."""
 
     file: str
     path: Path
     sha256: str
+    held_out: bool = False
 
 
 def pictures_of_set(
@@ -97,7 +99,7 @@ def photos_of(concept: Concept) -> list[Reference]:
 
 
 def references_of_run(record: RunRecord | Part, folder: Path | None = None) -> list[Reference]:
-    """The photos that the run learned from; for a run without a concept those in `folder`, else none.
+    """The run's photos, held-out ones among them; for a run without a concept those in `folder`, else none.
 
     folder: where the photos lie now, if they were moved. Raises ScoreError when they are gone or altered.
     """
@@ -113,9 +115,9 @@ def references_of_run(record: RunRecord | Part, folder: Path | None = None) -> l
         if not path.is_file():
             problems.append(f"{photo.file} is missing; {remedy}")
         elif sha256_of_file(path) != photo.sha256:
-            problems.append(f"{photo.file} is not the photo that was learned from; {remedy}")
+            problems.append(f"{photo.file} is not the photo that the run was given; {remedy}")
         else:
-            found.append(Reference(photo.file, path, photo.sha256))
+            found.append(Reference(photo.file, path, photo.sha256, photo.held_out))
     if problems:
         raise ScoreError(together(f"the photos in {where} cannot be compared with", problems))
     return found
@@ -190,7 +192,16 @@ def _named_by_subfolder(folder: Path) -> tuple[list[tuple[str, str]], list[str]]
 
 
 def photo_hashes(photos: Sequence[Reference]) -> list[PhotoHash]:
-    return [PhotoHash(photo.file, photo.sha256) for photo in photos]
+    beside = {photo.path: mask_beside(photo.path) for photo in photos}
+    return [
+        PhotoHash(
+            photo.file,
+            photo.sha256,
+            photo.held_out,
+            sha256_of_file(beside[photo.path]) if beside[photo.path].is_file() else None,
+        )
+        for photo in photos
+    ]
 
 
 def hashes(pictures: Sequence[Picture]) -> PictureHashes:

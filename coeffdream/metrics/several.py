@@ -7,6 +7,7 @@ from pathlib import Path
 
 from coeffdream.data.prompts import numbered
 from coeffdream.errors import ScoreError
+from coeffdream.metrics.against import score_against
 from coeffdream.metrics.inputs import Picture, Reference, photo_hashes, references_of_run
 from coeffdream.metrics.measure import Scorer
 from coeffdream.records.run import Part, RunRecord
@@ -43,18 +44,19 @@ def score_parts(
         if not photos:
             scorer.warnings.append(f"{part.name} learned no concept, so {placeholder} is not scored")
             continue
-        scored = scorer.pictures(own, photos)
+        against = score_against(scorer, own, floor, photos)
         found.append(
             ConceptScores(
                 name=part.name,
                 placeholder=placeholder,
                 class_noun=part.class_noun,
-                references=photo_hashes(photos),
-                overall=scored.summary,
-                floor=scorer.pictures(floor, photos).summary if floor else None,
-                ceiling=scorer.references(photos),
-                per_prompt=scored.per_prompt,
-                per_image=scored.per_image,
+                references=photo_hashes(against.references),
+                overall=against.scored.summary,
+                floor=against.floor,
+                ceiling=against.ceiling,
+                per_prompt=against.scored.per_prompt,
+                per_image=against.scored.per_image,
+                learned=against.learned,
             )
         )
     return found

@@ -35,10 +35,11 @@ def measure_drift(scorer: Scorer, images: Path, scored: SetRecord, pictures_of: 
         return None
     pictures = pictures_of(folder, record)
     pairs = scorer.drift(pictures, pictures_of(base, base.read_set()))
-    means = {
-        name: float(np.mean([getattr(pair, name) for pair in pairs], dtype=np.float64))
-        for name in ("dino", "clip", "text_alignment", "base_text_alignment")
-    }
+
+    def mean(name: str) -> float | None:
+        values = [getattr(pair, name) for pair in pairs]
+        return None if None in values else float(np.mean(values, dtype=np.float64))
+
     same = hashes(pictures)
     return Drift(
         set=folder.path.name,
@@ -46,7 +47,10 @@ def measure_drift(scorer: Scorer, images: Path, scored: SetRecord, pictures_of: 
         prompts=record.prompts,
         n=len(pairs),
         images_per_prompt=record.images_per_prompt,
-        **means,
+        dino=float(np.mean([pair.dino for pair in pairs], dtype=np.float64)),
+        clip=mean("clip"),
+        text_alignment=mean("text_alignment"),
+        base_text_alignment=mean("base_text_alignment"),
         prompts_sha256=same.prompts_sha256,
         seeds_sha256=same.seeds_sha256,
         settings=record.settings,

@@ -26,8 +26,8 @@ LOCK = ".lock"
 HOLDER = ".holder.json"
 # Network file systems that know no lock at all; there a file with the holder's pid stands for it.
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
-# Of the files in a claimed folder those that are written without the claim: by eval and by report.
-UNCLAIMED = ("scores", "report")
+# Of the files in a claimed folder those that are written without the claim: by eval, report and sweep.
+UNCLAIMED = ("scores", "report", "sweep")
 PATIENCE = 0.5  # seconds: a neighbour that only looks is gone by then
 
 _held: dict[Path, Claim] = {}

@@ -17,7 +17,7 @@ from coeffdream.records.files import iter_jsonl, json_line, read_json, replacing
 
 # The settings of a set that belong to the adapter: the untouched base has none of them, and two sets that are
 # compared may differ in them, which is the point.
-OF_THE_ADAPTER = ("adapter", "loras", "weights", "lora_scale", "alpha_scale")
+OF_THE_ADAPTER = ("adapter", "loras", "weights", "lora_scale", "alpha_scale", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class SetSettings:
     """How a set was drawn. `adapter`: sha256 of its files by name; None, as the scales, for the untouched base.
 
     loras: weights of the adapters of other tools among them, by sha256. weights: of the runs whose adapters drew
-    together, by name, which then stands before the names of their files.
+    together, by name, which then stands before the names of their files. checkpoint: the step by which the adapter
+    was learned; None for a finished one.
     """
 
     base: BaseRecord
@@ -71,6 +72,7 @@ class SetSettings:
     precision: str
     loras: dict[str, float] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
+    checkpoint: Positive | None = None
 
     def differing(self, other: SetSettings) -> list[str]:
         """Names of the settings in which two sets differ."""
@@ -160,8 +162,8 @@ class SetFolder:
 
 def find_set(images: Path, name: str | None) -> SetFolder:
     """The set named, else the newest in a run's images/: one drawn with the adapter before the untouched
-    base's, a whole prompt list before prompts given by hand, and unrelated prompts after all others.
-    Raises RunError when there is none."""
+    base's, with the finished one before those of checkpoints, a whole prompt list before prompts given by hand, and
+    unrelated prompts after all others. Raises RunError when there is none."""
     if name is not None:
         folder = SetFolder(images / name)
         if not folder.set_file.is_file():
@@ -174,9 +176,9 @@ def find_set(images: Path, name: str | None) -> SetFolder:
             f"{images} holds no generated set; make one with: coeffdream generate --run {shlex.quote(str(images.parent))}"
         )
 
-    def rank(folder: SetFolder) -> tuple[bool, bool, bool, str, str]:
+    def rank(folder: SetFolder) -> tuple[bool, bool, bool, bool, str, str]:
         record = folder.read_set()
-        related = record.kind != "unrelated"
-        return related, record.with_adapter, record.kind == "benchmark", record.created, record.name
+        related, finished = record.kind != "unrelated", record.settings.checkpoint is None
+        return related, record.with_adapter, finished, record.kind == "benchmark", record.created, record.name
 
     return max(folders, key=rank)

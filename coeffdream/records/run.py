@@ -68,6 +68,19 @@ class Parameters:
 
 
 @dataclass(frozen=True)
+class Validated:
+    """What the validation losses of train.jsonl are measured on, and those of the untouched base.
+
+    held_out: whether the photos were kept out of training.
+    """
+
+    photos: list[Text]
+    held_out: bool
+    validation_loss: float
+    class_loss: float
+
+
+@dataclass(frozen=True)
 class HubRecord:
     """The state of a hub repository that a run was fetched from."""
 
@@ -120,6 +133,7 @@ class RunRecord:
     attention: dict[str, str] = field(default_factory=dict)
     hub: HubRecord | None = None
     parts: list[Part] = field(default_factory=list)
+    validation: Validated | None = None
     format: int = FORMAT
 
     @property
@@ -189,6 +203,10 @@ class RunFolder:
     @property
     def scores(self) -> Path:
         return self.path / "scores.json"
+
+    @property
+    def sweep(self) -> Path:
+        return self.path / "sweep.json"
 
     def read(self) -> RunRecord:
         value = read_json(self.record_file)

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from coeffdream.records.base import BaseRecord
+from coeffdream.records.encoders import EncoderRecords
 from coeffdream.records.fields import Count, Positive, Text, record_from_json, record_to_json
 from coeffdream.records.files import read_json, write_json
 from coeffdream.records.images import SetKind, SetSettings
 from coeffdream.records.run import Parameters
 
 FORMAT = 1
+OVERESTIMATES = (
+    "to the very photos that were trained on, which overestimates it (arXiv 2503.06632); train with --holdout 1 "
+    "to keep one out"
+)
+UNMASKED = "no mask says where in the photos the thing is: subject alignment is to whole photos, and background leak is absent"
 EMBEDDED_LABEL = "embedded scorers: not comparable with published numbers"
 
 
@@ -56,35 +62,16 @@ class ScoredSet(PictureHashes):
 
 
 @dataclass(frozen=True)
-class EncoderRecord:
-    """What an encoder says of itself. `preprocessing` is as its library names it; `width` that of the features."""
-
-    name: str
-    model: str
-    pretrained: str
-    weights_sha256: str
-    config_sha256: str
-    preprocessing: dict[str, bool | int | float | str | list[float] | None]
-    width: Positive
-    versions: dict[str, str]
-    context_length: Positive | None = None  # tokens, where it reads texts
-    feature: str | None = None
-
-
-@dataclass(frozen=True)
-class EncoderRecords:
-    """The two encoders of all scores."""
-
-    clip: EncoderRecord
-    dino: EncoderRecord
-
-
-@dataclass(frozen=True)
 class PhotoHash:
-    """One photo that pictures were measured against."""
+    """One photo that pictures were measured against. held_out: kept out of the training of what drew them.
+
+    mask_sha256: of the mask file beside it, if there was one.
+    """
 
     file: str
     sha256: str
+    held_out: bool = False
+    mask_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,14 +93,23 @@ def which(picture: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ImageScore(ScoredPicture):
-    """One picture. The lists hold one cosine per reference, in the order of `ScoresRecord.references`."""
+    """One picture. The lists hold one value per reference, in the order of `ScoresRecord.references`;
+    `background_by_reference` leaves out those whose mask leaves no background."""
 
-    text_alignment: float
+    text_alignment: float | None
     concept_alignment: float | None
     dino_alignment: float | None
     nearest: float | None
     concept_by_reference: list[float] = field(default_factory=list)
     dino_by_reference: list[float] = field(default_factory=list)
+    subject_alignment: float | None = None
+    subject_by_reference: list[float] = field(default_factory=list)
+    background_leak: float | None = None
+    background_by_reference: list[float] = field(default_factory=list)
+    dino_vits16_alignment: float | None = None
+    dino_vits16_by_reference: list[float] = field(default_factory=list)
+    pickscore: float | None = None
+    vqa_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +124,7 @@ class PromptScore:
     template: str
     text: str
     n: Positive
-    text_alignment: float
+    text_alignment: float | None
     concept_alignment: float | None
     dino_alignment: float | None
     nearest: float | None
@@ -150,19 +146,35 @@ class Summary:
     references: Count
     text_alignment: float | None
     concept_alignment: float | None
-    diversity: float
+    diversity: float | None
     diversity_q: int
     within_prompt: float | None
     dino_alignment: float | None
     nearest_mean: float | None
     nearest_p95: float | None
     nearest_max: float | None
+    subject_alignment: float | None = None
+    background_leak: float | None = None
+    dino_vits16_alignment: float | None = None
+    pickscore: float | None = None
+    vqa_score: float | None = None
+
+
+@dataclass(frozen=True)
+class LearnedScores:
+    """Scores against the photos that were trained on, where others were held out and are what the rest is measured
+    against; floor and ceiling likewise."""
+
+    references: list[PhotoHash]
+    overall: Summary
+    floor: Summary | None
+    ceiling: Summary | None
 
 
 @dataclass(frozen=True)
 class ConceptScores:
     """One of several things that a set shows, against its own photos, on the pictures whose prompt has its
-    `placeholder`; floor and ceiling as of the whole set."""
+    `placeholder`; floor, ceiling and `learned` as of the whole set."""
 
     name: Text
     placeholder: Text
@@ -173,13 +185,14 @@ class ConceptScores:
     ceiling: Summary | None
     per_prompt: list[PromptScore]
     per_image: list[ImageScore]
+    learned: LearnedScores | None = None
 
 
 @dataclass(frozen=True)
 class DriftImage:
     """One unrelated prompt and seed: the adapter's picture `file` beside the base's picture `base_file`.
 
-    `dino`, `clip`: 1 - cosine of the two pictures' features, 0 for equal ones.
+    `dino`, `clip`: 1 - cosine of the two pictures' features, 0 for equal ones. CLIP's are None where it was not asked.
     """
 
     prompt_index: Count
@@ -188,9 +201,9 @@ class DriftImage:
     file: str
     base_file: str
     dino: float
-    clip: float
-    text_alignment: float
-    base_text_alignment: float
+    clip: float | None
+    text_alignment: float | None
+    base_text_alignment: float | None
 
 
 @dataclass(frozen=True)
@@ -206,17 +219,19 @@ class Drift:
     n: Positive
     images_per_prompt: Positive
     dino: float
-    clip: float
-    text_alignment: float
-    base_text_alignment: float
+    clip: float | None
+    text_alignment: float | None
+    base_text_alignment: float | None
     prompts_sha256: str
     seeds_sha256: str | None
     settings: SetSettings
     per_image: list[DriftImage]
 
     @property
-    def text_change(self) -> float:
+    def text_change(self) -> float | None:
         """Text alignment with the adapter less that of the untouched base."""
+        if self.text_alignment is None or self.base_text_alignment is None:
+            return None
         return self.text_alignment - self.base_text_alignment
 
 
@@ -224,9 +239,10 @@ class Drift:
 class ScoresRecord:
     """scores.json.
 
-    `floor` is the untouched base on the same prompts and seeds (the set `floor_set` of the same run),
-    `ceiling` the references among themselves, `drift` what became of unrelated prompts. Of several things drawn
-    together `concepts` has the scores against photos, and the rest of the record none.
+    `references` are the photos that were held out of training, where there are such; then `learned` has the scores
+    against those that were trained on. `floor` is the untouched base on the same prompts and seeds (the set
+    `floor_set` of the same run), `ceiling` the photos among themselves, `drift` what became of unrelated prompts. Of
+    several things drawn together `concepts` has the scores against photos, and the rest of the record none.
     """
 
     created: str
@@ -247,7 +263,20 @@ class ScoresRecord:
     concepts: list[ConceptScores] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    learned: LearnedScores | None = None
     format: int = FORMAT
+
+    @property
+    def unmasked(self) -> bool:
+        """Whether the thing was looked for without knowing where in the photos it is."""
+        found = [self.overall, *(concept.overall for concept in self.concepts)]
+        return any(each.subject_alignment is not None and each.background_leak is None for each in found)
+
+    @property
+    def overestimates(self) -> bool:
+        """Whether the photos that likeness is measured against are those that the adapter was trained on."""
+        ours = self.source.kind == "run" and self.set.adapter
+        return ours and any(not photo.held_out for photo in self.references)
 
 
 def of_concept(record: ScoresRecord, concept: ConceptScores) -> ScoresRecord:

@@ -23,6 +23,11 @@ class StudyFolder:
         return self.path / "study.json"
 
     @property
+    def arms_file(self) -> Path:
+        """The description of the arms as it was given."""
+        return self.path / "arms.toml"
+
+    @property
     def runs(self) -> Path:
         return self.path / "runs"
 

@@ -1,13 +1,18 @@
-"""The plan of a study of concepts x methods x training seeds: light enough for a command's help."""
+"""The plan of a study of concepts x arms x training seeds: light enough for a command's help.
+
+An arm is a method, or a method with training options of its own under a name of its own.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, get_args
 
-from coeffdream.config import flag_of, option
-from coeffdream.errors import ConfigError, together
+from coeffdream.config import Method, flag_of, option
+from coeffdream.errors import ConfigError, quoted, together
 from coeffdream.limits import LARGEST, MOST, out_of_range
+from coeffdream.records.arms import AGAINST, check_arm
 
 MOST_OF_A_STUDY = {"seeds": 1000, "steps": MOST["steps"], "images_per_prompt": 10_000, "sampling_steps": 1000}
 
@@ -17,7 +22,7 @@ class Cell:
     """One training run of the study. `concept` is the folder of its photos."""
 
     concept: str
-    method: str
+    arm: str
     seed: int
 
     @property
@@ -26,15 +31,19 @@ class Cell:
 
     @property
     def name(self) -> str:
-        return f"{self.concept_name}-{self.method}-seed{self.seed}"
+        return f"{self.concept_name}-{self.arm}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class Study:
-    """What study.json says: the whole plan. `concepts` are absolute folders; None means the base's default."""
+    """What study.json says: the whole plan. `concepts` are absolute folders; None means the base's default.
+
+    `methods` are the arms in their order; one that `arms` does not describe is the method of that name.
+    """
 
     concepts: list[str]
     methods: list[str]
+    arms: dict[str, dict[str, Any]] = field(default_factory=dict)
     base: str = option("sdxl", "The base model.")
     seeds: int = option(1, "Training seeds of each method on each concept.")
     steps: int | None = option(None, "Training steps.", shown="the base's")
@@ -45,13 +54,23 @@ class Study:
 
     @property
     def cells(self) -> list[Cell]:
-        """Every method of a concept and seed before the next, so that pairs are complete early."""
+        """Every arm of a concept and seed before the next, so that pairs are complete early."""
         return [
-            Cell(concept, method, seed)
+            Cell(concept, arm, seed)
             for seed in range(self.seeds)
             for concept in self.concepts
-            for method in self.methods
+            for arm in self.methods
         ]
+
+    def options_of(self, arm: str) -> dict[str, Any]:
+        """The training options of an arm, its method among them, over those of the whole study."""
+        common = {"steps": self.steps, "lr": self.lr}
+        given = {name: value for name, value in common.items() if value is not None}
+        return {**given, **self.arms.get(arm, {"method": arm})}
+
+    def baseline_of(self, arm: str) -> str | None:
+        """The arm that this one says it is compared with."""
+        return self.arms.get(arm, {}).get(AGAINST)
 
     def check(self) -> None:
         """Raises ConfigError with everything that makes this no study."""
@@ -63,6 +82,10 @@ class Study:
         problems += [
             f"method {m} is named twice" for m in {m for m in self.methods if self.methods.count(m) > 1}
         ]
+        unknown = [name for name in self.methods if name not in (*self.arms, *get_args(Method))]
+        problems += [f"{quoted(name)} is neither a method nor one of the arms" for name in unknown]
+        for arm in self.arms:
+            problems += check_arm(arm, self.arms)
         for name, most in MOST_OF_A_STUDY.items():
             problems += out_of_range(flag_of(name, Study), getattr(self, name), at_least=1, at_most=most)
         if self.lr is not None and not 0 < self.lr <= LARGEST:

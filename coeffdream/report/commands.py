@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from coeffdream.backbones.base import OF_TRAINING
-from coeffdream.config import PRESETS, TrainConfig, flag_of
+from coeffdream.config import PRESETS, TrainConfig, train_option
 from coeffdream.data.shipped import concept_folder
 from coeffdream.limits import RUN_NAME
 from coeffdream.records.commands import command_line, options
 from coeffdream.records.run import RunRecord
+from coeffdream.records.study import StudyFolder
 from coeffdream.records.study_plan import Study
 
 # Where the results go and on what: no part of what is learned.
@@ -39,29 +39,28 @@ def train_command(record: RunRecord) -> str:
             value = record.name if RUN_NAME.fullmatch(record.name) else None
         if name in _ELSEWHERE or value is None or (value == field.default and name not in always):
             continue
-        words += _flag(flag_of(name), value)
+        words += train_option(name, value)
     return command_line(*words)
 
 
 def study_command(study: Study, folder: Path) -> str:
     """The `coeffdream bench concepts` line that makes this study, or goes on with it."""
     words = ["bench", "concepts", *(_shipped_name(concept) for concept in study.concepts)]
+    if study.arms:
+        words += options(arms=_near(StudyFolder(folder).arms_file))
     words += options(base=study.base, methods=",".join(study.methods), seeds=study.seeds)
     words += options(steps=study.steps, lr=study.lr, images_per_prompt=study.images_per_prompt)
     words += options(sampling_steps=study.sampling_steps)
     if study.device != "auto":
         words += options(device=study.device)
-    here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    return command_line(*words, "--study", here)
+    return command_line(*words, "--study", _near(folder))
+
+
+def _near(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _shipped_name(concept: str) -> str:
     """A concept that comes with coeffdream by its name, any other by its folder."""
     path = Path(concept)
     return path.name if concept_folder(path.name).resolve() == path else concept
-
-
-def _flag(flag: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [flag if value else f"--no-{flag[2:]}"]
-    return [flag, str(value)]

@@ -9,11 +9,12 @@ from coeffdream.errors import RunError
 from coeffdream.records.images import ImageRecord, SetFolder, find_set
 from coeffdream.records.run import COEFF_FILE, RunFolder
 from coeffdream.records.scores import ScoresRecord, read_scores
+from coeffdream.records.sweep import read_sweep
 from coeffdream.report import provenance
 from coeffdream.report.alpha import read_mixing
 from coeffdream.report.heatmap import Heatmap, heatmaps
 from coeffdream.report.log import last_step, progress_of, rates, read_log
-from coeffdream.report.photos import photos, samples
+from coeffdream.report.photos import photos, samples, sweep_picture
 from coeffdream.report.pictures import cases_of, first_seen, floor_of, link, rows_of, shots_of
 from coeffdream.report.plots import loss_curve
 from coeffdream.report.view import Page
@@ -34,6 +35,7 @@ def gather(run: RunFolder, set_name: str | None = None) -> Page:
     changed, defaults = provenance.settings(record)
     maps, limit, source = _coefficients(run)
     shown_photos, photos_note = photos(record)
+    swept = read_sweep(run)
     if made and len(images) < made.expected:
         notes.append(
             f"The set {made.name} is unfinished: {len(images)} of {made.expected} pictures are there."
@@ -60,8 +62,10 @@ def gather(run: RunFolder, set_name: str | None = None) -> Page:
         scores=scores,
         cases=cases_of(shots, scores),
         samples=samples(run),
-        loss=loss_curve(log),
+        loss=loss_curve(log, record.validation),
         rates=rates(log, record),
+        sweep=swept,
+        sweep_picture=sweep_picture(run) if swept else None,
         heatmaps=maps,
         heat_limit=limit,
         heat_source=source,

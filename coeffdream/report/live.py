@@ -83,7 +83,7 @@ class LivePage:
             photos_note=note,
             live=progress_of(record, log, pace=pace, memory=self._memory()),
             samples=self._samples[1],
-            loss=loss_curve(log),
+            loss=loss_curve(log, record.validation),
             rates=rates(log, record),
             changed=changed,
             defaults=defaults,

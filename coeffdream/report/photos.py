@@ -38,9 +38,9 @@ def _photos_of(concept: ConceptRecord, limit: int, side: int, budget: int) -> tu
         Shot(
             small,
             "",
-            f"photo {image.file} of the {concept.class_noun} to learn",
+            f"photo {image.file} of the {concept.class_noun} {'held out' if image.held_out else 'to learn'}",
             image.caption,
-            f"{image.file} · {image.width} × {image.height} pixels",
+            f"{image.file} · {image.width} × {image.height} pixels{' · held out of training' if image.held_out else ''}",
         )
         for image, small in zip(
             there[:limit],
@@ -56,6 +56,13 @@ def _photos_of(concept: ConceptRecord, limit: int, side: int, budget: int) -> tu
     if len(there) > limit:
         words.append(f"The first {limit} of {len(there)}.")
     return shots, " ".join(words)
+
+
+def sweep_picture(run: RunFolder) -> Shot | None:
+    """The picture of a run's sweep; None where there is none."""
+    file = run.sweep.with_suffix(".png")
+    [small] = thumbnails([file], **SAMPLES)
+    return Shot(small, file.name, "likeness over drift and over text alignment", "sweep") if small else None
 
 
 def sample_files(run: RunFolder) -> list[Path]:

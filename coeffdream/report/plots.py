@@ -9,12 +9,30 @@ from typing import Any
 
 import numpy as np
 
+from coeffdream.records.run import Validated
+
 WIDTH, HEIGHT = 1000, 300  # of the drawing's own coordinates; the page stretches it to its column
+
+
+# What is measured at checkpoints (training/validation.py), by its key in train.jsonl.
+VALIDATED = ("validation_loss", "class_loss")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A loss that is measured at checkpoints: SVG path data, and its value untouched and at the end."""
+
+    path: str
+    untouched: float
+    last: float
 
 
 @dataclass(frozen=True)
 class LossCurve:
-    """SVG path data on a WIDTH x HEIGHT field; labels at both ends of x, and of y as (text, percent from below)."""
+    """SVG path data on a WIDTH x HEIGHT field; labels at both ends of x, and of y as (text, percent from below).
+
+    measured: by the key of the log, beginning with the untouched base; none before the first checkpoint.
+    """
 
     points: str
     mean: str
@@ -24,9 +42,10 @@ class LossCurve:
     steps: int
     x_labels: list[str]
     y_labels: list[tuple[str, float]]
+    measured: dict[str, Measured]
 
 
-def loss_curve(rows: Sequence[dict[str, Any]]) -> LossCurve | None:
+def loss_curve(rows: Sequence[dict[str, Any]], untouched: Validated | None = None) -> LossCurve | None:
     """The losses of train.jsonl; None when fewer than two steps have a finite one."""
     kept = [row for row in rows if isinstance(row.get("loss"), (int, float))]
     if len(kept) < 2:
@@ -37,12 +56,14 @@ def loss_curve(rows: Sequence[dict[str, Any]]) -> LossCurve | None:
     window = max(5, len(kept) // 20)
     means = running_mean(losses, window)
     shown = [losses] + ([priors] if priors.any() else [])
+    first, last = steps[0], steps[-1]
+    measured = {key: _measured(rows, key, untouched, first) for key in VALIDATED} if untouched else {}
+    shown += [values for at, values in measured.values() if len(at) > 1]
     ticks = nice_ticks(0.0, float(max(values.max() for values in shown)))
     top = ticks[-1]
-    first, last = steps[0], steps[-1]
 
-    def path(values: np.ndarray, join: str) -> str:
-        places = zip((steps - first) / (last - first) * WIDTH, HEIGHT - values / top * HEIGHT, strict=True)
+    def path(values: np.ndarray, join: str, at: np.ndarray = steps) -> str:
+        places = zip((at - first) / (last - first) * WIDTH, HEIGHT - values / top * HEIGHT, strict=True)
         return join.join(f"{x:.1f} {y:.1f}" for x, y in places)
 
     return LossCurve(
@@ -55,7 +76,22 @@ def loss_curve(rows: Sequence[dict[str, Any]]) -> LossCurve | None:
         steps=int(last),
         x_labels=[f"{int(step):,}" for step in (first, last)],
         y_labels=[(f"{tick:g}", 100 * tick / top) for tick in ticks],
+        measured={
+            key: Measured("M" + path(values, "L", at), float(values[0]), float(values[-1]))
+            for key, (at, values) in measured.items()
+            if len(at) > 1
+        },
     )
+
+
+def _measured(
+    rows: Sequence[dict[str, Any]], key: str, untouched: Validated, first: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of a loss that is measured at checkpoints; the untouched base at the `first` step shown."""
+    known = [row for row in rows if isinstance(row.get(key), (int, float))]
+    at = [first, *(row["step"] for row in known)]
+    values = [getattr(untouched, key), *(row[key] for row in known)]
+    return np.array(at, dtype=np.float64), np.array(values, dtype=np.float64)
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:

@@ -110,8 +110,7 @@ def hashes(record: RunRecord, made: SetRecord | None, scores: ScoresRecord | Non
         rows += [(f"adapter: {name}", value) for name, value in sorted(made.settings.adapter.items())]
     if scores:
         rows += [
-            (f"{encoder.name} weights", encoder.weights_sha256)
-            for encoder in (scores.encoders.clip, scores.encoders.dino)
+            (f"{encoder.name} weights", encoder.weights_sha256) for encoder in scores.encoders.used.values()
         ]
         rows += [("prompts", scores.set.prompts_sha256), ("seeds", scores.set.seeds_sha256)]
     photos = [photo for concept in record.concepts for photo in concept.images]

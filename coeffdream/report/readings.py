@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from coeffdream.compare.comparison import RESAMPLES, estimates_of
 from coeffdream.compare.result import Estimate
 from coeffdream.errors import ScoreError
 from coeffdream.records import measures
+from coeffdream.records.made import made_by
 from coeffdream.records.measures import DRIFT, Measure
 from coeffdream.records.scores import ConceptScores, ScoresRecord, Summary, of_concept
+from coeffdream.report.said import readings
 from coeffdream.report.strip import Strip, strip
 
 INTERVALS = (
@@ -57,6 +59,7 @@ class Read:
     headings: list[str]
     rows: list[tuple[str, list[str]]]
     how_intervals: str
+    made_by: list[str]
 
 
 def about(scores: ScoresRecord) -> Read:
@@ -64,7 +67,14 @@ def about(scores: ScoresRecord) -> Read:
     estimates = intervals(scores)
     headings, rows = table(scores, estimates)
     known = any(each.low is not None for each in estimates.values())
-    return Read(cards(scores, estimates), readings(scores), headings, rows, INTERVALS if known else "")
+    return Read(
+        cards(scores, estimates),
+        readings(scores),
+        headings,
+        rows,
+        INTERVALS if known else "",
+        made_by(scores),
+    )
 
 
 # The question it answers, and how to read it.
@@ -139,16 +149,9 @@ def _concepts(scores: ScoresRecord) -> list[tuple[ConceptScores, ScoresRecord]]:
     return [(concept, of_concept(scores, concept)) for concept in scores.concepts]
 
 
-AGAINST_PHOTOS = [
-    measure.heading
-    for measure in (
-        measures.CONCEPT_ALIGNMENT,
-        measures.DINO_ALIGNMENT,
-        measures.NEAREST_MEAN,
-        measures.NEAREST_P95,
-        measures.NEAREST_MAX,
-    )
-]
+LEARNED = "{}, learned photos"  # beside what is measured against those that were held out
+AGAINST_PHOTOS = [measure.heading for measure in (*measures.LIKENESS, *measures.COPYING)]
+AGAINST_PHOTOS += [LEARNED.format(measure.heading) for measure in measures.LIKENESS]
 
 
 def _said_of(measure: Measure, scores: ScoresRecord, estimate: Estimate | None) -> str:
@@ -192,13 +195,16 @@ def table(
     columns: list[tuple[str, Summary]] = [("this run", scores.overall)]
     columns += [("untouched base", scores.floor)] if scores.floor else []
     columns += [("photos themselves", scores.ceiling)] if scores.ceiling else []
+    of_learned = _of_learned(scores, len(columns))
     rows = []
     for measure in measures.MEASURES.values():
-        values = [getattr(summary, measure.name, None) for _, summary in columns]
-        if values[0] is not None:
-            shown = ["–" if value is None else measure.show(value) for value in values]
-            shown[0] = f"{shown[0]} {_bounds(estimates, measure)}".strip()
-            rows.append((measure.heading, shown))
+        copying = measure in measures.COPYING and scores.learned is not None
+        summaries: Sequence[Summary | None] = of_learned if copying else [each for _, each in columns]
+        shown = _shown(measure, summaries)
+        if shown[0] != "–":
+            rows.append((measure.heading, [f"{shown[0]} {_bounds(estimates, measure)}".strip(), *shown[1:]]))
+        if measure in measures.LIKENESS and scores.learned is not None:
+            rows.append((LEARNED.format(measure.heading), _shown(measure, of_learned)))
     if scores.drift:
         said = f"{DRIFT.show(scores.drift.dino)} {_bounds(estimates, DRIFT)}".strip()
         rows.append(
@@ -219,52 +225,15 @@ def table(
     return headings, [(name, [*values, *["–"] * (len(headings) - len(values))]) for name, values in rows]
 
 
-def readings(scores: ScoresRecord) -> list[str]:
-    """What the numbers say together, in plain words; only what they do say."""
-    run, floor = scores.overall, scores.floor
-    said = _against_photos(scores)
-    for concept, alone in _concepts(scores):
-        said += [f"{concept.name}: {line}" for line in _against_photos(alone)]
-    if scores.drift:
-        change = scores.drift.text_change
-        said.append(
-            f"Pictures of other things moved away from the untouched base’s by {scores.drift.dino:.3f} (1 − DINO cosine, "
-            f"the mean of {scores.drift.n} pairs of one seed; 0 is no change); their text alignment "
-            f"{'rose' if change >= 0 else 'fell'} by {abs(change):.3f}."
-        )
-    if floor and floor.n == run.n and run.diversity < 0.8 * floor.diversity:
-        share = 1 - run.diversity / floor.diversity
-        said.append(
-            f"It draws {100 * share:.0f} % fewer different pictures, in effect, than the untouched base does."
-        )
-    return said
+def _of_learned(scores: ScoresRecord, columns: int) -> list[Summary | None]:
+    """What stands in the columns against the photos that were learned, where others were held out."""
+    if scores.learned is None:
+        return []
+    of = scores.learned
+    found = [of.overall, *([of.floor] if scores.floor else []), *([of.ceiling] if scores.ceiling else [])]
+    return [*found, *[None] * (columns - len(found))]
 
 
-def _against_photos(scores: ScoresRecord) -> list[str]:
-    run, floor, photos = scores.overall, scores.floor, scores.ceiling
-    said = []
-    if floor and run.concept_alignment is not None and floor.concept_alignment is not None:
-        if run.concept_alignment <= floor.concept_alignment:
-            said.append(
-                "Concept alignment is not above the untouched base’s: the thing has not been learned."
-            )
-        elif photos and photos.concept_alignment and photos.concept_alignment > floor.concept_alignment:
-            way = (run.concept_alignment - floor.concept_alignment) / (
-                photos.concept_alignment - floor.concept_alignment
-            )
-            said.append(
-                f"Concept alignment has gone {100 * way:.0f} % of the way from the untouched base to the photos’ "
-                "likeness to one another."
-            )
-    if photos and run.nearest_p95 is not None and photos.nearest_mean is not None:
-        if run.nearest_p95 > photos.nearest_mean:
-            said.append(
-                "Its closest pictures (95th percentile) are nearer to a photo than the photos usually are to one "
-                "another: look whether they copy it."
-            )
-        else:
-            said.append(
-                "Even its closest pictures (95th percentile) are no nearer to a photo than the photos usually are to "
-                "one another: no sign of copying."
-            )
-    return said
+def _shown(measure: Measure, summaries: Sequence[Summary | None]) -> list[str]:
+    values = [getattr(summary, measure.name, None) for summary in summaries]
+    return ["–" if value is None else measure.show(value) for value in values]

@@ -8,6 +8,7 @@ from datetime import datetime
 from coeffdream.records.images import SetRecord
 from coeffdream.records.run import RunRecord, State
 from coeffdream.records.scores import PromptScore, ScoresRecord
+from coeffdream.records.sweep import SweepRecord
 from coeffdream.report.heatmap import Heatmap
 from coeffdream.report.plots import LossCurve
 from coeffdream.report.thumbnails import Thumbnail
@@ -84,6 +85,8 @@ class Page:
     samples: list[Shot] = field(default_factory=list)
     loss: LossCurve | None = None
     rates: str = ""
+    sweep: SweepRecord | None = None
+    sweep_picture: Shot | None = None
     heatmaps: list[Heatmap] = field(default_factory=list)
     heat_limit: float = 0.0
     heat_source: str = ""

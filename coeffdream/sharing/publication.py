@@ -45,7 +45,7 @@ def photo_files(record: RunRecord) -> dict[str, Path]:
     if record.concept is None:
         return {}
     folder = Path(record.concept.folder)
-    paths = {photo: folder / Path(photo.file).name for photo in record.concept.images}
+    paths = {photo: folder / Path(photo.file).name for photo in record.concept.learned}
     gone = [
         photo.file
         for photo, path in paths.items()

@@ -1,8 +1,7 @@
 """Checkpoints from which training goes on exactly as if it had never stopped.
 
-All randomness is a function of the step, so a checkpoint is the weights, Adam's moments, the loss
-scale and the step number. A folder takes its final name only when it is complete and on the disk;
-its state.json says what every file of it must be.
+All randomness is a function of the step, so a checkpoint is the weights and their average, Adam's moments, the loss
+scale and the step number. What they are as files: records/checkpoints.py.
 """
 
 from __future__ import annotations
@@ -22,26 +21,34 @@ from coeffdream.adapters.values import faults
 from coeffdream.config import TrainConfig
 from coeffdream.errors import AdapterError, DivergedError, RunError
 from coeffdream.progress import unheard
+from coeffdream.records.checkpoints import (
+    FORMAT,
+    STATE_FILE,
+    UNFINISHED,
+    check_state,
+    checkpoint_folder,
+    identity_of,
+)
 from coeffdream.records.claim import confirm
-from coeffdream.records.files import read_json, sha256_of_file, sha256_of_json, sync, write_json
+from coeffdream.records.files import read_json, sha256_of_json, sync, write_json
 from coeffdream.records.tensors import open_tensors, write_tensors
+from coeffdream.training.average import LIVE_FILE, averaged, live_tensors, restore_live
 from coeffdream.training.optimizer import moment_fault, optimizer_tensors, restore_optimizer
 
-FORMAT = 2  # 1 had the step and the loss scale alone
-STATE_FILE = "state.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 OLDER_OPTIMIZER_FILE = "optimiser.safetensors"  # its name in checkpoints of version 0.1
-KEPT = 2
 
 
 @dataclass
 class TrainingState:
-    """What changes while training, beside the adapter's parameters. `step`: optimizer steps done."""
+    """What changes while training, beside the adapter's parameters. `step`: optimizer steps done; `average`: an
+    EMAModel of the parameters, or None."""
 
     adapter: Adapter
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     step: int = 0
+    average: Any = None
 
 
 def checkpoint_due(step: int, config: TrainConfig) -> bool:
@@ -51,7 +58,7 @@ def checkpoint_due(step: int, config: TrainConfig) -> bool:
 
 
 def save_checkpoint(checkpoints: Path, state: TrainingState, architecture: str) -> Path:
-    """Write `checkpoints/STEP/` and drop all but the newest two.
+    """Write `checkpoints/STEP/`.
 
     Raises DivergedError, with those that are there left as they are, when the state is not worth keeping.
     """
@@ -63,18 +70,21 @@ def save_checkpoint(checkpoints: Path, state: TrainingState, architecture: str) 
             f"after step {state.step} {found[0]}{f', and {len(found) - 1} more' if len(found) > 1 else ''}; "
             "no checkpoint was made of it, and the one before stays. Train again with a smaller --lr"
         )
-    final = checkpoints / f"{state.step:06d}"
-    temporary = checkpoints / ".unfinished"  # one that a kill left behind is replaced here
+    final = checkpoint_folder(checkpoints, state.step)
+    temporary = checkpoints / UNFINISHED
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        save_adapter(state.adapter, temporary, architecture)
-        write_tensors(temporary / OPTIMIZER_FILE, {key: value.numpy() for key, value in moments.items()})
+        with averaged(state.adapter, state.average):
+            save_adapter(state.adapter, temporary, architecture)
+        _write(temporary / OPTIMIZER_FILE, moments)
+        if state.average is not None:
+            _write(temporary / LIVE_FILE, live_tensors(state.adapter))
         said = {
             "format": FORMAT,
             "step": state.step,
             "scaler": state.scaler.state_dict(),
-            "files": {file.name: _identity(file) for file in sorted(temporary.iterdir())},
+            "files": {file.name: identity_of(file) for file in sorted(temporary.iterdir())},
         }
         write_json(temporary / STATE_FILE, {**said, "digest": sha256_of_json(said)})
         confirm(checkpoints.parent)
@@ -84,21 +94,7 @@ def save_checkpoint(checkpoints: Path, state: TrainingState, architecture: str) 
             sync(checkpoints)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in list_checkpoints(checkpoints)[:-KEPT]:
-        shutil.rmtree(old)
     return final
-
-
-def list_checkpoints(checkpoints: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
-    found = [path.parent for path in checkpoints.glob(f"*/{STATE_FILE}")]
-    return sorted((path for path in found if path.name.isdecimal()), key=lambda path: int(path.name))
-
-
-def steps_kept(folder: Path) -> int:
-    """The step of the newest checkpoint; 0 where there is none."""
-    there = list_checkpoints(folder)
-    return int(there[-1].name) if there else 0
 
 
 def restore_checkpoint(
@@ -111,7 +107,7 @@ def restore_checkpoint(
     is not as it was written. `warn` hears what one of an older format lacks."""
     saved = read_json(checkpoint / STATE_FILE)
     try:
-        if _check_state(checkpoint, saved) < FORMAT:
+        if check_state(checkpoint, saved) < FORMAT:
             warn(
                 f"{checkpoint} was written before checkpoints held hashes: whether it is as it was written "
                 "cannot be checked"
@@ -123,6 +119,10 @@ def restore_checkpoint(
         moments = open_tensors(older if older.is_file() else checkpoint / OPTIMIZER_FILE)
         moments.check_digest()
         restore_optimizer(state.optimizer, state.adapter, moments, counted)
+        if state.average is not None:
+            live = open_tensors(checkpoint / LIVE_FILE)
+            live.check_digest()
+            restore_live(state.adapter, state.average, saved["step"], live)
         _restore_scaler(state.scaler, saved["scaler"])
         state.step = saved["step"]
     except (AdapterError, OSError, KeyError, TypeError, ValueError) as error:
@@ -131,41 +131,15 @@ def restore_checkpoint(
         ) from None
 
 
-def _check_state(checkpoint: Path, saved: Any) -> int:
-    """The format of a checkpoint whose files are those that state.json names. Raises ValueError, OSError."""
-    if not isinstance(saved, dict) or type(saved.get("step")) is not int:
-        raise ValueError(f"{STATE_FILE} says no step")
-    if saved["step"] != int(checkpoint.name):
-        raise ValueError(f"{STATE_FILE} is that of step {saved['step']}")
-    if set(saved) == {"step", "scaler"}:
-        return 1
-    said = {key: value for key, value in saved.items() if key != "digest"}
-    if saved.get("format") != FORMAT:
-        raise ValueError(
-            f"{STATE_FILE} is of the format {saved.get('format')!r:.20}; this coeffdream reads {FORMAT}"
-        )
-    if saved.get("digest") != sha256_of_json(said):
-        raise ValueError(f"{STATE_FILE} was altered")
-    there = {file.name for file in checkpoint.glob("*.safetensors")}
-    if there != set(saved["files"]):
-        raise ValueError(f"it holds {', '.join(sorted(there))} where {', '.join(saved['files'])} was written")
-    for name, identity in saved["files"].items():
-        if (checkpoint / name).stat().st_size != identity["bytes"] or _identity(
-            checkpoint / name
-        ) != identity:
-            raise ValueError(f"{name} was altered")
-    return FORMAT
-
-
-def _identity(file: Path) -> dict[str, Any]:
-    return {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
+def _write(file: Path, tensors: dict[str, torch.Tensor]) -> None:
+    write_tensors(file, {key: value.numpy() for key, value in tensors.items()})
 
 
 def _equal(final: Path, temporary: Path) -> bool:
     """Whether this very checkpoint is there already, whole: then it is never out of the way for a moment."""
     try:
         saved = read_json(final / STATE_FILE)
-        return saved == read_json(temporary / STATE_FILE) and _check_state(final, saved) == FORMAT
+        return saved == read_json(temporary / STATE_FILE) and check_state(final, saved) == FORMAT
     except (RunError, OSError, ValueError):
         return False
 

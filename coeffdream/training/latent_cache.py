@@ -6,17 +6,22 @@ photo's latents with another's caption. After this the text encoders are not nee
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from coeffdream.backbones.encode import Conditioning, LatentPosterior, encode_image, encode_prompt
 from coeffdream.backbones.load import Components
-from coeffdream.data.concept import Concept
+from coeffdream.config import TrainConfig
+from coeffdream.data.buckets import training_size
 from coeffdream.data.images import resize_and_crop
+from coeffdream.data.masks import check_shown
+from coeffdream.data.photo import ConceptImage
 from coeffdream.data.prompts import to_model_text
 from coeffdream.errors import NonFiniteLossError
 from coeffdream.progress import Progress
@@ -24,54 +29,93 @@ from coeffdream.progress import Progress
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """One photo as the UNet is trained on it. time_ids: SDXL's six size and crop numbers."""
+    """One photo as the UNet is trained on it. time_ids: SDXL's six size and crop numbers. mask: the share of each
+    latent that is the thing's, [h, w] float32, or None for a photo that is learned whole."""
 
     name: str
     posterior: LatentPosterior
     time_ids: tuple[int, ...]
     conditioning: Conditioning
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What is to be encoded: an image, cut to `size`, width and height, with its mask, if that is to be minded."""
+
+    name: str
+    image: Image.Image
+    caption: str
+    size: tuple[int, int]
+    mask: Image.Image | None = None
 
 
 def cache_concept(
-    components: Components, concept: Concept, token: str, resolution: int, progress: Progress
+    components: Components, photos: Sequence[ConceptImage], config: TrainConfig, progress: Progress
 ) -> list[TrainingSample]:
-    """Encode every photo of the concept with its caption."""
+    """Encode photos of a concept, each with its caption, at the size and with the mask that `config` asks for."""
     pictures = (
-        (image.path.name, image.load(), to_model_text(image.caption, token)) for image in concept.images
+        _Picture(
+            image.path.name,
+            image.load(),
+            to_model_text(image.caption, config.token),
+            training_size(image.width, image.height, config.resolution, buckets=config.buckets),
+            image.load_mask() if config.masked_loss else None,
+        )
+        for image in photos
     )
-    return _encode(components, pictures, resolution, progress, "encoding photos", len(concept.images))
+    return _encode(components, pictures, progress, "encoding photos", len(photos))
 
 
 def cache_class_images(
     components: Components, images: list[Image.Image], prompt: str, resolution: int, progress: Progress
 ) -> list[TrainingSample]:
     """Encode the class pictures of prior preservation, all under one prompt."""
-    pictures = ((f"class image {index}", image, prompt) for index, image in enumerate(images))
-    return _encode(components, pictures, resolution, progress, "encoding class images", len(images))
+    pictures = (
+        _Picture(f"class image {index}", image, prompt, (resolution, resolution))
+        for index, image in enumerate(images)
+    )
+    return _encode(components, pictures, progress, "encoding class images", len(images))
 
 
 def _encode(
     components: Components,
-    pictures: Iterable[tuple[str, Image.Image, str]],
-    resolution: int,
+    pictures: Iterable[_Picture],
     progress: Progress,
     stage: str,
     total: int,
 ) -> list[TrainingSample]:
     samples: list[TrainingSample] = []
     by_caption: dict[str, Conditioning] = {}
-    for name, image, caption in pictures:
-        cropped, size = resize_and_crop(image, resolution)
-        if caption not in by_caption:
-            by_caption[caption] = encode_prompt(components, caption)
+    for each in pictures:
+        cropped, size = resize_and_crop(each.image, *each.size)
+        if each.caption not in by_caption:
+            by_caption[each.caption] = encode_prompt(components, each.caption)
         posterior = encode_image(components, cropped)
         if not (torch.isfinite(posterior.mean).all() and torch.isfinite(posterior.std).all()):
             raise NonFiniteLossError(
-                f"the VAE turned {name} into values that are not numbers; use another VAE or base"
+                f"the VAE turned {each.name} into values that are not numbers; use another VAE or base"
             )
-        samples.append(TrainingSample(name, posterior, size.time_ids(), by_caption[caption]))
+        samples.append(
+            TrainingSample(
+                each.name,
+                posterior,
+                size.time_ids(),
+                by_caption[each.caption],
+                None if each.mask is None else _latent_mask(each, each.mask, posterior),
+            )
+        )
         progress(stage, len(samples), total, "")
     return samples
+
+
+def _latent_mask(picture: _Picture, mask: Image.Image, posterior: LatentPosterior) -> Tensor:
+    """A photo's mask, cut as the photo is, averaged over the pixels of each latent: [h, w] in [0, 1]."""
+    cropped, _ = resize_and_crop(mask, *picture.size)
+    check_shown(Path(picture.name), cropped)
+    height, width = posterior.mean.shape[1:]
+    shares = cropped.resize((width, height), Image.Resampling.BOX)
+    return torch.from_numpy(np.asarray(shares, dtype=np.float32) / 255)
 
 
 def stack(

@@ -20,6 +20,7 @@ from coeffdream.training.checkpoint import TrainingState, checkpoint_due
 from coeffdream.training.latent_cache import TrainingSample
 from coeffdream.training.log import StepLog
 from coeffdream.training.optimizer import gradient_norm
+from coeffdream.training.rates import rate_factor, set_rates
 from coeffdream.training.step import Draw, NoiseSchedule, draw_sample, losses
 from coeffdream.training.watch import Watch
 
@@ -42,14 +43,15 @@ def run_steps(
     *,
     after_step: Callable[[int], None],
     progress: Progress,
+    validate: Callable[[], Mapping[str, float]] = dict,
     notice: Callable[[str], None] = unheard,
     track: Callable[[Mapping[str, Any]], None] = UNLOGGED.step,
 ) -> bool:
     """Train from `state.step` to `config.steps`. True when done, False when asked to stop (Ctrl-C, SIGTERM).
 
-    `after_step(steps_done)` draws samples and writes checkpoints; the step is a line of `log` by then. `notice`
-    hears what is odd, `track` every row of the log. Raises NonFiniteLossError before a bad loss can touch the
-    weights, DivergedError for one that ran away.
+    `after_step(steps_done)` draws samples and writes checkpoints; the step is a line of `log` by then, with what
+    `validate` measured where a checkpoint is due. `notice` hears what is odd, `track` every row of the log.
+    Raises NonFiniteLossError before a bad loss can touch the weights, DivergedError for one that ran away.
     """
     adapter, optimizer, scaler = state.adapter, state.optimizer, state.scaler
     steps = StepLog(log, state.step)
@@ -101,15 +103,23 @@ def run_steps(
             # Under loss scaling an overflow is usual, and the scaler leaves that step out.
             if not (scaler.is_enabled() or math.isfinite(row["lora_grad"] + row["alpha_grad"])):
                 raise NonFiniteLossError(_explanation("gradient", step, seen, config))
+            if config.max_grad_norm is not None:
+                torch.nn.utils.clip_grad_norm_(adapter.trainable.values(), config.max_grad_norm)
+            factor = rate_factor(step, config)
+            set_rates(optimizer, factor)
             scaler.step(optimizer)
             scaler.update()
+            if state.average is not None:
+                state.average.step(adapter.trainable.values())
 
             state.step = step + 1
             row |= {
-                "lr": config.lr,
-                "coeff_lr": config.alpha_lr,
+                "lr": config.lr * factor,
+                "coeff_lr": config.alpha_lr * factor,
                 "seconds": round(time.perf_counter() - started, 4),
             }
+            if checkpoint_due(state.step, config):
+                row |= validate()
             track(steps.add(row))
             progress("training", state.step, config.steps, f"loss {row['loss']:.4f}")
             if odd := watch.look(row):

@@ -10,7 +10,7 @@ from coeffdream.errors import ConfigError, together
 from coeffdream.records.run import RunRecord
 
 # What may change when a run is resumed: it alters no draw and no update of the steps already counted.
-RESUMABLE = ("steps", "sample_every", "checkpoint_every", "device", "log_with")
+RESUMABLE = ("steps", "sample_every", "checkpoint_every", "checkpoint_gb", "device", "log_with")
 
 
 def check_resumable(record: RunRecord, config: TrainConfig, concept: Concept, reached: int) -> None:
@@ -31,6 +31,15 @@ def check_resumable(record: RunRecord, config: TrainConfig, concept: Concept, re
         (image.path.name, image.sha256, image.caption) for image in concept.images
     ]:
         problems.append(f"the photos or captions in {concept.folder} are not those the run began with")
+    if config.masked_loss and [photo.mask_sha256 for photo in learned] != [
+        image.mask_sha256 for image in concept.images
+    ]:
+        problems.append(f"the masks in {concept.folder} are not those the run began with")
+    if config.steps != record.config.steps and config.lr_schedule != "constant":
+        problems.append(
+            f"--steps was {record.config.steps} and is now {config.steps}, from which --lr-schedule "
+            f"{config.lr_schedule} gives every step another learning rate"
+        )
     if config.steps < reached:
         problems.append(f"--steps {config.steps} is less than the {reached} steps already done")
     if problems:

@@ -8,37 +8,35 @@ from pathlib import Path
 
 import torch
 
+from coeffdream.adapters.count import parameter_summary
 from coeffdream.adapters.files import adapter_hashes, save_adapter
-from coeffdream.adapters.install import Adapter, install, spec_for
+from coeffdream.adapters.install import install, spec_for
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.attention.choice import remembered
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES, settled
+from coeffdream.backbones.encode import encode_prompt
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.sampling import Sampling, initial_latents
 from coeffdream.backbones.schedule import prediction_of
 from coeffdream.backbones.threads import settle_threads
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import Concept
+from coeffdream.data.holdout import to_train_on
 from coeffdream.data.prompts import fill_class
 from coeffdream.data.record import concept_record
 from coeffdream.errors import DivergedError, RunError
 from coeffdream.interop.beside import write_beside
 from coeffdream.progress import Look, Progress, unheard, unseen
+from coeffdream.records.checkpoints import list_checkpoints, make_room, steps_kept
 from coeffdream.records.claim import confirm
 from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.latest import point_latest_at
-from coeffdream.records.run import Parameters, RunFolder, RunRecord, Status, held_run, new_run
+from coeffdream.records.run import RunFolder, RunRecord, Status, Validated, held_run, new_run
 from coeffdream.tracking import UNLOGGED, Log, logging_to, require
 from coeffdream.training.advice import PREPARING, TRAINING, advised
-from coeffdream.training.checkpoint import (
-    TrainingState,
-    checkpoint_due,
-    list_checkpoints,
-    restore_checkpoint,
-    save_checkpoint,
-    steps_kept,
-)
+from coeffdream.training.average import averaged, new_average
+from coeffdream.training.checkpoint import TrainingState, checkpoint_due, restore_checkpoint, save_checkpoint
 from coeffdream.training.latent_cache import cache_class_images, cache_concept
 from coeffdream.training.loop import TrainingData, run_steps
 from coeffdream.training.optimizer import new_optimizer
@@ -46,6 +44,7 @@ from coeffdream.training.prior import class_images
 from coeffdream.training.resumable import as_it_was, check_resumable
 from coeffdream.training.samples import Sampler
 from coeffdream.training.step import NoiseSchedule
+from coeffdream.training.validation import Validation, prepare_validation
 
 
 def train(
@@ -96,7 +95,9 @@ def resume(
             )
         if checkpoints:
             restore_checkpoint(checkpoints[-1], session.state, session.components.architecture, warn)
-        record = dataclasses.replace(record, status="training", config=session.config, adapter={})
+        record = dataclasses.replace(
+            record, status="training", config=session.config, adapter={}, validation=session.untouched
+        )
         run.write(dataclasses.replace(record, steps_done=session.state.step))
         _mark_as_latest(run, warn)
         with logging_to(config.log_with, run, record, warn, step=session.state.step) as log:
@@ -122,6 +123,8 @@ class _Session:
     components: Components
     data: TrainingData
     sampler: Sampler | None
+    validation: Validation
+    untouched: Validated
     state: TrainingState
     total_parameters: int
     progress: Progress
@@ -129,7 +132,7 @@ class _Session:
     @classmethod
     def prepare(cls, config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> _Session:
         """Load, encode and install; nothing is written to a run folder yet. Its config holds no auto any more."""
-        config = settled(config)
+        config, concept = settled(config), to_train_on(concept, config)
         device, dtype = torch.device(config.device), DTYPES[config.precision]
         progress("loading the base", 0, 1, base.name)
         # The UNet joins the others only to draw class images: encoding and training need not fit at once.
@@ -141,7 +144,8 @@ class _Session:
         sampling = Sampling(base.settings.sampling_steps, base.settings.guidance_scale, config.resolution)
         initial_latents(components, [0], config.resolution)  # raises now if the resolution cannot fit
         spec_for(config, components.unet)  # likewise for the choice of layers
-        photos = cache_concept(components, concept, config.token, config.resolution, progress)
+        photos = cache_concept(components, concept.learned, config, progress)
+        unseen_photos = cache_concept(components, concept.held_out, config, progress)
         class_samples = []
         if config.prior:
             prompt = fill_class("a photo of a CLASS", concept.class_noun)
@@ -151,6 +155,7 @@ class _Session:
         sampler = None
         if config.sample_every:
             sampler = Sampler(components, concept.class_noun, config.token, sampling)
+        class_caption = encode_prompt(components, fill_class("a photo of a CLASS", concept.class_noun))
         components.release_text_encoders()
         if device.type != "cpu":
             components.vae.to("cpu")
@@ -158,15 +163,18 @@ class _Session:
                 torch.cuda.empty_cache()
             components.unet.to(device)
 
+        validation, untouched = prepare_validation(
+            components, unseen_photos or photos, bool(unseen_photos), class_caption, config
+        )
         total = sum(parameter.numel() for parameter in components.unet.parameters())
         adapter = install(components.unet, spec_for(config, components.unet), seed=config.seed)
         if config.gradient_checkpointing:
             components.unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
         scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        state = TrainingState(adapter, new_optimizer(adapter, config), scaler)
-        return cls(
-            config, concept, components, TrainingData(photos, class_samples), sampler, state, total, progress
-        )
+        average = new_average(adapter, config)
+        state = TrainingState(adapter, new_optimizer(adapter, config), scaler, average=average)
+        data = TrainingData(photos, class_samples)
+        return cls(config, concept, components, data, sampler, validation, untouched, state, total, progress)
 
     def record(self, name: str, status: Status) -> RunRecord:
         device = self.components.device
@@ -182,6 +190,7 @@ class _Session:
             token=self.config.token,
             concept=concept_record(self.concept),
             parameters=parameter_summary(self.state.adapter, self.total_parameters),
+            validation=self.untouched,
             versions=versions(),
             machine=Machine(
                 **machine(), device=str(device), gpu=gpu, precision=str(self.components.unet.dtype)
@@ -219,19 +228,25 @@ class _Session:
             if not self.sampler:
                 return
             file = run.samples / f"step_{done:06d}.png"
-            if self.sampler.draw(file):
+            with averaged(state.adapter, state.average):
+                of_one_color = self.sampler.draw(file)
+            if of_one_color:
                 notice(
                     f"a sample picture of step {done} is of one color: what was learned, or the base, is broken; "
                     "try a smaller --lr"
                 )
             log.samples(file, done)
 
+        def keep() -> None:
+            save_checkpoint(run.checkpoints, state, architecture)
+            make_room(run.checkpoints, round(config.checkpoint_gb * 1e9))
+
         def after_step(done: int) -> None:
             confirm(run.path)
             if config.sample_every and (done % config.sample_every == 0 or done == config.steps):
                 sample(done)
             if checkpoint_due(done, config):
-                save_checkpoint(run.checkpoints, state, architecture)
+                keep()
                 run.write(dataclasses.replace(record, steps_done=done))
             show()
 
@@ -250,18 +265,22 @@ class _Session:
                     config,
                     run.log,
                     after_step=after_step,
+                    validate=lambda: self.validation.measure(
+                        self.components.unet, averaged(state.adapter, state.average)
+                    ),
                     notice=notice,
                     track=log.step,
                     progress=self.progress,
                 )
             confirm(run.path)
             if finished:
-                save_adapter(state.adapter, run.adapter, architecture)
                 scheduler = self.components.scheduler.config
-                write_beside(run, record, state.adapter.lora, self.components.unet, scheduler)
+                with averaged(state.adapter, state.average):
+                    save_adapter(state.adapter, run.adapter, architecture)
+                    write_beside(run, record, state.adapter.lora, self.components.unet, scheduler)
                 adapter = adapter_hashes(run.adapter)
             else:
-                save_checkpoint(run.checkpoints, state, architecture)
+                keep()
             status = "complete" if finished else "interrupted"
         except KeyboardInterrupt:
             status = "interrupted"
@@ -276,17 +295,3 @@ class _Session:
             run.write(dataclasses.replace(record, status=status, steps_done=done, adapter=adapter))
             show(ended=True)
         return finished
-
-
-def parameter_summary(adapter: Adapter, total: int) -> Parameters:
-    lora = sum(parameter.numel() for parameter in adapter.lora.values())
-    alpha = sum(parameter.numel() for parameter in adapter.alpha.values())
-    return Parameters(
-        unet=total,
-        lora=lora,
-        alpha=alpha,
-        trained=lora + alpha,
-        percent=100 * (lora + alpha) / total,
-        lora_modules=len(adapter.spec.lora),
-        alpha_layers=len(adapter.spec.alpha),
-    )

@@ -6,14 +6,14 @@ batch size and accumulation leave the sequence of (photo, timestep, noise) as it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from coeffdream.config import TrainConfig
-from coeffdream.diffusion.noise import integer, normal, permuted
+from coeffdream.diffusion.noise import integer, normal, permuted, uniform
 from coeffdream.diffusion.objective import add_noise, min_snr_weight, squared_error, target
 from coeffdream.training.latent_cache import TrainingSample, stack
 
@@ -58,6 +58,9 @@ def draw_sample(
     if config.noise_offset:
         offset = normal((shape[0], 1, 1), seed, f"{purpose}-noise-offset", position)
         noise = noise + config.noise_offset * offset
+    # The empty caption is what guidance takes for it: zeros in SDXL, which was trained so.
+    if uniform(seed, f"{purpose}-caption", position) < config.caption_dropout:
+        sample = replace(sample, conditioning=sample.conditioning.unconditional)
     weight = torch.ones(1)
     if config.min_snr is not None:
         weight = min_snr_weight(timestep, schedule.alphas_cumprod, config.min_snr, schedule.prediction)
@@ -71,7 +74,21 @@ def draw_sample(
 
 
 def losses(unet: Any, draws: list[Draw]) -> Tensor:
-    """Weighted squared error of each draw, [B], float32; one forward pass of the UNet."""
+    """Weighted squared error of each draw, [B], float32; one forward pass of the UNet for each size among them."""
+    places: dict[torch.Size, list[int]] = {}
+    for place, each in enumerate(draws):
+        places.setdefault(each.noisy.shape, []).append(place)
+    if len(places) == 1:
+        return _losses(unet, draws)
+    found = {
+        place: loss
+        for of_one_size in places.values()
+        for place, loss in zip(of_one_size, _losses(unet, [draws[p] for p in of_one_size]), strict=True)
+    }
+    return torch.stack([found[place] for place in range(len(draws))])
+
+
+def _losses(unet: Any, draws: list[Draw]) -> Tensor:
     device, dtype = unet.device, unet.dtype
     embeds, added = stack([each.sample for each in draws], device, dtype)
     timesteps = torch.tensor([each.timestep for each in draws], device=device)
@@ -79,4 +96,12 @@ def losses(unet: Any, draws: list[Draw]) -> Tensor:
     predicted = unet(noisy, timesteps, encoder_hidden_states=embeds, added_cond_kwargs=added).sample
     wanted = torch.stack([each.target for each in draws]).to(device)
     weights = torch.tensor([each.weight for each in draws], device=device)
-    return squared_error(predicted, wanted) * weights
+    return squared_error(predicted, wanted, _masks(draws, device)) * weights
+
+
+def _masks(draws: list[Draw], device: torch.device) -> Tensor | None:
+    """The draws' masks [B, h, w], ones for those without; None where none has one."""
+    if all(each.sample.mask is None for each in draws):
+        return None
+    whole = torch.ones(draws[0].noisy.shape[1:])
+    return torch.stack([whole if each.sample.mask is None else each.sample.mask for each in draws]).to(device)

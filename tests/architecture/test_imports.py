@@ -16,6 +16,7 @@ LEVELS = {
     "errors": 0,
     "checked": 0,
     "config": 0,
+    "resolve": 0,
     "stopping": 0,
     "limits": 0,
     "tables": 0,
@@ -47,8 +48,10 @@ LEVELS = {
 # Level 0 is one floor of single files: errors, checked and limits lie under the others.
 WITHIN_THE_GROUND_FLOOR = {
     ("config", "errors"),
-    ("config", "checked"),
     ("config", "limits"),
+    ("resolve", "config"),
+    ("resolve", "errors"),
+    ("resolve", "checked"),
     ("checked", "errors"),
     ("limits", "errors"),
 }
@@ -57,6 +60,7 @@ NO_TORCH = {
     "errors",
     "checked",
     "config",
+    "resolve",
     "limits",
     "records",
     "progress",

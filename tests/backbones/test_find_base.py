@@ -8,8 +8,8 @@ import pytest
 
 from coeffdream.backbones import base as base_module
 from coeffdream.backbones.base import SDXL_ID, BaseSettings, find_base, read_settings
-from coeffdream.config import resolve
 from coeffdream.errors import BaseModelError
+from coeffdream.resolve import resolve
 
 
 def refused(name: str, *said: str) -> None:

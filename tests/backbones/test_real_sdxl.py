@@ -14,8 +14,9 @@ from coeffdream.adapters.layers import attention_layers
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.encode import Conditioning, LatentPosterior
 from coeffdream.backbones.load import meta_unet
-from coeffdream.config import TrainConfig, resolve
+from coeffdream.config import TrainConfig
 from coeffdream.diffusion.noise import normal
+from coeffdream.resolve import resolve
 from coeffdream.training.latent_cache import TrainingSample
 from coeffdream.training.step import Draw, losses
 

@@ -319,3 +319,41 @@ def test_what_the_plan_sets_reaches_the_training(study, tmp_path):
     train = stages(tmp_path, dataclasses.replace(study, lr=0.001, steps=7), cell)[0]
     assert train[train.index("--lr") + 1] == "0.001"
     assert train[train.index("--steps") + 1] == "7"
+
+
+def test_an_arm_trains_with_its_own_options(study, tmp_path):
+    """Two arms of one method are two runs, which differ in what the file says and in their place."""
+    arms = {"lora": {"method": "lora"}, "lora-rank-4": {"method": "lora", "rank": 4}}
+    study = dataclasses.replace(study, methods=list(arms), arms=arms)
+    plain, wide = (stages(tmp_path, study, cell)[0] for cell in study.cells[:2])
+    assert "--rank" not in plain
+    assert wide[wide.index("--rank") + 1] == "4"
+    assert wide[wide.index("--name") + 1] == "cat-lora-rank-4-seed0"
+
+
+def test_a_study_of_arms_from_its_file_to_its_table(in_process, tmp_path, monkeypatch, capsys):
+    """Named by the file, trained apart, compared with what the file says, and kept with the study."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        "steps = 2\n[lora]\n[wide]\nmethod = 'lora'\nrank = 4\n[mixed]\nmethod = 'coeff-lora'\nagainst = 'wide'\n"
+    )
+    words = ["bench", "concepts", "cat", "--base", "toybox", "--arms", str(file), "--json"]
+    words += ["--images-per-prompt", "1", "--sampling-steps", "1"]
+    monkeypatch.setattr(sys, "argv", ["coeffdream", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    made = json.loads((tmp_path / "study" / "comparison.json").read_text())
+    assert [row["label"] for row in made["rows"]] == ["lora", "wide", "mixed"]
+    assert [(each["baseline"], each["label"]) for each in made["contrasts"]] == [
+        ("lora", "wide"),
+        ("wide", "mixed"),
+    ]
+    assert (tmp_path / "study" / "arms.toml").read_text() == file.read_text()
+    ranks = [
+        json.loads((tmp_path / f"study/runs/cat-{arm}-seed0/run.json").read_text())["config"]["rank"]
+        for arm in ("lora", "wide")
+    ]
+    assert ranks == [2, 4]
+    capsys.readouterr()

@@ -12,6 +12,7 @@ import pytest
 
 from coeffdream.cli import terminal
 from coeffdream.cli.app import main
+from coeffdream.cli.encoding import use_any_encoding
 from coeffdream.cli.endings import ending
 from coeffdream.errors import ConfigError, NonFiniteLossError
 
@@ -140,7 +141,7 @@ class TestConsoles:
         def made(encoding):
             stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
             monkeypatch.setattr(sys, "stdout", stream)
-            terminal.use_any_encoding()
+            use_any_encoding()
 
             def written() -> str:
                 stream.flush()

@@ -192,6 +192,15 @@ def build(folder: Path) -> None:
     ):
         concept(name, file, content)
     Image.new("RGB", (16, 16)).save(concept("tiny", "p.png", b"") / "p.png")
+    for name, size, mark in (
+        ("mask_size", (32, 64), 255),
+        ("mask_empty", (64, 64), 0),
+        ("mask_some", (64, 64), 255),
+    ):
+        where = concept(name, "p.png", b"")
+        for picture in ("p.png", *(["q.png"] if name == "mask_some" else [])):
+            Image.new("RGB", (64, 64), (200, 90, 40)).save(where / picture)
+        Image.new("L", size, mark).save(where / "p.mask.png")
     Image.new("F", (40, 40), 0.5).save(concept("depth", "p.tif", b"") / "p.tif")
     os.truncate(concept("hole", "p.png", png(64, 48)) / "p.png", 1 << 40)
     special(folder / "pipe" / "p.png")

@@ -13,12 +13,11 @@ import pytest
 from coeffdream.compare.scored import ScoredRun
 from coeffdream.config import TrainConfig
 from coeffdream.records.base import BaseRecord
+from coeffdream.records.encoders import EncoderRecord, EncoderRecords
 from coeffdream.records.files import sha256_of_json
 from coeffdream.records.images import SetSettings
 from coeffdream.records.run import Parameters, RunRecord
 from coeffdream.records.scores import (
-    EncoderRecord,
-    EncoderRecords,
     ImageScore,
     PhotoHash,
     PromptScore,

@@ -15,7 +15,7 @@ from coeffdream.compare.pairing import pair_by_method, pair_runs
 from coeffdream.compare.scored import load_runs
 from coeffdream.errors import ConfigError, ScoreError
 from coeffdream.records.run import RunFolder
-from coeffdream.records.scores import PhotoHash, write_scores
+from coeffdream.records.scores import LearnedScores, PhotoHash, write_scores
 
 
 @pytest.fixture
@@ -246,3 +246,28 @@ def test_load_reads_each_run_once_in_the_order_given(made, tmp_path):
     for run in loaded:
         assert (run.record, run.scores) == (expected[run.name].record, expected[run.name].scores)
         assert run.path == tmp_path / run.name
+
+
+class TestHeldOutPhotos:
+    """Which photos are held out follows from the training seed, so seeds differ in them and methods do not."""
+
+    def test_another_seed_may_hold_out_others(self, made):
+        """Of the same photos: they are one concept's all the same."""
+        runs = [_held_out(made(method, seed=seed), seed) for method in ("lora", "dora") for seed in (0, 1)]
+        assert pair_by_method(runs).concepts == ["cat"]
+
+    def test_one_seed_holds_out_one_photo(self, made):
+        """Methods scored against different photos are not compared."""
+        with pytest.raises(ScoreError, match=r"held-out photos is 0\.png .* in cat-lora-0, 1\.png"):
+            pair_runs([_held_out(made("lora"), 0), _held_out(made("dora"), 1)])
+
+    def test_held_out_is_not_learned(self, made):
+        """A run that learned all photos is not compared with one that learned fewer."""
+        with pytest.raises(ScoreError, match=r"3 photos .* of them held out"):
+            pair_runs([made("lora"), _held_out(made("dora"), 0)])
+
+
+def _held_out(run, index):
+    photos = run.scores.references
+    learned = LearnedScores([p for p in photos if p is not photos[index]], run.scores.overall, None, None)
+    return replace(run, scores=replace(run.scores, references=[photos[index]], learned=learned))

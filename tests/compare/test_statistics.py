@@ -105,7 +105,7 @@ class TestIntervals:
 
     def test_photos_are_part_of_every_resamples_standard_error(self):
         """Where only the photos differ, the interval is the bootstrap-t of their means, here written out."""
-        photos = np.array([0.2, -0.4, 0.9, 0.1, -0.3, 0.6])
+        photos = np.array([0.1, -0.2, 0.9, 0.0, -0.3, 0.2])  # so uneven that Student's t (2.78) would be seen
         table = np.broadcast_to(photos, (5, 4, 6))
         interval = statistics.interval_inside_concept(table, 20_000, np.random.default_rng(1))
         assert interval is not None
@@ -114,6 +114,7 @@ class TestIntervals:
         quantile = np.quantile(
             np.abs(drawn.mean(axis=1) - photos.mean())[errors > 0] / errors[errors > 0], 0.95
         )
+        assert quantile > 3.2
         half = quantile * photos.std(ddof=1) / 6**0.5
         assert interval == pytest.approx((photos.mean() - half, photos.mean() + half), abs=0.03 * half)
 

@@ -43,6 +43,7 @@ SMALLER = {
     "train": ["--base", "toybox", "--steps", "2", "--sample-every", "0"],
     "generate": ["--steps", "1", "--images-per-prompt", "1"],
     "params": ["--base", "toybox"],
+    "sweep": ["--prompts", "2", "--steps", "1"],
 }
 
 

@@ -36,14 +36,14 @@ def test_the_same_set_is_refused(run_of):
     """The second of two is told who draws it, and may name another set."""
     run = run_of()
     with (
-        claimed_set(run, plan_of(SNOW)) as folder,
+        claimed_set(run.images, plan_of(SNOW)) as folder,
         pytest.raises(
             InUseError, match=r"the set cat of cat-coeff-lora is in use by process \d+ since .*give --set"
         ),
-        claimed_set(run, plan_of(SNOW)),
+        claimed_set(run.images, plan_of(SNOW)),
     ):
         pass
-    with claimed_set(run, plan_of(SNOW)) as again:
+    with claimed_set(run.images, plan_of(SNOW)) as again:
         assert again == folder
 
 
@@ -51,10 +51,10 @@ def test_the_same_set_is_refused(run_of):
 def test_another_set_of_that_name_is_beside_it(run_of, other):
     """Other seeds, or prompts that make one file name: a folder of its own, while the first is being drawn."""
     run = run_of()
-    with claimed_set(run, plan_of(SNOW)) as one, claimed_set(run, other) as two:
+    with claimed_set(run.images, plan_of(SNOW)) as one, claimed_set(run.images, other) as two:
         assert (one.path.name, two.path.name) == ("cat", "cat-2")
         assert two.read_set() == dataclasses.replace(other, name="cat-2")
-    with claimed_set(run, other) as again:
+    with claimed_set(run.images, other) as again:
         assert again == two
 
 
@@ -68,10 +68,10 @@ def test_a_neighbour_that_has_not_said_yet(run_of, same):
         0.3, lambda: (run.images / "cat" / "set.json").write_text(json.dumps(record_to_json(said)))
     ).start()
     if same:
-        with pytest.raises(InUseError), claimed_set(run, plan_of(SNOW)):
+        with pytest.raises(InUseError), claimed_set(run.images, plan_of(SNOW)):
             pass
     else:
-        with claimed_set(run, plan_of(SNOW)) as second:
+        with claimed_set(run.images, plan_of(SNOW)) as second:
             assert second.path.name == "cat-2"
     claim.release()
 
@@ -81,7 +81,7 @@ def test_a_husk_of_a_set_is_taken_over(run_of):
     run = run_of()
     (run.images / "cat").mkdir(parents=True)
     (run.images / "cat" / ".lock").touch()
-    with claimed_set(run, plan_of(SNOW)) as folder:
+    with claimed_set(run.images, plan_of(SNOW)) as folder:
         assert folder.path.name == "cat"
 
 

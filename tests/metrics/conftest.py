@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 from coeffdream.config import TrainConfig
-from coeffdream.metrics.encoder_choice import Encoders
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.options import ScoringOptions
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.concept import ConceptRecord, PhotoRecord
+from coeffdream.records.encoders import EncoderRecord
 from coeffdream.records.files import sha256_of_file, sha256_of_json
 from coeffdream.records.images import ImageRecord, SetFolder, SetRecord, SetSettings
 from coeffdream.records.run import RunFolder, RunRecord
-from coeffdream.records.scores import EncoderRecord
 
 BASE = BaseRecord("tiny", "folder", "/tiny", "a" * 64, [0.5])
 SETTINGS = SetSettings(BASE, {"coeff": "ab12"}, 1.0, 1.0, "sks", 0, 20, 5.0, "", 48, "Euler", "float32")
@@ -91,6 +91,13 @@ class StubEncoder:
         colours = [image.getpixel((0, 0)) for image in images]
         self.asked += colours
         return np.array([self._by_colour[colour] for colour in colours], dtype=np.float32)
+
+    def patches(self, images):
+        """Each picture is one patch, of its colour."""
+        return self.images(images)[:, None]
+
+    def cover(self, mask):
+        return np.array([np.asarray(mask).mean() / 255])
 
     def texts(self, texts):
         self.asked += texts

@@ -55,6 +55,7 @@ def test_features_are_what_transformers_itself_gives(encoder, tiny_dino, draw):
     pictures = [draw((200, 30, 90), seed=0, size=(64, 48)), draw((20, 130, 90), seed=1, size=(40, 90))]
     batch = torch.stack([by_hand(image, edge=32, crop=28, **IMAGENET) for image in pictures])
     np.testing.assert_allclose(encoder.images(pictures), cls(tiny_dino, batch), atol=1e-5)
+    assert encoder.describe().feature == "CLS of the last hidden state"  # the record says which
 
 
 def test_the_normalisation_is_not_clips(encoder, tiny_dino, draw):
@@ -122,7 +123,7 @@ def test_damaged_weights_are_named(copied):
     ("text", "says"),
     [
         ("{", "not a DINOv2.s configuration"),
-        ('{"model_type": "vit", "hidden_size": 3, "image_size": 8}', "'vit'"),
+        ('{"model_type": "vit", "hidden_size": 3, "image_size": 8, "patch_size": 4}', "'vit'"),
     ],
 )
 def test_another_kind_of_model_is_refused(copied, text, says):

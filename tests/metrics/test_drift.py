@@ -8,7 +8,7 @@ import pytest
 
 from coeffdream.errors import ScoreError
 from coeffdream.metrics import features as maths
-from coeffdream.metrics.encoder_choice import Encoders
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.evaluate import evaluate_run
 from coeffdream.metrics.scores_table import scores_table
 from coeffdream.records.scores import read_scores

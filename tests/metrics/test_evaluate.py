@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import Dinov2Model
 
 from coeffdream.errors import RunError, ScoreError
-from coeffdream.metrics.encoder_choice import Encoders
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.evaluate import evaluate_run
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.options import ScoringOptions
@@ -321,7 +321,7 @@ def test_other_photos_are_refused(scored, tiny_encoders, cache, tmp_path, draw):
     draw((9, 9, 9), seed=5).save(tmp_path / "photos" / "01.png")
     (tmp_path / "photos" / "02.png").unlink()
     with pytest.raises(
-        ScoreError, match=r"01\.png is not the photo that was learned from(.|\n)*02\.png is missing"
+        ScoreError, match=r"01\.png is not the photo that the run was given(.|\n)*02\.png is missing"
     ):
         evaluate_run(run, encoders=tiny_encoders, cache=cache)
 

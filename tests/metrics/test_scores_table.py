@@ -10,11 +10,10 @@ import pytest
 from rich.console import Console
 
 from coeffdream.metrics.scores_table import ROWS, scores_table
+from coeffdream.records.encoders import EncoderRecord, EncoderRecords
 from coeffdream.records.scores import (
     EMBEDDED_LABEL,
     Drift,
-    EncoderRecord,
-    EncoderRecords,
     ScoredSet,
     ScoresRecord,
     Source,
@@ -30,6 +29,8 @@ SCORES = (
     "nearest_mean",
     "nearest_p95",
     "nearest_max",
+    "subject_alignment",
+    "background_leak",
 )
 
 
@@ -50,7 +51,9 @@ def record() -> ScoresRecord:
         encoders=EncoderRecords(*(EncoderRecord(name, "", "", "", "", {}, 512, {}) for name in NAMES)),
         references=[],
         overall=summary(100, text_alignment=0.3314, concept_alignment=0.7421, nearest_mean=0.61),
-        floor=summary(99, text_alignment=0.3512, concept_alignment=0.6109, nearest_mean=0.42),
+        floor=summary(
+            99, text_alignment=0.3512, concept_alignment=0.6109, nearest_mean=0.42, background_leak=0.3
+        ),
         floor_set="benchmark-base",
         ceiling=summary(5, concept_alignment=0.8512, nearest_mean=0.77),
         per_prompt=[],
@@ -89,13 +92,19 @@ cat2-coeff-lora, set benchmark
  diversity            10.25      10.25       10.25  pictures that differ
    within a prompt     0.30          -           -  of one prompt
  DINO alignment       0.402          -           -  is the thing, to DINO
+ subject alignment    0.803          -           -  whatever is around it
+ background leak      0.904      0.300           -  less is better
  nearest photo        0.502      0.420       0.770  above photos': copied
    95th percentile    0.602          -           -  the closest pictures
  drift (n = 10)       0.123          -           -  other things, to DINO
    to CLIP            0.046          -           -  0: as the base's
    text alignment     0.300      0.310           -  -0.010 by the adapter
 
-CLIP ViT-B-32-quickgelu, DINOv2 facebook/dinov2-base; diversity grows with n
+CLIP ViT-B-32-quickgelu: text alignment, concept alignment
+DINOv2 facebook/dinov2-base: diversity, diversity within a prompt, DINO
+alignment, subject alignment, background leak, nearest photo, drift on unrelated
+prompts
+diversity grows with n: compare it at equal n only
 """
 
 
@@ -113,8 +122,8 @@ def test_it_fits_a_plain_terminal(record):
     """80 columns, one line a metric: read in five seconds."""
     whole = summary(100, **dict.fromkeys(SCORES, 0.5))
     lines = shown(dataclasses.replace(record, overall=whole), 80).splitlines()
-    title, headings, rule, note = 1, 3, 1, 1
-    assert len([line for line in lines if line.strip()]) == title + headings + rule + len(ROWS) + note
+    made = [name for name, measure, _ in ROWS if measure.model in ("clip", "dino")]
+    assert [line[1 : len(name) + 1] for name, line in zip(made, lines[6:], strict=False)] == made
     assert max(len(line.rstrip()) for line in lines) <= 80
 
 

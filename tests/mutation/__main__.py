@@ -5,7 +5,8 @@
 A sample of small wrong versions of the core rooms is tested, each in a forked process and never on disk:
 by the tests of the mirrored room that run the changed line, and with --above by those of the rooms above where
 these let it live. Results are kept as they come, so that a run that was stopped goes on. equivalent.toml lists
-changes that change nothing.
+changes that change nothing. With --planted nothing is sampled: the errors of planted.toml must each make its own
+test fail.
 
 mutmut leaves out every function with a decorator (torch.no_grad, property) and replaces signatures that
 diffusers reads; cosmic-ray writes into the source and would import torch and diffusers anew for each mutant.
@@ -33,6 +34,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch: the models of the tests are
 from child import load_libraries, run_tests
 from covering import ROOT, Covering
 from mutants import Mutant, compiled, hashed, mutants_of, sampled
+from planted import plant, planted_in
 
 ROOMS = ("diffusion", "compare", "metrics", "adapters", "attention", "training")
 ABOVE = ("tests/generation", "tests/flow", "tests/cli")
@@ -48,11 +50,15 @@ def main() -> None:
     parser.add_argument("--only", default="", help="files whose path holds this, e.g. training/step")
     parser.add_argument("--again", action="store_true", help="test the survivors of an earlier run again")
     parser.add_argument("--above", action="store_true", help=f"ask {', '.join(ABOVE)} about survivors, too")
+    parser.add_argument("--planted", action="store_true", help="plant the errors of planted.toml instead")
     parser.add_argument("--results", type=Path, default=ROOT / ".mutation", help="folder of the results")
     given = parser.parse_args()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     given.results.mkdir(parents=True, exist_ok=True)
+    if given.planted:
+        load_libraries()
+        sys.exit(not plant(planted_in(Path(__file__).parent / "planted.toml"), ROOT, given.results))
 
     sources = _sources()
     everything = [

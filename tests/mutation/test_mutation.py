@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,14 @@ def mutants(monkeypatch):
     import mutants
 
     return mutants
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    monkeypatch.syspath_prepend(HERE)
+    import planted
+
+    return planted
 
 
 @pytest.mark.parametrize(
@@ -107,6 +116,13 @@ def test_what_is_called_equivalent_is_still_there(mutants):
         }
 
 
+def run_program(program, folder):
+    """A program that runs pytest, without the plugins that its tests do not need and each fork would import anew."""
+    without = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=folder, env=without, capture_output=True, text=True, check=True)
+
+
 WRONG_OR_NOT = """
 import sys
 from pathlib import Path
@@ -128,9 +144,7 @@ def test_a_failing_test_kills_and_an_endless_one_too(tmp_path):
         "import counting\n\ndef test_count():\n    assert counting.count(3) == 0\n"
     )
     program = WRONG_OR_NOT.format(paths=[str(HERE), str(tmp_path)])
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = run_program(program, tmp_path)
     assert done.stdout.splitlines() == [
         "n >= 0 = killed by test_counting.py::test_count",
         "1 = killed by test_counting.py::test_count",
@@ -139,5 +153,66 @@ def test_a_failing_test_kills_and_an_endless_one_too(tmp_path):
         "2 = killed by test_counting.py::test_count",
         "2 = survived",
         "return None = killed by test_counting.py::test_count",
+    ]
+    assert (tmp_path / "counting.py").read_text() == source
+
+
+def test_what_is_planted_can_be(planted):
+    """Each error still has its place, is code, and has its test: else it would be found out in a long run only."""
+    root = HERE.parents[1]
+    errors = planted.planted_in(HERE / "planted.toml")
+    assert len({error.name for error in errors}) == len(errors) > 0
+    for error in errors:
+        source = (root / error.file).read_text(encoding="utf-8")
+        assert source.count(error.text) == 1, error.name
+        compile(source.replace(error.text, error.becomes), error.file, "exec")
+        file, *_, test = error.test.split("::")
+        assert f"def {test}(" in (root / file).read_text(encoding="utf-8"), error.name
+
+
+PLANTED_OR_NOT = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from planted import Planted, plant
+file, test = "counting.py", "test_counting.py::test_"
+errors = [
+    Planted("seen", file, "n - 1", "n - 2", test + "down"),
+    Planted("unseen", file, "n - 1", "n - 2", test + "nothing"),
+    Planted("skipped", file, "n - 1", "n - 2", test + "skipped"),
+    Planted("already", file, "n - 1", "n - 2", test + "wrong"),
+    Planted("gone", file, "n - 3", "n - 2", test + "down"),
+    Planted("twice", file, "n", "m", test + "down"),
+    Planted("no module", file, "n - 1", "n - 1\\n1 / 0", test + "down"),
+]
+print(*(plant(some, Path.cwd(), Path(".")) for some in (errors, errors[:1])))
+"""
+
+
+def test_a_planted_error_must_fail_its_own_test(tmp_path):
+    """Neither a test that fails anyway, nor one that is skipped or cannot be loaded, counts as one that sees it."""
+    source = "def down(n):\n    return n - 1\n"
+    (tmp_path / "counting.py").write_text(source)
+    (tmp_path / "test_counting.py").write_text(
+        "import pytest\nimport counting\n\n"
+        "def test_down():\n    assert counting.down(3) == 2\n\n"
+        "def test_nothing():\n    pass\n\n"
+        "def test_skipped():\n    pytest.skip()\n\n"
+        "def test_wrong():\n    assert counting.down(3) == 1\n"
+    )
+    program = PLANTED_OR_NOT.format(paths=[str(HERE), str(tmp_path)])
+    done = run_program(program, tmp_path)
+    assert [line for line in done.stdout.splitlines() if not line.startswith(" ")] == [
+        "killed: seen",
+        "SURVIVED: unseen",
+        "SURVIVED: skipped",
+        "NOT PLANTED: its test fails without it: already",
+        "NOT PLANTED: counting.py holds its text 0 times: gone",
+        "NOT PLANTED: counting.py holds its text 4 times: twice",
+        "NO VERDICT: killed by test_counting.py: no module",
+        "1 of 7 planted errors killed",
+        "killed: seen",
+        "1 of 1 planted errors killed",
+        "False True",
     ]
     assert (tmp_path / "counting.py").read_text() == source

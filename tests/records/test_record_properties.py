@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
 
-from coeffdream.config import TrainConfig, resolve
+from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError, RunError
 from coeffdream.records.fields import record_from_json, record_to_json
 from coeffdream.records.files import parse_json, read_json, read_jsonl
@@ -22,6 +22,7 @@ from coeffdream.records.images import ImageRecord, SetRecord
 from coeffdream.records.run import RunRecord
 from coeffdream.records.scores import ScoresRecord
 from coeffdream.records.study_plan import Study
+from coeffdream.resolve import resolve
 
 OLD = Path(__file__).parent / "written_by_0.1.0"
 KINDS = [RunRecord, SetRecord, ImageRecord, ScoresRecord, Study]

@@ -22,6 +22,7 @@ from PIL import Image
 from coeffdream.config import TrainConfig
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.concept import ConceptRecord, PhotoRecord
+from coeffdream.records.encoders import EncoderRecord, EncoderRecords
 from coeffdream.records.environment import Machine
 from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import sha256_of_file, write_json, write_jsonl
@@ -31,8 +32,6 @@ from coeffdream.records.scores import (
     EMBEDDED_LABEL,
     Drift,
     DriftImage,
-    EncoderRecord,
-    EncoderRecords,
     ImageScore,
     PhotoHash,
     PromptScore,
@@ -425,8 +424,8 @@ class StudyBuilder:
 
     def cell(self, cell: Cell, *, floor: bool = True) -> None:
         builder = RunBuilder(self.folder.path, cell.name, cell.concept_name, per_prompt=2)
-        builder.trained(photos=2, method=cell.method, base=BASE).logged()
-        if cell.method.startswith("coeff"):
+        builder.trained(photos=2, method=cell.arm, base=BASE).logged()
+        if cell.arm.startswith("coeff"):
             builder.mixed()
         if floor:
             builder.drawn("benchmark-base", adapter=False)
@@ -439,7 +438,7 @@ class StudyBuilder:
         shared = np.random.default_rng([sum(cell.concept_name.encode()), cell.seed])
         own = np.random.default_rng([sum(cell.name.encode()), 7])
         values = 0.5 + 0.05 * shared.normal(size=(len(images), 4)) + 0.001 * own.normal(size=(len(images), 4))
-        text, concept, _, diversity = EFFECTS[cell.method]
+        text, concept, _, diversity = EFFECTS[cell.arm]
         per_image = [
             ImageScore(
                 row.index, row.prompt_index, row.image_index, row.seed, row.file, row.sha256,
@@ -459,7 +458,7 @@ class StudyBuilder:
         overall = dataclasses.replace(summary(n, text=0, concept=0, diversity=vendi), **means)
         record = ScoresRecord(
             created="2026-11-21T05:10:00.000000+00:00",
-            source=Source("run", cell.name, cell.concept_name, BASE, cell.concept_name, cell.method, cell.seed,
+            source=Source("run", cell.name, cell.concept_name, BASE, cell.concept_name, cell.arm, cell.seed,
                           Parameters(trained=9, percent=0.11)),
             set=scored_set(n, "benchmark", cell.concept_name),
             score_text="class",
@@ -473,7 +472,7 @@ class StudyBuilder:
             ceiling=summary(2, text=None, concept=0.82, diversity=1.9),
             per_prompt=per_prompt,
             per_image=per_image,
-            drift=drift(0.1 if cell.method == "lora" else 0.2, own) if self.drifting else None,
+            drift=drift(0.1 if cell.arm == "lora" else 0.2, own) if self.drifting else None,
         )  # fmt: skip
         for file in (folder.path / "scores.json", builder.folder.scores):
             write_scores(file, record)

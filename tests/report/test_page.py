@@ -17,14 +17,14 @@ from coeffdream.compare.comparison import compare
 from coeffdream.compare.pairing import pair_runs
 from coeffdream.compare.result import Estimate
 from coeffdream.compare.scored import load_runs
-from coeffdream.config import TrainConfig, flag_of, resolve
+from coeffdream.config import TrainConfig, flag_of
 from coeffdream.errors import RunError
 from coeffdream.records.environment import Machine
 from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import read_json, write_json, write_jsonl
 from coeffdream.records.images import SetFolder
 from coeffdream.records.measures import DIVERSITY, TEXT_ALIGNMENT
-from coeffdream.records.run import HubRecord, Parameters
+from coeffdream.records.run import HubRecord, Parameters, Validated
 from coeffdream.records.scores import read_scores
 from coeffdream.report.commands import train_command
 from coeffdream.report.heatmap import heatmaps
@@ -33,6 +33,7 @@ from coeffdream.report.plots import loss_curve, nice_ticks, running_mean
 from coeffdream.report.readings import cards
 from coeffdream.report.strip import strip
 from coeffdream.report.thumbnails import thumbnails
+from coeffdream.resolve import resolve
 
 
 @pytest.fixture
@@ -303,6 +304,20 @@ def test_loss_curve_needs_two_finite_steps():
     assert curve.last == pytest.approx(0.4)
     assert curve.prior == ""
     assert loss_curve(rows[:2]) is None
+
+
+def test_validation_losses_begin_with_the_untouched_base():
+    """Drawn over the steps that have them, on the scale of the losses; absent before the first checkpoint."""
+    rows = [
+        {"step": step, "loss": 0.5, **({"validation_loss": 0.8, "class_loss": 0.2} if step == 3 else {})}
+        for step in (1, 2, 3, 4, 5)
+    ]
+    untouched = Validated(["0.png"], False, 1.0, 0.4)
+    curve = loss_curve(rows, untouched)
+    assert curve.measured["validation_loss"].path == "M0.0 0.0L500.0 60.0"
+    assert (curve.measured["class_loss"].untouched, curve.measured["class_loss"].last) == (0.4, 0.2)
+    assert loss_curve(rows[:2], untouched).measured == {}
+    assert loss_curve(rows).measured == {}
 
 
 def test_heatmap_pixels():

@@ -146,7 +146,7 @@ def test_cells_that_stopped_between_stages(study_page, studies):
         pictures.keep_images({image.index: offset for offset, image in pictures.rows() if image.index < left})
     shutil.rmtree(studies.folder.run(Cell("cat", "lora", 0)).images)
     _, page = study_page(studies.folder)
-    states = {each.cell.method: each.state for each in page.unfinished}
+    states = {each.cell.arm: each.state for each in page.unfinished}
     assert states == {
         "lora": "trained, not drawn",
         "coeff-lora": "trained, 3 of 8 pictures drawn",

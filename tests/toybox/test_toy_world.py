@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from coeffdream.toybox.world import (
     render,
     sample_individual,
     sample_scene,
+    silhouette,
 )
 from coeffdream.toybox.world.concepts import CONCEPTS, LIVE_SUBJECTS
 from coeffdream.toybox.world.names import ACCESSORIES, BACKGROUNDS, COLOURS, PATTERNS, SUBJECTS
@@ -135,11 +137,44 @@ def test_concept_folders_hold_what_the_world_draws():
         text = (folder / "concept.toml").read_text()
         assert f'class = "{concept.individual.subject}"' in text
         assert f"live = {str(concept.individual.subject in LIVE_SUBJECTS).lower()}" in text
-        pictures = sorted(folder.glob("*.png"))
+        pictures = sorted(folder.glob("??.png"))
         assert len(pictures) == 5
         drawn = np.asarray(render(concept.scenes()[2], 256), float)
         with Image.open(pictures[2]) as stored:
             assert np.abs(np.asarray(stored, float) - drawn).mean() < 1.0
+
+
+def test_concept_folders_hold_the_masks_of_their_pictures():
+    """concepts/ ships where each thing is, as the renderer knows it."""
+    for concept in CONCEPTS:
+        for index, scene in enumerate(concept.scenes()):
+            with Image.open(ROOT / "concepts" / concept.name / f"{index:02d}.mask.png") as stored:
+                assert stored.mode == "L"
+                assert (
+                    np.abs(np.asarray(stored, float) - np.asarray(silhouette(scene, 256), float)).mean() < 1.0
+                )
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_outside_its_silhouette_a_scene_is_its_place_alone(subject):
+    """The mask is the subject's, whole and nothing else: two individuals in one place differ only inside of it."""
+    rng = np.random.default_rng(4)
+    one, other = (compose(Wish(subject, color), rng) for color in ("red", "blue"))
+    other = replace(one, individual=replace(other.individual, shape=one.individual.shape))
+    assert other.background == one.background
+    inside = np.asarray(silhouette(one)) > 0
+    differs = (np.asarray(render(one)) != np.asarray(render(other))).any(-1)
+    assert not differs[~inside].any()
+    assert differs[inside].mean() > 0.4
+    assert 0.1 < inside.mean() < 0.6
+
+
+def test_what_is_worn_belongs_to_the_silhouette():
+    """A hat is neither hidden by a mask nor taken for the place."""
+    bare = compose(Wish("cat"), np.random.default_rng(2))
+    hatted = replace(bare, accessory="hat", accessory_name="red", accessory_colour=(200, 30, 30))
+    assert np.asarray(silhouette(hatted), float).sum() > np.asarray(silhouette(bare), float).sum()
+    assert silhouette(bare, 64, 128).size == (128, 64)
 
 
 def test_unknown_words_are_named_once():

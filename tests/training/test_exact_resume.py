@@ -12,15 +12,10 @@ import pytest
 
 from coeffdream.errors import CoeffdreamError, ConfigError, InUseError, RunError
 from coeffdream.progress import silent
+from coeffdream.records.checkpoints import STATE_FILE, list_checkpoints
 from coeffdream.records.run import COEFF_FILE, LORA_FILE, held_run
 from coeffdream.training import run as training
-from coeffdream.training.checkpoint import (
-    OPTIMIZER_FILE,
-    STATE_FILE,
-    list_checkpoints,
-    restore_checkpoint,
-    save_checkpoint,
-)
+from coeffdream.training.checkpoint import OPTIMIZER_FILE, restore_checkpoint, save_checkpoint
 from coeffdream.training.loop import run_steps
 from coeffdream.training.step import NoiseSchedule
 
@@ -141,10 +136,11 @@ def test_signal_handlers_are_put_back(options, learn):
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_only_two_checkpoints_stay(options, learn):
-    """Protects the disk, and the newest two checkpoints."""
-    run = learn(options(steps=5, checkpoint_every=1))
-    assert [path.name for path in sorted(run.checkpoints.iterdir())] == ["000004", "000005"]
+@pytest.mark.parametrize(("space", "kept"), [(2.0, [1, 2, 3, 4, 5]), (0.0, [4, 5])])
+def test_checkpoints_stay_while_there_is_space(space, kept, options, learn):
+    """Protects what `generate --checkpoint` and `sweep` draw with, and the disk."""
+    run = learn(options(steps=5, checkpoint_every=1, checkpoint_gb=space))
+    assert [int(path.name) for path in sorted(run.checkpoints.iterdir())] == kept
 
 
 def test_everything_that_changed_is_listed(options, learn, go_on, cat_folder):

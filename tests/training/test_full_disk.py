@@ -7,9 +7,10 @@ import os
 
 import pytest
 
+from coeffdream.records.checkpoints import list_checkpoints
 from coeffdream.records.files import read_json
 from coeffdream.training import run as training
-from coeffdream.training.checkpoint import list_checkpoints, restore_checkpoint
+from coeffdream.training.checkpoint import restore_checkpoint
 
 
 @pytest.mark.parametrize("writes", [1, 3, 6, 9, 12, 15, 18, 21, 24, 27])

@@ -17,8 +17,9 @@ import torch
 
 from coeffdream.adapters.files import load_adapter
 from coeffdream.errors import UserError
+from coeffdream.records.checkpoints import STATE_FILE, list_checkpoints
 from coeffdream.records.run import COEFF_FILE, LORA_FILE
-from coeffdream.training.checkpoint import OPTIMIZER_FILE, STATE_FILE, list_checkpoints, restore_checkpoint
+from coeffdream.training.checkpoint import OPTIMIZER_FILE, restore_checkpoint
 
 SLOWEST, MOST_MEMORY = 5.0, 1 << 30  # seconds, bytes
 

@@ -12,6 +12,7 @@ import torch
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.encode import encode_image, encode_prompt
 from coeffdream.backbones.load import load_components
+from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
 from coeffdream.data.images import load_image, resize_and_crop
 from coeffdream.errors import NonFiniteLossError, PromptError
@@ -19,6 +20,8 @@ from coeffdream.progress import silent
 from coeffdream.training import latent_cache as cache_module
 from coeffdream.training import run as training
 from coeffdream.training.latent_cache import cache_class_images, cache_concept, stack
+
+CONFIG = TrainConfig(resolution=32)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def test_each_photo_with_its_own_caption_and_size(components, captioned):
         "01.png": "a photo of sks cat",
         "02.png": "a drawing of sks cat",
     }
-    samples = cache_concept(components, captioned, "sks", 32, silent)
+    samples = cache_concept(components, captioned.images, CONFIG, silent)
     assert [sample.name for sample in samples] == list(expected)
     for sample in samples:
         photo = load_image(captioned.folder / sample.name)
@@ -58,8 +61,8 @@ def test_order_does_not_matter(components, captioned):
     import dataclasses
 
     backwards = dataclasses.replace(captioned, images=tuple(reversed(captioned.images)))
-    there = {sample.name: sample for sample in cache_concept(components, captioned, "sks", 32, silent)}
-    for sample in cache_concept(components, backwards, "sks", 32, silent):
+    there = {sample.name: sample for sample in cache_concept(components, captioned.images, CONFIG, silent)}
+    for sample in cache_concept(components, backwards.images, CONFIG, silent):
         assert torch.equal(sample.posterior.mean, there[sample.name].posterior.mean)
         assert torch.equal(sample.conditioning.embeds, there[sample.name].conditioning.embeds)
         assert sample.time_ids == there[sample.name].time_ids
@@ -67,7 +70,7 @@ def test_order_does_not_matter(components, captioned):
 
 def test_batch_keeps_them_together(components, captioned):
     """Row i of a batch is all of sample i."""
-    samples = cache_concept(components, captioned, "sks", 32, silent)
+    samples = cache_concept(components, captioned.images, CONFIG, silent)
     chosen = [samples[2], samples[0]]
     embeds, added = stack(chosen, torch.device("cpu"), torch.float32)
     for row, sample in enumerate(chosen):
@@ -78,7 +81,7 @@ def test_batch_keeps_them_together(components, captioned):
 
 def test_a_batch_has_the_unets_dtype(components, captioned):
     """The UNet in half precision is given nothing in float32 but the size ids, which bfloat16 rounds: 3000 to 3008."""
-    samples = cache_concept(components, captioned, "sks", 32, silent)
+    samples = cache_concept(components, captioned.images, CONFIG, silent)
     embeds, added = stack(samples, torch.device("cpu"), torch.bfloat16)
     assert {embeds.dtype, added["text_embeds"].dtype} == {torch.bfloat16}
     assert added["time_ids"].dtype == torch.float32
@@ -91,7 +94,7 @@ def test_a_batch_has_the_unets_dtype(components, captioned):
 def test_progress_is_heard(components, captioned):
     """A bar needs how far it is, of how much, and what is going on; SDXL's VAE takes seconds a photo."""
     heard = []
-    cache_concept(components, captioned, "sks", 32, lambda *what: heard.append(what))
+    cache_concept(components, captioned.images, CONFIG, lambda *what: heard.append(what))
     assert heard == [("encoding photos", done, 3, "") for done in (1, 2, 3)]
     heard.clear()
     images = [load_image(image.path) for image in captioned.images[:2]]
@@ -104,7 +107,7 @@ def test_caption_too_long(components, captioned, cat_folder):
     """A caption whose end the text encoders would never read is refused, not cut."""
     (cat_folder / "00.txt").write_text("<V> cat " + "on a red sofa " * 20)
     with pytest.raises(PromptError, match="tokens long where the text encoders read 77"):
-        cache_concept(components, load_concept(cat_folder), "sks", 32, silent)
+        cache_concept(components, load_concept(cat_folder).images, CONFIG, silent)
 
 
 def test_vae_that_overflows(components, captioned, monkeypatch):
@@ -118,7 +121,7 @@ def test_vae_that_overflows(components, captioned, monkeypatch):
 
     monkeypatch.setattr(cache_module, "encode_image", overflowing)
     with pytest.raises(NonFiniteLossError, match=r"00\.png"):
-        cache_concept(components, captioned, "sks", 32, silent)
+        cache_concept(components, captioned.images, CONFIG, silent)
 
 
 def test_text_encoders_leave_memory(options, session, monkeypatch):

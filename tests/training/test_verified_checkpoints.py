@@ -12,16 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from coeffdream.errors import ConfigError, DivergedError, RunError
+from coeffdream.records.checkpoints import STATE_FILE, list_checkpoints
 from coeffdream.records.files import sha256_of_file, sha256_of_json
 from coeffdream.records.run import COEFF_FILE, LORA_FILE
 from coeffdream.training import run as training
-from coeffdream.training.checkpoint import (
-    OPTIMIZER_FILE,
-    STATE_FILE,
-    list_checkpoints,
-    restore_checkpoint,
-    save_checkpoint,
-)
+from coeffdream.training.checkpoint import OPTIMIZER_FILE, restore_checkpoint, save_checkpoint
 
 FILES = (LORA_FILE, COEFF_FILE, OPTIMIZER_FILE, STATE_FILE)
 

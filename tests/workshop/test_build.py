@@ -11,7 +11,8 @@ from safetensors import safe_open
 from coeffdream.toybox.world.grammar import WORDS
 from coeffdream.toybox.world.individual import HELD_OUT
 from coeffdream.toybox.world.names import COLOURS, SUBJECTS
-from coeffdream.workshop.build import text, vae
+from coeffdream.workshop.build import dino, text, vae
+from coeffdream.workshop.build.dino import train_dino
 from coeffdream.workshop.build.loop import Budget, ema_of
 from coeffdream.workshop.build.shards import LABELS, draw_shard, shard
 from coeffdream.workshop.build.text import train_text
@@ -45,11 +46,12 @@ def test_sizes_in_a_shard_vary():
     assert sizes[:, 4:].unique().tolist() == [64]
 
 
-@pytest.mark.parametrize(("train", "name"), [(train_vae, "vae"), (train_text, "text")])
+@pytest.mark.parametrize(("train", "name"), [(train_vae, "vae"), (train_text, "text"), (train_dino, "dino")])
 def test_resumed_training_gives_the_same_tensors(tmp_path, monkeypatch, train, name):
     """A run that stops after two steps and goes on for two is, bit for bit, the run of four."""
     monkeypatch.setattr(vae, "RECIPE", replace(vae.RECIPE, batch_size=2))
     monkeypatch.setattr(text, "RECIPE", replace(text.RECIPE, batch_size=4))
+    monkeypatch.setattr(dino, "RECIPE", replace(dino.RECIPE, batch_size=8))
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     # With a budget in steps the learning rate follows the step, so both runs must plan for four.
     monkeypatch.setattr(

@@ -39,7 +39,7 @@ class Finished:
 def read_cells(folder: StudyFolder, study: Study) -> tuple[list[Finished], list[Unfinished]]:
     """Every cell, the finished ones by method. Raises RunError for damaged records."""
     finished, unfinished = [], []
-    for cell in sorted(study.cells, key=lambda cell: study.methods.index(cell.method)):
+    for cell in sorted(study.cells, key=lambda cell: study.methods.index(cell.arm)):
         run = folder.run(cell)
         if run.scores.is_file():
             scored = ScoredRun(run.path, run.read(), read_scores(run.scores))

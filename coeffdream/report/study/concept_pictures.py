@@ -75,7 +75,7 @@ def concept_pictures(
                 note,
                 strips,
                 len(first.pictures.read_set().templates),
-                [(cell.cell.method, _seen_from(folder, cell.pictures.path) + "/") for cell in cells],
+                [(cell.cell.arm, _seen_from(folder, cell.pictures.path) + "/") for cell in cells],
             )
         )
     return found
@@ -96,8 +96,8 @@ def _one_seed(cells: Sequence[Finished]) -> list[Finished]:
 
 def _plan(cells: Sequence[Finished], count: int) -> list[tuple[ImageRecord, list[tuple[Path, Shot]]]]:
     """The first picture of `count` prompts spread evenly over the list: nothing picked by hand or by score."""
-    drawn = {cell.cell.method: _images(cell.pictures) for cell in cells}
-    shared = [key for key in drawn[cells[0].cell.method] if all(key in each for each in drawn.values())]
+    drawn = {cell.cell.arm: _images(cell.pictures) for cell in cells}
+    shared = [key for key in drawn[cells[0].cell.arm] if all(key in each for each in drawn.values())]
     firsts = sorted(key for key in shared if key[1] == min(k[1] for k in shared if k[0] == key[0]))
     last = len(firsts) - 1
     count = min(count, len(firsts))
@@ -112,11 +112,11 @@ def _plan(cells: Sequence[Finished], count: int) -> list[tuple[ImageRecord, list
         if base and key in under:
             row.append((base.path / under[key].file, _shot(base, under[key], UNTOUCHED, [])))
         for cell in cells:
-            image = drawn[cell.cell.method][key]
+            image = drawn[cell.cell.arm][key]
             score = next((row for row in cell.scored.scores.per_image if row.file == image.file), None)
             said = [word for word in figures(score) if not word.startswith("nearest")]
-            row.append((cell.pictures.path / image.file, _shot(cell.pictures, image, cell.cell.method, said)))
-        plan.append((drawn[cells[0].cell.method][key], row))
+            row.append((cell.pictures.path / image.file, _shot(cell.pictures, image, cell.cell.arm, said)))
+        plan.append((drawn[cells[0].cell.arm][key], row))
     return plan
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coeffdream.compare.comparison import compare
-from coeffdream.compare.pairing import pair_by_method
+from coeffdream.compare.pairing import pair_study
 from coeffdream.compare.result import Comparison
 from coeffdream.errors import UserError
 from coeffdream.records.study import StudyFolder
@@ -66,7 +66,7 @@ def gather_study(folder: StudyFolder) -> StudyPage:
     """Read a study for its report, as far as it came. Raises RunError for damaged records."""
     study = folder.read()
     finished, unfinished = read_cells(folder, study)
-    compared, why_not = _compared(finished)
+    compared, why_not = _compared(study, finished)
     labels = [cell.scored.scores.label for cell in finished if cell.scored.scores.label is not None]
     return StudyPage(
         name=folder.path.name,
@@ -83,12 +83,12 @@ def gather_study(folder: StudyFolder) -> StudyPage:
     )
 
 
-def _compared(finished: Sequence[Finished]) -> tuple[Compared | None, str]:
-    if len({cell.cell.method for cell in finished}) < 2:
-        return None, "Two methods with finished cells are needed for a comparison."
+def _compared(study: Study, finished: Sequence[Finished]) -> tuple[Compared | None, str]:
+    if len({cell.cell.arm for cell in finished}) < 2:
+        return None, "Two arms with finished cells are needed for a comparison."
     try:
         runs = [cell.scored for cell in finished]
-        comparison = compare(pair_by_method(runs, [run.concept for run in runs]))
+        comparison = compare(pair_study(study, [cell.cell for cell in finished], runs))
     except UserError as problem:
         return None, f"The finished cells cannot be compared: {problem}"
     return Compared(

@@ -36,7 +36,7 @@ def losses(cells: Sequence[Finished], methods: Sequence[str]) -> list[MethodLoss
         if len(rows) > 1:
             values = np.array([row["loss"] for row in rows], dtype=np.float64)
             steps = np.array([row["step"] for row in rows], dtype=np.float64)
-            curves[cell.cell.method].append((steps, running_mean(values, window(len(rows)))))
+            curves[cell.cell.arm].append((steps, running_mean(values, window(len(rows)))))
     known = {method: each for method, each in curves.items() if each}
     if not known:
         return []

@@ -50,7 +50,7 @@ def mixings(cells: Sequence[Finished], methods: Sequence[str]) -> list[MethodMix
     """Every method that has coefficients, all on one scale."""
     known: list[tuple[str, int, list[LayerSpread], Spread, Spread]] = []
     for method in methods:
-        files = [cell.run.adapter for cell in cells if cell.cell.method == method]
+        files = [cell.run.adapter for cell in cells if cell.cell.arm == method]
         tables = [
             [describe(path, mixing) for path, mixing in read_mixing(file).items()]
             for file in files

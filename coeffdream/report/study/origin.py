@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coeffdream.config import flag_of
 from coeffdream.records.files import sha256_of_file
 from coeffdream.records.study import StudyFolder
 from coeffdream.records.study_plan import Study
@@ -39,12 +40,14 @@ def origin(folder: StudyFolder, study: Study, finished: Sequence[Finished]) -> O
     for record in records[:1]:
         changed, defaults = provenance.settings(record)
     pictures = [cell.pictures.read_set() for cell in finished]
+    of_the_cell = {*OF_THE_CELL, *(flag_of(option) for arm in study.arms.values() for option in arm)}
     return Origin(
         command=study_command(study, folder.path),
         plan=[
             ("base", study.base),
             ("concepts", ", ".join(Path(each).name for each in study.concepts)),
             ("methods", ", ".join(study.methods)),
+            *((f"arm {arm}", _described(options)) for arm, options in study.arms.items()),
             ("training seeds", f"{study.seeds}: {', '.join(map(str, range(study.seeds)))}"),
             ("training steps", _all(record.steps_done for record in records) or _given(study.steps)),
             ("prompts", _all(made.prompts for made in pictures)),
@@ -58,11 +61,16 @@ def origin(folder: StudyFolder, study: Study, finished: Sequence[Finished]) -> O
             ("scored text", _all(cell.scored.scores.score_text for cell in finished)),
         ],
         parameters=[
-            (method, _all(f"{r.parameters.trained:,}" for r in records if r.method == method))
-            for method in study.methods
+            (
+                arm,
+                _all(
+                    f"{cell.scored.record.parameters.trained:,}" for cell in finished if cell.cell.arm == arm
+                ),
+            )
+            for arm in study.methods
         ],
-        changed=[row for row in changed if row[0] not in OF_THE_CELL],
-        defaults=[row for row in defaults if row[0] not in OF_THE_CELL],
+        changed=[row for row in changed if row[0] not in of_the_cell],
+        defaults=[row for row in defaults if row[0] not in of_the_cell],
         versions=_merged(record.versions for record in records),
         machine=_merged(vars(record.machine) for record in records),
         hashes=_hashes(folder, finished),
@@ -74,7 +82,7 @@ def _hashes(folder: StudyFolder, finished: Sequence[Finished]) -> list[tuple[str
     for cell in finished:
         record, scores = cell.scored.record, cell.scored.scores
         rows[("base architecture", str(record.base.architecture))] = None
-        for encoder in (scores.encoders.clip, scores.encoders.dino):
+        for encoder in scores.encoders.used.values():
             rows[(f"{encoder.name} weights", encoder.weights_sha256)] = None
         rows[(f"prompts {scores.set.prompts}", scores.set.prompts_sha256)] = None
     for cell in finished:
@@ -87,6 +95,10 @@ def _hashes(folder: StudyFolder, finished: Sequence[Finished]) -> list[tuple[str
 def _all(values: Iterable[Any]) -> str:
     """The value, or all of them where cells differ."""
     return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
+
+
+def _described(arm: Mapping[str, Any]) -> str:
+    return ", ".join(f"{option.replace('_', '-')} {value}" for option, value in arm.items())
 
 
 def _given(value: int | None) -> str:

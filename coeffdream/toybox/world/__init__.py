@@ -2,7 +2,7 @@
 
 from coeffdream.toybox.world.grammar import describe, read_caption
 from coeffdream.toybox.world.individual import HELD_OUT, Individual, sample_individual
-from coeffdream.toybox.world.scene import Scene, compose, render, sample_scene
+from coeffdream.toybox.world.scene import Scene, compose, render, sample_scene, silhouette
 from coeffdream.toybox.world.wish import Wish
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "render",
     "sample_individual",
     "sample_scene",
+    "silhouette",
 ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from coeffdream.records.files import replacing, write_text
-from coeffdream.toybox.world.individual import Individual
+from coeffdream.toybox.world.individual import Individual, sample_individual
 from coeffdream.toybox.world.names import PALETTE
-from coeffdream.toybox.world.scene import Scene, compose, render
+from coeffdream.toybox.world.scene import Scene, compose, render, silhouette
 from coeffdream.toybox.world.wish import Wish
 
 PHOTO_SIDE = 256
@@ -63,12 +64,19 @@ CONCEPTS: tuple[ToyConcept, ...] = (
 )
 
 
-def write_concepts(folder: Path) -> None:
-    """One folder per concept: 00.png to 04.png and concept.toml."""
-    for concept in CONCEPTS:
+def other_concepts(subjects: Sequence[str], seed: int = 0) -> tuple[ToyConcept, ...]:
+    """Individuals that are not shipped, one of each subject: to choose settings on, so that concepts/ can judge them."""
+    rng = np.random.default_rng((23, seed))
+    return tuple(ToyConcept(f"other-{subject}", sample_individual(rng, subject)) for subject in subjects)
+
+
+def write_concepts(folder: Path, concepts: Sequence[ToyConcept] = CONCEPTS) -> None:
+    """One folder per concept: 00.png to 04.png, their masks 00.mask.png to 04.mask.png, and concept.toml."""
+    for concept in concepts:
         for index, scene in enumerate(concept.scenes()):
-            with replacing(folder / concept.name / f"{index:02d}.png") as temporary:
-                render(scene, PHOTO_SIDE).save(temporary, optimize=True)
+            for name, draw in ((f"{index:02d}.png", render), (f"{index:02d}.mask.png", silhouette)):
+                with replacing(folder / concept.name / name) as temporary:
+                    draw(scene, PHOTO_SIDE).save(temporary, optimize=True)
         live = "true" if concept.live else "false"
         write_text(
             folder / concept.name / "concept.toml", f'class = "{concept.individual.subject}"\nlive = {live}\n'

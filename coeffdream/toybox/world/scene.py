@@ -82,12 +82,30 @@ def render(scene: Scene, height: int = 64, width: int | None = None) -> Image.Im
     width = width or height
     canvas = Canvas(width * _OVERSAMPLING, height * _OVERSAMPLING)
     paint(canvas, scene.background, scene.background_colour, np.random.default_rng(scene.seed))
-    side = height * _OVERSAMPLING
-    centre = width * _OVERSAMPLING / 2
-    pen = Pen(canvas.image, centre + scene.x * side, (0.54 + scene.y) * side, 0.42 * scene.scale * side)
+    _draw_subject(canvas.image, scene)
+    return canvas.image.reduce(_OVERSAMPLING)
+
+
+def silhouette(scene: Scene, height: int = 64, width: int | None = None) -> Image.Image:
+    """The subject of `scene`, with what it wears, as `render` places it: mode L, 255 where it is, antialiased."""
+    size = (width or height) * _OVERSAMPLING, height * _OVERSAMPLING
+    # What is drawn covers whatever is below it, so it is where black and white paper come out alike.
+    papers = [Image.new("RGB", size, paper) for paper in ("black", "white")]
+    for paper in papers:
+        _draw_subject(paper, scene)
+    on_black, on_white = (np.asarray(paper) for paper in papers)
+    return Image.fromarray(np.where((on_black == on_white).all(-1), 255, 0).astype(np.uint8)).reduce(
+        _OVERSAMPLING
+    )
+
+
+def _draw_subject(image: Image.Image, scene: Scene) -> None:
+    """Draw the subject on `image`, of _OVERSAMPLING times the picture's size."""
+    side = image.height
+    centre = image.width / 2
+    pen = Pen(image, centre + scene.x * side, (0.54 + scene.y) * side, 0.42 * scene.scale * side)
     anchors = DRAWN[scene.individual.subject](pen, scene.individual)
     if scene.accessory:
         if anchors is None or scene.accessory_colour is None:
             raise ValueError(f"a {scene.individual.subject} cannot wear a {scene.accessory}")
         wear(pen, scene.accessory, scene.accessory_colour, anchors)
-    return canvas.image.reduce(_OVERSAMPLING)

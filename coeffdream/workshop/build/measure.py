@@ -7,16 +7,13 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from transformers import Dinov2Model
 
-from coeffdream.toybox.paths import CLIP_SCORER, DINO_SCORER, WEIGHTS
+from coeffdream.toybox.paths import CLIP_SCORER, WEIGHTS
 from coeffdream.toybox.world.grammar import read_caption
-from coeffdream.toybox.world.individual import sample_individual
 from coeffdream.toybox.world.names import ACCESSORIES, BACKGROUNDS, COLOURS, PATTERNS, SUBJECTS
-from coeffdream.toybox.world.scene import compose
 from coeffdream.toybox.world.wish import Wish
-from coeffdream.workshop.build.dino import seen
-from coeffdream.workshop.build.shards import LABELS, draw_shard, framed, normalised
+from coeffdream.workshop.build.dino_figures import print_dino_figures
+from coeffdream.workshop.build.shards import LABELS, draw_shard, normalised
 from coeffdream.workshop.build.vae import psnr
 
 FRESH = 9100
@@ -72,30 +69,7 @@ def _fits(labels: list[int], wish: Wish) -> bool:
     )
 
 
-@torch.no_grad()
-def dino_figures(count: int = 200) -> dict[str, float]:
-    """`count` individuals in two scenes each: how often the nearest other picture is the same individual, and how
-    often at least the same subject."""
-    model = Dinov2Model.from_pretrained(DINO_SCORER).float().eval()
-    pictures, subjects = [], []
-    for index in range(count):
-        rng = np.random.default_rng((19, index))
-        one = sample_individual(rng)
-        for _ in range(2):
-            picture, _ = framed(compose(Wish(), rng, one), rng)
-            pictures.append(torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy()))
-            subjects.append(SUBJECTS.index(one.subject))
-    features = F.normalize(model(seen(torch.stack(pictures))).pooler_output, dim=-1)
-    nearest = (features @ features.T).fill_diagonal_(-2).argmax(1)
-    rows = torch.arange(2 * count)
-    kinds = torch.tensor(subjects)
-    return {
-        "same individual": float((nearest // 2 == rows // 2).float().mean()),
-        "same subject": float((kinds[nearest] == kinds).float().mean()),
-    }
-
-
 if __name__ == "__main__":
     print(f"VAE: {vae_fidelity():.2f} dB")
-    for part, figures in (("CLIP scorer", clip_figures()), ("DINO scorer", dino_figures())):
-        print(f"{part}:", ", ".join(f"{name} {value:.1%}" for name, value in figures.items()))
+    print("CLIP scorer:", ", ".join(f"{name} {value:.1%}" for name, value in clip_figures().items()))
+    print_dino_figures()

@@ -16,6 +16,8 @@ from coeffdream.workshop.build.vae import sheet
 from coeffdream.workshop.judge.base import fulfilled, grammar_captions, painted
 from coeffdream.workshop.judge.classifier import own_accuracy, readings, train_judge, trained_judge
 from coeffdream.workshop.judge.personal import as_json, as_text, find_runs, judge_runs
+from coeffdream.workshop.judge.sweeps import as_text as sweeps_as_text
+from coeffdream.workshop.judge.sweeps import judge_sweeps
 
 
 def main() -> None:
@@ -24,6 +26,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500, help="captions to draw")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, help="judge these drawn and scored runs of concepts/ instead")
+    parser.add_argument("--sweeps", type=Path, help="judge what the sweeps of these runs keep instead")
     parser.add_argument("--steps", type=int, default=1500, help="of the judge's own training, done once")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
@@ -43,6 +46,12 @@ def main() -> None:
         "the judge itself on 512 fresh renders:",
         " ".join(f"{name} {value:.1%}" for name, value in accuracy.items()),
     )
+    if options.sweeps is not None:
+        try:
+            print(sweeps_as_text(judge_sweeps(judge, options.sweeps)))
+        except UserError as problem:
+            parser.exit(2, f"error: {problem}\n")
+        return
     if runs is not None:
         verdicts = judge_runs(judge, runs)
         print(as_text(verdicts))

@@ -171,7 +171,7 @@ def _tables(
     )
     rows = [np.asarray(load_image(picture.path).resize((64, 64))).transpose(2, 0, 1) for picture in pictures]
     read = readings(judge, normalised(torch.from_numpy(np.stack(rows))))
-    wishes = [_wish(picture) for picture in pictures]
+    wishes = [wish_of(picture) for picture in pictures]
     aligned = [
         image.concept_alignment for image in scorer.pictures(pictures, references_of_run(record)).per_image
     ]
@@ -187,7 +187,8 @@ def _tables(
     return {name: np.asarray(column, dtype=np.float64).reshape(shape) for name, column in values.items()}
 
 
-def _wish(picture: Picture) -> Wish:
+def wish_of(picture: Picture) -> Wish:
+    """What the prompt of a picture asks for. Raises RunError for one outside the grammar."""
     try:
         return read_caption(picture.text)
     except PromptError as error:

@@ -1,0 +1,55 @@
+"""What set.json says of a set that is to be drawn."""
+
+from __future__ import annotations
+
+from coeffdream.backbones.load import Components
+from coeffdream.backbones.sampling import Sampling
+from coeffdream.generation.adapted import Weighted
+from coeffdream.generation.plan import SetPlan
+from coeffdream.generation.request import GIVEN, GenerateRequest
+from coeffdream.records.environment import now
+from coeffdream.records.images import SetKind, SetRecord, SetSettings
+from coeffdream.records.run import RunRecord
+
+
+def set_record(
+    name: str,
+    request: GenerateRequest,
+    record: RunRecord,
+    components: Components,
+    sampling: Sampling,
+    jobs: SetPlan,
+    prompts: str,
+    *,
+    adapter: dict[str, str] | None,
+    others: Weighted,
+) -> SetRecord:
+    """prompts: where they came from. adapter: hashes of the files that are installed; None for the untouched base."""
+    kind: SetKind = "prompts" if prompts == GIVEN else "unrelated" if request.unrelated else "benchmark"
+    adapted = adapter is not None
+    return SetRecord(
+        name=name,
+        kind=kind,
+        created=now(),
+        prompts=prompts,
+        templates=list(jobs.templates),
+        class_noun=record.class_noun,
+        images_per_prompt=request.images_each,
+        settings=SetSettings(
+            base=components.identity(),
+            adapter=adapter,
+            lora_scale=request.lora_scale if adapted else None,
+            alpha_scale=request.alpha_scale if adapted else None,
+            loras={each.sha256: weight for each, weight in others} if adapted else {},
+            weights=request.by_name(record.parts) if adapted else {},
+            checkpoint=request.checkpoint if adapted else None,
+            token=record.token,
+            seed=request.seed,
+            steps=sampling.steps,
+            guidance_scale=sampling.guidance_scale,
+            negative=request.negative,
+            size=sampling.size,
+            scheduler=type(components.scheduler).__name__,
+            precision=str(components.unet.dtype).removeprefix("torch."),
+        ),
+    )

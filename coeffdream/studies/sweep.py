@@ -1,0 +1,172 @@
+"""Every checkpoint of a run, drawn and scored on a few prompts and the same seeds: when should it have stopped?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from coeffdream.backbones.base import Base
+from coeffdream.errors import RunError
+from coeffdream.metrics.against import score_against
+from coeffdream.metrics.encoder_choice import TOYBOX, encoders_for
+from coeffdream.metrics.encoders import Encoders
+from coeffdream.metrics.feature_cache import FeatureCache
+from coeffdream.metrics.inputs import Picture, photo_hashes, pictures_of_set, references_of_run
+from coeffdream.metrics.measure import Scorer
+from coeffdream.metrics.options import ScoringOptions
+from coeffdream.progress import Progress
+from coeffdream.records.checkpoints import list_checkpoints
+from coeffdream.records.claim import claimed, in_use, is_held
+from coeffdream.records.encoders import EncoderRecords
+from coeffdream.records.environment import now, versions
+from coeffdream.records.files import iter_jsonl
+from coeffdream.records.images import SetFolder
+from coeffdream.records.run import RunFolder, RunRecord
+from coeffdream.records.sweep import Levels, Measured, SweepRecord, SweptPoint, write_sweep
+from coeffdream.studies.keep import front, keep, shares_of
+from coeffdream.studies.sweep_drawing import PLACE, Drawing, draw_points
+from coeffdream.studies.sweep_options import SweepOptions
+
+
+def sweep(
+    run: RunFolder,
+    options: SweepOptions,
+    base: Base,
+    *,
+    encoders: Encoders | None = None,
+    cache: FeatureCache | None = None,
+    progress: Progress,
+    warn: Callable[[str], None],
+) -> SweepRecord:
+    """Draw and score every checkpoint at every strength, and write sweep.json.
+
+    encoders: already loaded, in place of those that fit the base. cache: else the user's own.
+    Raises UserError before anything is drawn when the run cannot be swept.
+    """
+    scales, record = options.check(), run.read()
+    places = [(step, *scale) for step in swept_steps(run, record) for scale in scales]
+    references_of_run(record)  # raises now if they are gone
+    with claimed(run.path / PLACE, "sweep", f"the sweep of {run.path.name}", "wait until that has ended"):
+        drawing = draw_points(run, record, places, options, base, progress, warn)
+        encoders = encoders or encoders_for(
+            TOYBOX if base.is_toybox else base.name, ScoringOptions(device=options.device)
+        )
+        scorer = Scorer(encoders, cache or FeatureCache(), on_progress=progress)
+        made = _scored(run, record, drawing, options, scorer)
+        write_sweep(run, made)
+    return made
+
+
+def swept_steps(run: RunFolder, record: RunRecord) -> list[int]:
+    """The steps whose checkpoints can be swept. Raises RunError when there are none, InUseError in a training."""
+    if record.status == "training" and is_held(run.path):
+        raise in_use(run.path, f"run {record.name}", "sweep when that has ended")
+    steps = [int(folder.name) for folder in list_checkpoints(run.checkpoints)]
+    if not steps:
+        raise RunError(
+            f"{record.name} keeps no checkpoint to sweep; train with --checkpoint-every N, which keeps one every N steps"
+        )
+    return steps
+
+
+def _scored(
+    run: RunFolder, record: RunRecord, drawing: Drawing, options: SweepOptions, scorer: Scorer
+) -> SweepRecord:
+    """What the pictures score, and which point the rule keeps."""
+
+    def pictures(folder: SetFolder) -> list[Picture]:
+        made = folder.read_set()
+        return pictures_of_set(
+            folder, made, score_text="class", class_noun=record.class_noun, token=record.token
+        )
+
+    base_own, base_unrelated = pictures(drawing.untouched.concept), pictures(drawing.untouched.unrelated)
+    untouched = score_against(scorer, base_own, [], references_of_run(record))
+    by_chance = scorer.pictures(_with_text_of_next(base_own), []).summary
+    levels = Levels(
+        likeness=_known(untouched.scored.summary.concept_alignment),
+        ceiling=untouched.ceiling.concept_alignment if untouched.ceiling else None,
+        text_alignment=_known(untouched.scored.summary.text_alignment),
+        text_chance=_known(by_chance.text_alignment),
+        drift_chance=_mean(
+            [_known(pair.clip) for pair in scorer.drift(base_unrelated, _next(base_unrelated))]
+        ),
+    )
+    losses, points = _losses(run), []
+    for (step, lora, alpha), sets in drawing.points.items():
+        summary = scorer.pictures(pictures(sets.concept), untouched.references).summary
+        drift = scorer.drift(pictures(sets.unrelated), base_unrelated)
+        points.append(
+            Measured(
+                step=step,
+                lora_scale=lora,
+                alpha_scale=alpha,
+                likeness=_known(summary.concept_alignment),
+                text_alignment=_known(summary.text_alignment),
+                drift=_mean([_known(pair.clip) for pair in drift]),
+                set=sets.concept.path.name,
+                unrelated_set=sets.unrelated.path.name,
+                dino_alignment=_known(summary.dino_alignment),
+                drift_dino=_mean([_known(pair.dino) for pair in drift]),
+                **losses.get(step, {}),
+            )
+        )
+    kept, why = keep(points, levels)
+    judged = zip(points, shares_of(points, levels), front(points), strict=True)
+    return SweepRecord(
+        created=now(),
+        run=record.name,
+        class_noun=record.class_noun,
+        prompts=drawing.prompts,
+        unrelated_prompts=drawing.unrelated_prompts,
+        images_per_prompt=options.images_per_prompt,
+        seed=options.seed,
+        sampling_steps=drawing.sampling.steps,
+        guidance_scale=drawing.sampling.guidance_scale,
+        size=drawing.sampling.size,
+        embedded=scorer.encoders.embedded,
+        encoders=EncoderRecords(
+            clip=None if scorer.encoders.clip is None else scorer.encoders.clip.describe(),
+            dino=None if scorer.encoders.dino is None else scorer.encoders.dino.describe(),
+        ),
+        references=photo_hashes(untouched.references),
+        held_out=untouched.learned is not None,
+        levels=levels,
+        points=[SweptPoint(point, shares, on_front) for point, shares, on_front in judged],
+        kept=kept,
+        why=why,
+        warnings=scorer.warnings,
+        versions=versions(),
+    )
+
+
+def _next(pictures: Sequence[Picture]) -> list[Picture]:
+    """At each place a picture of the next prompt."""
+    each = sum(picture.prompt_index == pictures[0].prompt_index for picture in pictures)
+    return [*pictures[each:], *pictures[:each]]
+
+
+def _with_text_of_next(pictures: Sequence[Picture]) -> list[Picture]:
+    others = _next(pictures)
+    return [
+        dataclasses.replace(picture, text=other.text) for picture, other in zip(pictures, others, strict=True)
+    ]
+
+
+def _losses(run: RunFolder) -> dict[int, dict[str, Any]]:
+    """The validation losses of train.jsonl, by step."""
+    rows = [row for _, row in iter_jsonl(run.log, growing=True)] if run.log.is_file() else []
+    names = ("validation_loss", "class_loss")
+    return {row["step"]: {name: row.get(name) for name in names} for row in rows if names[0] in row}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values, dtype=np.float64))
+
+
+def _known(value: float | None) -> float:
+    assert value is not None  # there are photos and texts
+    return value
