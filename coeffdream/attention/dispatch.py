@@ -5,16 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from coeffdream.attention import operator
+from coeffdream.attention import choice, operator
 from coeffdream.attention.autocast import cast_inputs, no_autocast
+from coeffdream.attention.choice import choose
 from coeffdream.attention.errors import AttentionValueError, named
 from coeffdream.attention.reference import reference
 
-BACKENDS = ("auto", "reference", "chunked", "triton")
-
-# Below this size of all maps [B,H,N,M] the definition is the faster of the two (docs/attention.md); it is
-# also the least that the chunked operator would hold on a CPU.
-REFERENCE_MAP_BYTES = 4 << 20
+BACKENDS = ("auto", *choice.BACKENDS)
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -44,8 +41,8 @@ def mixed_attention(
             attend to no key gets zeros. It gets no gradient.
         scale: of the logits; 1/sqrt(d) if None.
         backend: "reference" (the definition; keeps the maps), "chunked" (exact, any device, memory linear
-            in N, no double backward), "triton" (CUDA; not yet timed on a card, so only on request), or
-            "auto", which always answers.
+            in N, no double backward), "flash" (plain SDPA for one output head at a time; any device, linear too), "triton"
+            (CUDA), or "auto", which always answers.
 
     Returns:
         [B,H,N,d] in query's dtype, differentiable in query, key, value and mixing. Under autocast
@@ -61,20 +58,11 @@ def mixed_attention(
     if backend not in BACKENDS:
         raise AttentionValueError(f"attention backend {backend!r}: served are {', '.join(BACKENDS)}")
     if backend == "auto":
-        backend = _choose(query, key)
+        backend = choose(query, key, attn_mask)
     if backend != "reference":
         return operator.apply(query, key, value, mixing, attn_mask, scale, backend)
     with no_autocast(query.device.type):
         return reference(query, key, value, mixing, attn_mask=attn_mask, scale=scale)
-
-
-def _choose(query: Tensor, key: Tensor) -> str:
-    # A traced reference has its backward traced under autocast too, in half precision: not the operator.
-    if torch.compiler.is_compiling():
-        return "chunked"
-    batch, heads, queries, _ = query.shape
-    map_bytes = batch * heads * queries * key.shape[2] * max(4, query.dtype.itemsize)
-    return "reference" if map_bytes < REFERENCE_MAP_BYTES else "chunked"
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, mixing: Tensor, attn_mask: Tensor | None) -> None:

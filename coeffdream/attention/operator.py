@@ -6,15 +6,16 @@ output saved. There is no double backward.
 
 from __future__ import annotations
 
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from coeffdream.attention import chunked
+from coeffdream.attention import chunked, flash
 from coeffdream.attention.autocast import no_autocast
 from coeffdream.attention.errors import AttentionNotImplementedError, named
+from coeffdream.attention.kept import taken
 
 _INPUTS = (
     "Tensor query, Tensor key, Tensor value, Tensor mixing, Tensor? attn_mask, float? scale, str backend"
@@ -30,16 +31,24 @@ def apply(
     scale: float | None,
     backend: str,
 ) -> Tensor:
-    """Arguments as in `reference`; backend is "chunked" or "triton"."""
+    """Arguments as in `reference`; backend is "chunked", "flash" or "triton"."""
     return forward(query, key, value, mixing, attn_mask, scale, backend)[0]
 
 
-def _kernels(backend: str) -> tuple[ModuleType, ModuleType]:
-    if backend == "chunked":
-        return chunked, chunked
-    from coeffdream.attention import triton_backward, triton_forward
+def _forward_of(backend: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    if backend != "triton":
+        return {"chunked": chunked, "flash": flash}[backend].forward
+    from coeffdream.attention import triton_forward
 
-    return triton_forward, triton_backward
+    return triton_forward.forward
+
+
+def _backward_of(backend: str) -> Callable[..., None]:
+    if backend == "chunked":
+        return chunked.backward
+    from coeffdream.attention import triton_backward
+
+    return triton_backward.backward
 
 
 def why_not_triton(query: Tensor, attn_mask: Tensor | None) -> str | None:
@@ -57,7 +66,7 @@ def _check_triton(query: Tensor, attn_mask: Tensor | None) -> None:
     if problem is not None:
         got = named(query) + ("" if attn_mask is None else f", attn_mask {named(attn_mask)}")
         raise AttentionNotImplementedError(
-            f"attention backend 'triton': {problem}; got query {got}; auto, reference and chunked serve it"
+            f"attention backend 'triton': {problem}; got query {got}; auto, reference, chunked and flash serve it"
         )
 
 
@@ -68,14 +77,18 @@ def forward(query, key, value, mixing, attn_mask, scale, backend):
     """The output and each backend's own log-sum-exp [B,H,N]."""
     if backend == "triton":
         _check_triton(query, attn_mask)
-    with no_autocast(query.device.type), torch.cuda.device_of(query):
-        return _kernels(backend)[0].forward(query, key, value, mixing, attn_mask, scale)
+
+    def compute() -> tuple[Tensor, Tensor]:
+        with no_autocast(query.device.type), torch.cuda.device_of(query):
+            return _forward_of(backend)(query, key, value, mixing, attn_mask, scale)
+
+    return taken(query, compute)
 
 
 @forward.register_fake
 def _(query, key, value, mixing, attn_mask, scale, backend):
     work = torch.promote_types(query.dtype, torch.float32)
-    return torch.empty_like(query), query.new_empty(query.shape[:3], dtype=work)
+    return taken(query, lambda: (torch.empty_like(query), query.new_empty(query.shape[:3], dtype=work)))
 
 
 @torch.library.custom_op(
@@ -88,7 +101,7 @@ def backward(grad_out, lse, query, key, value, mixing, attn_mask, scale, backend
     grads = _like((query, key, value, mixing), needed)
     saved = (query, key, value, mixing, attn_mask, scale)
     with no_autocast(query.device.type), torch.cuda.device_of(query):
-        _kernels(backend)[1].backward(grad_out, lse, *saved, grads, needed)
+        _backward_of(backend)(grad_out, lse, *saved, grads, needed)
     return grads
 
 
@@ -109,6 +122,11 @@ def _setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> No
 
 def _autograd(ctx: Any, grad_out: Tensor, _grad_lse: Any) -> tuple[Tensor | None, ...]:
     needed = list(ctx.needs_input_grad[:4])
+    if ctx.backend == "flash":  # its backward is that of SDPA, which autograd has to find
+        with no_autocast(grad_out.device.type):
+            _, query, key, value, mixing, mask = ctx.saved_tensors
+            grads = flash.backward(grad_out, query, key, value, mixing, mask, ctx.scale, needed)
+        return *grads, None, None, None
     grads = backward(grad_out, *ctx.saved_tensors, ctx.scale, ctx.backend, needed)
     return *(g if n else None for g, n in zip(grads, needed, strict=True)), None, None, None
 

@@ -7,15 +7,13 @@ definition with every map in memory, as one would write it.
 
 from __future__ import annotations
 
-import os
 import statistics
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from coeffdream.bench.measuring import peak_of, seconds_of
 from coeffdream.errors import ConfigError
 from coeffdream.progress import Progress, silent
 
@@ -144,10 +142,10 @@ def _timings(shape: Shape, device: Any, dtype: Any, repeats: int) -> list[Timing
         running = {name: call for name, call in contenders.items() if refusals[name] is None}
         spent: dict[str, list[float]] = {name: [] for name in running}
         # The first call of each is the warm-up, and the one whose memory is counted.
-        peaks = {name: _peak(partial(_once, call, inputs, stage), device) for name, call in running.items()}
+        peaks = {name: peak_of(partial(_once, call, inputs, stage), device) for name, call in running.items()}
         for _ in range(repeats):
             for name, call in running.items():
-                spent[name].append(_seconds(partial(_once, call, inputs, stage), device))
+                spent[name].append(seconds_of(partial(_once, call, inputs, stage), device))
         medians = {name: statistics.median(times) for name, times in spent.items()}
         for name in contenders:
             if refusals[name] is not None:
@@ -170,6 +168,7 @@ def _contenders(device: Any, inputs: list[Any]) -> dict[str, Callable[[], Any]]:
         SDPA: lambda: F.scaled_dot_product_attention(query, key, value),
         EAGER: lambda: mixed_attention(query, key, value, mixing, backend="reference"),
         "chunked": lambda: mixed_attention(query, key, value, mixing, backend="chunked"),
+        "flash": lambda: mixed_attention(query, key, value, mixing, backend="flash"),
     }
     if device.type == "cuda":
         found["triton"] = lambda: mixed_attention(query, key, value, mixing, backend="triton")
@@ -213,47 +212,3 @@ def _once(call: Callable[[], Any], inputs: list[Any], stage: str) -> None:
     call().sum().backward()
     for tensor in inputs:
         tensor.grad = None
-
-
-def _seconds(work: Callable[[], None], device: Any) -> float:
-    with _synchronised(device):
-        start = time.perf_counter()
-        work()
-    return time.perf_counter() - start
-
-
-@contextmanager
-def _synchronised(device: Any) -> Iterator[None]:
-    """The queue of a GPU is empty before, and the work done after."""
-    if device.type != "cuda":
-        yield
-        return
-    import torch
-
-    torch.cuda.synchronize(device)
-    yield
-    torch.cuda.synchronize(device)
-
-
-def _peak(work: Callable[[], None], device: Any) -> int:
-    """The most bytes that `work` holds at once beyond what was there before, gradients included."""
-    import torch
-
-    if device.type == "cuda":
-        with _synchronised(device):
-            torch.cuda.reset_peak_memory_stats(device)
-            before = torch.cuda.memory_allocated(device)
-            work()
-        return int(torch.cuda.max_memory_allocated(device) - before)
-    # Kineto writes a line to standard error for each profile, and an error for the GPU that is not there.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        work()
-    held = peak = 0
-    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from coeffdream.cli.bench_attention import attention
+from coeffdream.cli.bench_loops import generate, train
 from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, doing, last_progress, loading, near, say, show, show_json
@@ -118,3 +119,5 @@ def _chosen(methods: str | None, arms: Arms) -> list[str]:
 
 
 app.command("attention", cls=Command)(attention)
+app.command("train", cls=Command)(train)
+app.command("generate", cls=Command)(generate)

@@ -17,6 +17,7 @@ DESCRIBED = {
     "sdpa": "SDPA",
     "reference": "eager",
     "chunked": "chunked",
+    "flash": "flash",
     "triton": "Triton",
 }
 

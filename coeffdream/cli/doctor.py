@@ -7,12 +7,27 @@ from typing import Annotated, Any
 import typer
 
 from coeffdream.cli.terminal import loading, show, show_json
+from coeffdream.errors import ConfigError
 
 
 def command(
+    attention: Annotated[
+        bool,
+        typer.Option(
+            "--attention", help="Which way to mixed attention is right and fastest here, by SDXL's layers."
+        ),
+    ] = False,
+    renew: Annotated[bool, typer.Option("--renew", help="With --attention: measure it again.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Say what machine, device, versions, caches and base models were found, and what is missing."""
+    if renew and not attention:
+        raise ConfigError("--renew measures attention again; write --attention --renew")
+    if attention:
+        from coeffdream.cli.doctor_attention import tell
+
+        tell(renew=renew, as_json=as_json)
+        return
     with loading("torch"):
         found = examine()
     if as_json:

@@ -111,7 +111,8 @@ class RunRecord:
     `status` is "base" for a run that trains nothing and only holds pictures of the untouched base model, "several"
     for one that holds pictures drawn with the adapters of other runs, its `parts`; their `config` is that of
     nothing. `adapter`: sha256 of the files that were trained, by name. `notes`: what was odd about the training,
-    one line each. `hub`: where it was fetched from, if it was not trained here.
+    one line each. `attention`: the backend that each shape of mixed attention took, which the run goes on with.
+    `hub`: where it was fetched from, if it was not trained here.
     """
 
     name: Text
@@ -129,6 +130,7 @@ class RunRecord:
     steps_done: Count = 0
     adapter: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    attention: dict[str, str] = field(default_factory=dict)
     hub: HubRecord | None = None
     parts: list[Part] = field(default_factory=list)
     validation: Validated | None = None

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from coeffdream.adapters.install import Adapter
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
+from coeffdream.attention.operator import OPERATOR
 from coeffdream.config import TrainConfig
 
 LATENT_FACTOR = 8  # pixels a latent spans, in SDXL and in the toybox
@@ -57,7 +58,7 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # PyTorch works out in Python what shapes become; a UNet has the same blocks many times, so once for each call.
         call = (func, _layout(args), _layout(kwargs))
-        again = call in self._layouts
+        again = call in self._layouts and func is not OPERATOR  # which checkpointing may keep
         result = _shaped(self._layouts[call]) if again else func(*args, **(kwargs or {}))
         # A view, and what was changed in place, are nothing new, and cannot be made again.
         new = [self._count(leaf) and leaf.is_meta for leaf in tree_leaves(result)]

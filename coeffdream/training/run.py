@@ -12,6 +12,7 @@ from coeffdream.adapters.count import parameter_summary
 from coeffdream.adapters.files import adapter_hashes, save_adapter
 from coeffdream.adapters.install import install, spec_for
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
+from coeffdream.attention.choice import remembered
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES, settled
 from coeffdream.backbones.encode import encode_prompt
@@ -206,7 +207,7 @@ class _Session:
     ) -> bool:
         """Run the loop; whatever happens, run.json says how far it came and what was odd."""
         config, state, architecture = self.config, self.state, self.components.architecture
-        record = dataclasses.replace(record, notes=list(record.notes))
+        record = dataclasses.replace(record, notes=list(record.notes), attention=dict(record.attention))
 
         def notice(line: str) -> None:
             warn(line)
@@ -253,7 +254,7 @@ class _Session:
         adapter = record.adapter
         try:
             show()
-            with advised(config, TRAINING):
+            with remembered(record.attention), advised(config, TRAINING):
                 if state.step == 0:
                     sample(0)
                 finished = run_steps(

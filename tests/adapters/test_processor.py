@@ -10,7 +10,7 @@ from torch import nn
 
 from coeffdream.adapters.install import install, spec_for
 from coeffdream.adapters.processor import new_processor
-from coeffdream.attention import chunked, dispatch
+from coeffdream.attention import choice, chunked
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.config import TrainConfig
 from coeffdream.errors import AttentionError
@@ -164,7 +164,8 @@ def test_gradient_checkpointing_runs_no_mixed_attention_twice(unet, predict, tea
     the gradients are those without checkpointing."""
     adapter = teach(install(unet, spec_for(TrainConfig(method="coeff-lora"), unet)))
     unet.train()
-    monkeypatch.setattr(dispatch, "REFERENCE_MAP_BYTES", 0)
+    monkeypatch.setattr(choice, "REFERENCE_MAP_BYTES", 0)
+    monkeypatch.setattr(choice, "_chosen", {})
     plain = gradients(unet, adapter, predict)
     calls = []
     kernel = chunked.forward

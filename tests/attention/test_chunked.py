@@ -7,10 +7,8 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.checkpoint import checkpoint
 
 from coeffdream.attention import mixed_attention
-from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.attention.operator import OPERATOR, backward, forward
 
 chunked = functools.partial(mixed_attention, backend="chunked")
@@ -198,22 +196,6 @@ def test_no_tensor_grows_with_n_squared(draw, backend, whole_maps):
     assert watch.forwards == (not whole_maps)
     maps = 4 * 2048 * 2048 * 4
     assert watch.largest == maps if whole_maps else watch.largest <= 4 << 20
-
-
-@pytest.mark.parametrize(
-    ("checkpointed", "forwards"),
-    [(functools.partial(checkpoint, use_reentrant=False), 2), (checkpoint_keeping_attention, 1)],
-)
-def test_checkpointing_can_keep_the_output(draw, checkpointed, forwards):
-    """Plain checkpointing runs the attention twice, ours once, and both give its gradients."""
-    inputs, grad_out = draw(queries=9, keys=7, head_dim=4)
-    expected = torch.autograd.grad(reference(*(2 * t for t in inputs)), inputs, grad_out)
-    with _Watch() as watch:
-        out = checkpointed(lambda *tensors: chunked(*(2 * t for t in tensors)), *inputs)
-        grads = torch.autograd.grad(out, inputs, grad_out)
-    assert watch.forwards == forwards
-    for mine, theirs in zip(grads, expected, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(("heads", "queries", "keys"), [(10, 4097, 77), (2, 65, 4097), (1, 4097, 111)])

@@ -102,8 +102,8 @@ def test_bad_masks_are_refused(draw, backend, mask, fault):
 def test_unknown_and_unready_backends(draw):
     """A misspelt backend is a ValueError, one that cannot serve a NotImplementedError; both say what is."""
     inputs, _ = draw()
-    with pytest.raises(ValueError, match=r"'flash': served are auto, reference, chunked, triton"):
-        mixed_attention(*inputs, backend="flash")
+    with pytest.raises(ValueError, match=r"'flesh': served are auto, reference, chunked, flash, triton"):
+        mixed_attention(*inputs, backend="flesh")
     with pytest.raises(
         NotImplementedError, match=r"'triton': .*got query float64.*on cpu; auto, ref"
     ) as caught:
@@ -122,7 +122,7 @@ def test_auto_takes_the_definition_only_for_small_maps(draw, monkeypatch):
     assert chosen == ["reference", "chunked"]
 
 
-@pytest.mark.parametrize("backend", ["auto", "reference", "chunked"])
+@pytest.mark.parametrize("backend", ["auto", "reference", "chunked", "flash"])
 @pytest.mark.parametrize("fake", [False, True])
 def test_shapes_without_values(backend, fake):
     """The meta device and fake tensors go through, forward and backward: SDXL's shapes cost no memory."""

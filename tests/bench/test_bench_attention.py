@@ -11,6 +11,7 @@ import torch
 
 from coeffdream.bench import attention as bench
 from coeffdream.bench.attention import PASSES, Shape, run_benchmark, sdxl_shapes
+from coeffdream.bench.measuring import peak_of
 from coeffdream.cli.bench_attention import _table
 from coeffdream.errors import ConfigError
 
@@ -36,7 +37,7 @@ def test_every_contender_is_timed_in_both_passes():
     benchmark = run()
     assert len(benchmark.cases) == 4
     for case in benchmark.cases:
-        assert [t.backend for t in case.timings] == ["sdpa", "reference", "chunked"] * 2
+        assert [t.backend for t in case.timings] == ["sdpa", "reference", "chunked", "flash"] * 2
         for stage in PASSES:
             timed = {t.backend: t for t in case.timings if t.stage == stage}
             for timing in timed.values():
@@ -69,7 +70,7 @@ def test_memory_is_what_was_held_at_once():
         both = [torch.empty(1 << 20) for _ in range(2)]
         del both
 
-    assert bench._peak(work, torch.device("cpu")) == 2 * 4 * (1 << 20)
+    assert peak_of(work, torch.device("cpu")) == 2 * 4 * (1 << 20)
 
 
 def test_maps_that_do_not_fit_are_not_tried(monkeypatch):

@@ -9,7 +9,7 @@ def test_table_and_json(cli):
     """A line for each contender and pass on standard output; --json is JSON and nothing else."""
     shown = cli("bench", "attention", "--resolution", 32, "--repeats", 1, "--device", "cpu")
     assert shown.status == 0
-    assert shown.out.count("forward+backward") == 4 * 3
+    assert shown.out.count("forward+backward") == 4 * 4
     assert "x SDPA" in shown.out
     assert "Triton runs on CUDA only" in shown.err
     read = json.loads(
@@ -19,6 +19,7 @@ def test_table_and_json(cli):
         "sdpa",
         "reference",
         "chunked",
+        "flash",
     }
 
 
@@ -27,7 +28,7 @@ def test_it_fits_a_plain_terminal(cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     shown = cli("bench", "attention", "--resolution", 32, "--repeats", 1, "--device", "cpu").out
     assert "…" not in shown
-    assert sum("MiB" in line for line in shown.splitlines()) == 4 * 6
+    assert sum("MiB" in line for line in shown.splitlines()) == 4 * 8
 
 
 def test_a_bad_option_is_one_line(cli):
