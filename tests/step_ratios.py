@@ -1,0 +1,121 @@
+"""What a training step costs beside the plain way of the same thing, in turn, in one process.
+
+    python tests/step_ratios.py dora            # toybox: DoRA, and PEFT's own, to LoRA
+    python tests/step_ratios.py checkpointing   # SDXL's 140 attention layers at tiny widths: ours to torch's own
+
+Seconds are those of this process alone, so that other work moves them little; medians and the least over --rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import functools
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from diffusers import UNet2DConditionModel
+from peft.tuners.lora.variants import DoraLinearVariant
+from torch.utils.checkpoint import checkpoint
+
+from coeffdream.adapters.install import ADAPTER_NAME, install, spec_for
+from coeffdream.attention import choice
+from coeffdream.attention.checkpointing import checkpoint_keeping_attention
+from coeffdream.backbones.base import find_base
+from coeffdream.backbones.load import load_components
+from coeffdream.config import TrainConfig
+
+PROMPT_TOKENS = 77
+# Blocks, transformer layers and heads as SDXL has them; widths of a few channels, so that Python is what is timed.
+SDXL_IN_SMALL = {
+    "sample_size": 16,
+    "block_out_channels": (20, 40, 80),
+    "layers_per_block": 2,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 64,
+    "norm_num_groups": 5,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 64,
+}
+
+
+def step_of(unet: Any, prepare: Callable[[], None] = lambda: None) -> Callable[[], None]:
+    """Forward and backward of one sample."""
+    side, config = unet.config.sample_size, unet.config
+    pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+    noisy = torch.randn(1, config.in_channels, side, side)
+    embeds = torch.randn(1, PROMPT_TOKENS, config.cross_attention_dim)
+    added = {"text_embeds": torch.randn(1, pooled), "time_ids": torch.ones(1, 6)}
+
+    def step() -> None:
+        prepare()
+        unet.zero_grad()
+        predicted = unet(noisy, torch.tensor([300]), encoder_hidden_states=embeds, added_cond_kwargs=added)
+        predicted.sample.square().mean().backward()
+
+    return step
+
+
+def dora() -> dict[str, Callable[[], None]]:
+    components = load_components(find_base("toybox"), device=torch.device("cpu"), dtype=torch.float32)
+    steps = {}
+    for name in ("lora", "dora", "PEFT's dora"):
+        unet = copy.deepcopy(components.unet).train()
+        adapter = install(unet, spec_for(TrainConfig(method=name.split()[-1]), unet), seed=0)
+        if name.startswith("PEFT"):
+            for path in adapter.spec.lora:
+                unet.get_submodule(path).lora_variant[ADAPTER_NAME] = DoraLinearVariant()
+        steps[name] = step_of(unet)
+    return steps
+
+
+def checkpointing() -> dict[str, Callable[[], None]]:
+    unet = UNet2DConditionModel(in_channels=4, out_channels=4, **SDXL_IN_SMALL).train()
+    install(unet, spec_for(TrainConfig(method="coeff-lora"), unet), seed=0)
+    ways = {
+        "torch's": functools.partial(checkpoint, use_reentrant=False),
+        "ours": checkpoint_keeping_attention,
+    }
+    return {
+        name: step_of(unet, functools.partial(unet.enable_gradient_checkpointing, way))
+        for name, way in ways.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("dora", "checkpointing"))
+    parser.add_argument("--rounds", type=int, default=10)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    # Maps this small would be mixed by the plain definition; SDXL's own take the operator.
+    with mock.patch.object(choice, "REFERENCE_MAP_BYTES", 0):
+        steps = {"dora": dora, "checkpointing": checkpointing}[given.what]()
+        seconds: dict[str, list[float]] = {name: [] for name in steps}
+        for _ in range(given.rounds + 1):
+            for name, step in steps.items():
+                started = time.process_time()
+                step()
+                seconds[name].append(time.process_time() - started)
+    timed = {name: each[1:] for name, each in seconds.items()}  # the first call warms up
+    plain = next(iter(timed))
+    for name, each in timed.items():
+        ratio, least = (of(each) / of(timed[plain]) for of in (statistics.median, min))
+        print(f"{name:12} {statistics.median(each):.4f} s  to {plain}: median {ratio:.2f}, least {least:.2f}")
+
+
+if __name__ == "__main__":
+    main()
