@@ -14,6 +14,7 @@ from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES, settled
 from coeffdream.backbones.load import Components, load_components
+from coeffdream.backbones.placement import place
 from coeffdream.backbones.sampling import Sampling, initial_latents
 from coeffdream.backbones.schedule import prediction_of
 from coeffdream.backbones.threads import settle_threads
@@ -135,7 +136,13 @@ class _Session:
         # The UNet joins the others only to draw class images: encoding and training need not fit at once.
         components = load_components(base, device=device, dtype=dtype, unet_device=torch.device("cpu"))
         progress("loading the base", 1, 1, base.name)
-        config = dataclasses.replace(config, prediction=prediction_of(components.scheduler))
+        place(components, config.model_offload, config.vae_tiling, config.resolution)
+        config = dataclasses.replace(
+            config,
+            prediction=prediction_of(components.scheduler),
+            model_offload=components.model_offload,
+            vae_tiling=components.vae_tiling,
+        )
         if device.type == "cpu":
             settle_threads(components.unet)
         sampling = Sampling(base.settings.sampling_steps, base.settings.guidance_scale, config.resolution)
@@ -145,18 +152,15 @@ class _Session:
         class_samples = []
         if config.prior:
             prompt = fill_class("a photo of a CLASS", concept.class_noun)
-            components.unet.to(device)
+            components.move([] if components.model_offload else ["unet"], device)
             drawn = class_images(components, prompt, config.prior_images, sampling, progress)
             class_samples = cache_class_images(components, drawn, prompt, config.resolution, progress)
         sampler = None
         if config.sample_every:
             sampler = Sampler(components, concept.class_noun, config.token, sampling)
         components.release_text_encoders()
-        if device.type != "cpu":
-            components.vae.to("cpu")
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-            components.unet.to(device)
+        components.move(["vae"], torch.device("cpu"))
+        components.move(["unet"], device)
 
         total = sum(parameter.numel() for parameter in components.unet.parameters())
         adapter = install(components.unet, spec_for(config, components.unet), seed=config.seed)
