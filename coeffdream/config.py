@@ -129,16 +129,10 @@ class TrainConfig:
         False, "Trade a slower step for much less memory.", group="Training", shown="the base's; SDXL: on"
     )
     model_offload: bool | None = option(
-        None,
-        "Keep each model on the device only while it works: the same results, slower pictures.",
-        group="Training",
-        shown="where memory asks",
+        None, "Models take turns on the device: slower pictures.", group="Training", shown="if memory asks"
     )
     vae_tiling: bool | None = option(
-        None,
-        "Decode pictures over 512 pixels in tiles, which changes pixels a little.",
-        group="Training",
-        shown="where memory asks",
+        None, "Decode pictures over 512 pixels in tiles.", group="Training", shown="if memory asks"
     )
     min_snr: float | None = option(
         None, "Min-SNR gamma for the loss weighting; 5 is usual.", group="Training"

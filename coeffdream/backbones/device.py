@@ -57,6 +57,13 @@ def settled(config: TrainConfig) -> TrainConfig:
     return replace(config, device=str(device), precision=PRECISIONS[pick_dtype(config.precision, device)])
 
 
+def planned(config: TrainConfig) -> TrainConfig:
+    """`settled` for a forecast, which may be of a card on a machine without one. Raises ConfigError."""
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        return replace(config, precision="bf16" if config.precision == "auto" else config.precision)
+    return settled(config)
+
+
 def here_or_auto(name: str) -> str:
     """The device of that name, or "auto" where this machine has none such."""
     try:

@@ -75,11 +75,12 @@ class Shapes:
             most = max(most, counted.peak)
         return most
 
-    def drawing(self, size: int, pictures: int) -> int:
-        """A pass of the UNet for so many pictures at once under guidance, with the adapter that it has by now."""
+    def drawing(self, size: int, batch: int) -> int:
+        """A pass of the UNet without gradients, with the adapter that it has by now. Under guidance a picture takes two
+        places in the batch."""
         self.unet.eval()
         with torch.no_grad(), flash_shapes(), LiveBytes(self.unet.parameters()) as counted:
-            self.unet(**self.unet_inputs(size, 2 * pictures))
+            self.unet(**self.unet_inputs(size, batch))
         return counted.peak
 
     def unet_inputs(self, size: int, batch: int) -> dict[str, Any]:

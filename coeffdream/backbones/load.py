@@ -78,7 +78,7 @@ class Components:
         """In the block `parts` are on the device, and under `model_offload` no other is; after it all are where they
         were."""
         others = [part for part in STEMS if part not in parts] if self.model_offload else []
-        homes = {part: self._device_of(part) for part in (*others, *parts)}
+        homes = {part: home for part in (*others, *parts) if (home := self._device_of(part))}
         try:
             self.move(others, torch.device("cpu"))
             self.move(parts, self.device)
@@ -190,10 +190,16 @@ def meta_parts(base: Base, dtype: torch.dtype) -> dict[str, nn.Module]:
         encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
         parts: dict[str, nn.Module] = {
             "vae": AutoencoderKL.from_config(source.config_of("vae")),
-            **{part: made(CLIPTextConfig.from_dict(source.config_of(part))) for part, made in encoders.items()},
+            **{
+                part: made(CLIPTextConfig.from_dict(source.config_of(part)))
+                for part, made in encoders.items()
+            },
         }
     parts["unet"] = meta_unet(base)
-    return {name: part.to(dtype_of(name, dtype)).requires_grad_(False).eval() for name, part in parts.items()}
+    with quiet():  # which also says that casting may lose what no shape has
+        for name, part in parts.items():
+            part.to(dtype_of(name, dtype)).requires_grad_(False).eval()
+    return parts
 
 
 def _from_file(source: Source, dtype: torch.dtype) -> dict[str, Any]:

@@ -8,7 +8,15 @@ from typing import Any
 
 import torch
 
-from coeffdream.backbones.footprint import NOT_COUNTED, TEXT, UNET, VAE, decoding, encoding_photo, parameter_bytes
+from coeffdream.backbones.footprint import (
+    NOT_COUNTED,
+    TEXT,
+    UNET,
+    VAE,
+    decoding,
+    encoding_photo,
+    parameter_bytes,
+)
 from coeffdream.backbones.load import Components
 from coeffdream.backbones.tiles import TILE
 from coeffdream.backbones.variants import STEMS
@@ -69,19 +77,22 @@ def place(components: Components, model_offload: bool | None, vae_tiling: bool |
         vae=vae,
         size=size,
         device=str(components.device),
-        memory=memory_of(components.device),
+        memory=memory_of(str(components.device)),
     )
     components.model_offload, components.vae_tiling = chosen.model_offload, chosen.vae_tiling
     if chosen.model_offload:
         components.move(STEMS, torch.device("cpu"))
 
 
-def memory_of(device: torch.device) -> int:
-    """All the memory of a device in bytes, whoever uses it now."""
+def memory_of(name: str) -> int | None:
+    """All the memory of a device in bytes, whoever uses it now; None when it is not here."""
+    device = torch.device(name)
     if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
+        return (
+            int(torch.cuda.get_device_properties(device).total_memory) if torch.cuda.is_available() else None
+        )
     if device.type == "mps":
-        return int(torch.mps.recommended_max_memory())
+        return int(torch.mps.recommended_max_memory()) if torch.backends.mps.is_available() else None
     import psutil
 
     return int(psutil.virtual_memory().total)

@@ -21,7 +21,11 @@ def in_tiles(vae: Any, on: bool) -> Iterator[None]:
         yield
         return
     before = vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size
-    vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size = True, TILE, TILE // latent_factor(vae)
+    vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size = (
+        True,
+        TILE,
+        TILE // latent_factor(vae),
+    )
     try:
         yield
     finally:

@@ -54,7 +54,7 @@ class SetSettings:
     """How a set was drawn. `adapter`: sha256 of its files by name; None, as the scales, for the untouched base.
 
     loras: weights of the adapters of other tools among them, by sha256. weights: of the runs whose adapters drew
-    together, by name, which then stands before the names of their files.
+    together, by name, which then stands before the names of their files. vae_tiling: whether the VAE decoded in tiles.
     """
 
     base: BaseRecord
@@ -71,6 +71,7 @@ class SetSettings:
     precision: str
     loras: dict[str, float] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
+    vae_tiling: bool = False
 
     def differing(self, other: SetSettings) -> list[str]:
         """Names of the settings in which two sets differ."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coeffdream.adapters.install import install, spec_for
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
@@ -10,6 +10,7 @@ from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES
 from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase
 from coeffdream.backbones.live_bytes import LiveBytes, flash_shapes
+from coeffdream.backbones.placement import placement
 from coeffdream.config import TrainConfig
 from coeffdream.training.samples import TEMPLATES
 
@@ -25,44 +26,63 @@ class Forecast:
         self._size = config.resolution
         self._prompt = shapes.encoding_prompt()
         # The pictures of a class are drawn before there is an adapter.
-        self._prior = shapes.drawing(self._size, 1) if config.prior else 0
+        self._prior = shapes.drawing(self._size, 2) if config.prior else 0
+        self.unet_parameters = sum(parameter.numel() for parameter in shapes.unet.parameters())
         self.adapter = install(shapes.unet, spec_for(config, shapes.unet))
         trained = sum(parameter.nbytes for parameter in self.adapter.trainable.values())
         # Beside the weights Adam's two moments; gradients are made in the step, and are alive among its activations.
         self._weights = {**shapes.weights, ADAPTER: 3 * trained}
-        self._samples = shapes.drawing(self._size, min(base.settings.sampling_batch_size, len(TEMPLATES)))
+        at_once = min(base.settings.sampling_batch_size, len(TEMPLATES))
+        self._samples = shapes.drawing(self._size, 2 * at_once)
         self._steps: dict[tuple[bool, int], int] = {}
 
     def phases(self, config: TrainConfig) -> list[Phase]:
         """The phases of a training in their order."""
+        return [*self.before_steps(config), self.step(config)]
+
+    def before_steps(self, config: TrainConfig) -> list[Phase]:
+        """All phases but the step itself, whose pictures are drawn between steps."""
         shapes, on_cpu = self._shapes, config.device.startswith("cpu")
         decoding = shapes.decoding(self._size, bool(config.vae_tiling))
         encoding = shapes.encoding_photo(self._size)
-        # What stays on the device while its neighbors work; under model_offload nothing does but what is trained.
-        at_first = () if config.model_offload else (UNET, VAE, TEXT) if on_cpu else (VAE, TEXT)
-        at_prior = () if config.model_offload else (UNET, VAE, TEXT)
-        later = (ADAPTER,) if config.model_offload else (UNET, ADAPTER, VAE) if on_cpu else (UNET, ADAPTER)
-
-        def made(name: str, there: tuple[str, ...], *works: tuple[str, int]) -> Phase:
-            return phase(name, self._weights, there, works)
-
-        phases = [
-            made("load", at_first, *((part, 0) for part in at_first or (TEXT,))),
-            made("encode", at_first, (TEXT, self._prompt), (VAE, encoding)),
-        ]
+        # What stays on the device while another works.
+        first: tuple[str, ...] = (UNET, VAE, TEXT) if on_cpu else (VAE, TEXT)
+        prior: tuple[str, ...] = (UNET, VAE, TEXT)
+        if config.model_offload:
+            first = prior = ()
+        phases = [("load", first, [(part, 0) for part in first or (TEXT,)])]
+        phases.append(("encode", first, [(TEXT, self._prompt), (VAE, encoding)]))
         if config.prior:
-            works = ((UNET, self._prior), (VAE, decoding), (VAE, encoding))
-            phases.append(made("prior pictures", at_prior, *works))
+            drawn = [(UNET, self._prior), (VAE, decoding), (VAE, encoding)]
+            phases.append(("prior pictures", prior, drawn))
         if config.sample_every:
-            phases.append(made("sample pictures", later, (UNET, self._samples), (VAE, decoding)))
-        return [*phases, made("step", later, (UNET, self._step(config)))]
+            there = (ADAPTER,) if config.model_offload else self._trained_beside(config)
+            phases.append(("sample pictures", there, [(UNET, self._samples), (VAE, decoding)]))
+        return [phase(name, self._weights, there, works) for name, there, works in phases]
 
-    def _step(self, config: TrainConfig) -> int:
-        batch = config.batch_size * (2 if config.prior else 1)
-        key = config.gradient_checkpointing, batch
+    def step(self, config: TrainConfig) -> Phase:
+        """Forward, backward and Adam."""
+        key = config.gradient_checkpointing, config.batch_size * (2 if config.prior else 1)
         if key not in self._steps:
             self._steps[key] = self._counted_step(*key)
-        return self._steps[key]
+        return phase("step", self._weights, self._trained_beside(config), [(UNET, self._steps[key])])
+
+    def placed(self, config: TrainConfig, memory: int | None) -> TrainConfig:
+        """The config with what the memory of its device asks for; None is a device unknown."""
+        chosen = placement(
+            config.model_offload,
+            config.vae_tiling,
+            weights=self._weights,
+            vae=self._shapes.vae,
+            size=self._size,
+            device=config.device,
+            memory=memory,
+        )
+        return replace(config, model_offload=chosen.model_offload, vae_tiling=chosen.vae_tiling)
+
+    def _trained_beside(self, config: TrainConfig) -> tuple[str, ...]:
+        """What a training holds between its steps; on a CPU there is nowhere else for the VAE."""
+        return (UNET, ADAPTER, VAE) if config.device.startswith("cpu") else (UNET, ADAPTER)
 
     def _counted_step(self, checkpointing: bool, batch: int) -> int:
         unet = self._shapes.unet
@@ -80,11 +100,15 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Passes:
-    """How often the UNet runs for one picture in a whole training. A pass backward counts as one: with frozen weights
-    it takes about as long as one forward."""
+    """How often the UNet runs in a whole training, counted per picture. A pass backward counts as one: the base is
+    frozen, and only its inputs get gradients.
+
+    steps: in training; samples: for the `pictures` along the way.
+    """
 
     steps: int
     samples: int
+    pictures: int
 
     @property
     def share(self) -> float:
@@ -94,10 +118,11 @@ class Passes:
 
 def passes(config: TrainConfig, sampling_steps: int) -> Passes:
     """Of a training from its beginning; sampling_steps: of one picture."""
-    each = config.batch_size * config.grad_accum * (2 if config.prior else 1)
-    a_step = each * (3 if config.gradient_checkpointing else 2)
-    drawn = 0
-    if config.sample_every:
-        drawn = 1 + -(-config.steps // config.sample_every)
-    # Guidance has every picture drawn with its prompt and with the negative one.
-    return Passes(config.steps * a_step, drawn * len(TEMPLATES) * 2 * sampling_steps)
+    photos = config.steps * config.batch_size * config.grad_accum * (2 if config.prior else 1)
+    pictures = 0
+    if config.sample_every:  # at the beginning, then every so many steps, and at the end
+        pictures = len(TEMPLATES) * (1 + -(-config.steps // config.sample_every))
+    # Guidance draws each picture with its prompt and with the negative one.
+    return Passes(
+        photos * (3 if config.gradient_checkpointing else 2), pictures * 2 * sampling_steps, pictures
+    )
