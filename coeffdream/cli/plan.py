@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from coeffdream.cli.bases import say_what_it_is
 from coeffdream.cli.terminal import doing, loading, say, show_json
-from coeffdream.config import Resolved
+from coeffdream.config import Resolved, TrainConfig, train_option
 from coeffdream.errors import ConfigError
 
 if TYPE_CHECKING:
     from coeffdream.backbones.base import Base
     from coeffdream.backbones.footprint import Phase
+    from coeffdream.generation.request import GenerateRequest
+    from coeffdream.records.run import RunRecord
     from coeffdream.training.fit import Fitted
 
 GIB = 1 << 30
@@ -27,12 +29,11 @@ def fitted(resolved: Resolved, base: Base, gigabytes: float) -> Fitted:
     if not (math.isfinite(gigabytes) and gigabytes > 0):
         raise ConfigError(f"--fit {gigabytes:g} must be a positive number of gigabytes, such as 8")
     with loading("torch", "diffusers"):
-        from coeffdream.backbones.device import planned
         from coeffdream.training.fit import fit
 
     typed = {name for name, by in resolved.origins.items() if by in ("command line", "config file")}
     with doing(LOOKING):
-        chosen = fit(planned(resolved.config), base, gigabytes, typed)
+        chosen = fit(_planned(resolved.config), base, gigabytes, typed)
     if not chosen.costs:
         say(f"--fit {gigabytes:g}: nothing has to be turned down")
     for option, price in chosen.costs.items():
@@ -45,7 +46,6 @@ def say_plan(resolved: Resolved, base: Base, gigabytes: float | None, as_json: b
     from coeffdream.cli.next_step import tell_next
 
     with loading("torch", "diffusers"):
-        from coeffdream.backbones.device import planned
         from coeffdream.backbones.placement import memory_of
         from coeffdream.backbones.source import look_at
         from coeffdream.training.forecast import Forecast, passes
@@ -53,15 +53,16 @@ def say_plan(resolved: Resolved, base: Base, gigabytes: float | None, as_json: b
 
     if not base.is_toybox:
         say_what_it_is(look_at(base))
-    config = planned(resolved.config)
     chosen = None
     if gigabytes is not None:
         chosen = fitted(resolved, base, gigabytes)
-        config = chosen.config
-    with doing(LOOKING):
-        forecast = Forecast(base, config)
-        config = forecast.placed(config, memory_of(config.device))
-        phases = chosen.phases if chosen else forecast.phases(config)
+        config, forecast, phases = chosen.config, chosen.forecast, chosen.phases
+    else:
+        with doing(LOOKING):
+            config = _planned(resolved.config)
+            forecast = Forecast(base, config)
+            config = forecast.placed(config, memory_of(config.device))
+            phases = forecast.phases(config)
     summary = parameter_summary(forecast.adapter, forecast.unet_parameters)
     runs = passes(config, base.settings.sampling_steps)
     peak = max(phases, key=lambda each: each.total)
@@ -95,6 +96,34 @@ def say_plan(resolved: Resolved, base: Base, gigabytes: float | None, as_json: b
         )
     say("dry run: nothing was written")
     tell_next(*(word for word in sys.argv[1:] if word not in ("--dry-run", "--debug")))
+
+
+def say_drawing_plan(request: GenerateRequest, record: RunRecord, base: Base, as_json: bool) -> None:
+    """What `generate` would draw, and the memory that it would take; nothing is written."""
+    with loading("torch", "diffusers"):
+        from coeffdream.generation.forecast import forecast_drawing
+
+    live = record.concept.live if record.concept else None
+    _, templates = request.templates(record.class_noun, live, toybox=base.is_toybox, parts=record.parts)
+    pictures, sampling = len(templates) * request.images_each, request.sampling(base.settings)
+    with doing(LOOKING):
+        forecast = forecast_drawing(request, base, None if request.no_adapter else record.config)
+    if as_json:
+        show_json({**dataclasses.asdict(forecast), "pictures": pictures, **vars(sampling)})
+        return
+    say(f"would draw {pictures:,} pictures of {sampling.size} pixels in {sampling.steps} steps each")
+    say_phases(forecast.phases, forecast.device, forecast.precision)
+    for flag, on in dataclasses.asdict(forecast.placement).items():
+        if on:
+            say(f"  with {' '.join(train_option(flag, True))}")
+    say("dry run: nothing was written")
+
+
+def _planned(config: TrainConfig) -> TrainConfig:
+    from coeffdream.backbones.device import planned
+
+    device, precision = planned(config.device, config.precision)
+    return dataclasses.replace(config, device=device, precision=precision)
 
 
 def say_phases(phases: Sequence[Phase], device: str, precision: str) -> None:
