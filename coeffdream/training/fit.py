@@ -21,7 +21,7 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Fitted:
-    """A training that fits, its phases and what they were told by, and the options that were chosen for it, each with what it costs."""
+    """A training that fits, what forecast it, its phases, and the options that were chosen, each with its price."""
 
     config: TrainConfig
     forecast: Forecast

@@ -29,7 +29,9 @@ def by_name(config, of=None):
 
 def test_weights_and_adapter_are_counted_exactly():
     """Half precision halves the base but for its VAE, and leaves the float32 adapter with Adam's two moments."""
-    half, full = (by_name(dataclasses.replace(CONFIG, precision=each))["step"].held for each in ("bf16", "fp32"))
+    half, full = (
+        by_name(dataclasses.replace(CONFIG, precision=each))["step"].held for each in ("bf16", "fp32")
+    )
     shapes = Shapes(TOYBOX, torch.float32)
     trained = sum(p.numel() for p in forecast().adapter.trainable.values())
     assert full[UNET] == 4 * sum(p.numel() for p in shapes.unet.parameters())
