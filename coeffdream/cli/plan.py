@@ -6,7 +6,7 @@ import dataclasses
 import math
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coeffdream.cli.bases import say_what_it_is
 from coeffdream.cli.terminal import doing, loading, say, show_json
@@ -72,7 +72,7 @@ def say_plan(resolved: Resolved, base: Base, gigabytes: float | None, as_json: b
                 "config": dataclasses.asdict(config),
                 "parameters": dataclasses.asdict(summary),
                 "memory_bytes": {
-                    "phases": [{**dataclasses.asdict(each), "total": each.total} for each in phases],
+                    "phases": _shown(phases),
                     "peak": peak.name,
                     "total": peak.total,
                 },
@@ -109,7 +109,8 @@ def say_drawing_plan(request: GenerateRequest, record: RunRecord, base: Base, as
     with doing(LOOKING):
         forecast = forecast_drawing(request, base, None if request.no_adapter else record.config)
     if as_json:
-        show_json({**dataclasses.asdict(forecast), "pictures": pictures, **vars(sampling)})
+        shown = {**dataclasses.asdict(forecast), "phases": _shown(forecast.phases)}
+        show_json({**shown, "pictures": pictures, **vars(sampling)})
         return
     say(f"would draw {pictures:,} pictures of {sampling.size} pixels in {sampling.steps} steps each")
     say_phases(forecast.phases, forecast.device, forecast.precision)
@@ -117,6 +118,10 @@ def say_drawing_plan(request: GenerateRequest, record: RunRecord, base: Base, as
         if on:
             say(f"  with {' '.join(train_option(flag, True))}")
     say("dry run: nothing was written")
+
+
+def _shown(phases: Sequence[Phase]) -> list[dict[str, Any]]:
+    return [{**dataclasses.asdict(each), "total": each.total} for each in phases]
 
 
 def _planned(config: TrainConfig) -> TrainConfig:
@@ -131,11 +136,12 @@ def say_phases(phases: Sequence[Phase], device: str, precision: str) -> None:
     from coeffdream.backbones.footprint import NOT_COUNTED
 
     peak = max(phases, key=lambda each: each.total)
-    say(f"memory, forecast from shapes on {device} in {precision}, GiB:")
+    unit, called = (GIB, "GiB") if peak.total >= GIB else (GIB >> 10, "MiB")
+    say(f"memory, forecast from shapes on {device} in {precision}, {called}:")
     for each in phases:
         parts = {**each.held, "activations": each.activations}
         largest = sorted(parts.items(), key=lambda part: -part[1])
-        sums = " + ".join(f"{name.replace('_', ' ')} {size / GIB:.2f}" for name, size in largest if size)
-        say(f"  {each.name:<16} {each.total / GIB:6.2f} = {sums}{'  <- the peak' if each is peak else ''}")
+        sums = " + ".join(f"{name.replace('_', ' ')} {size / unit:.2f}" for name, size in largest if size)
+        say(f"  {each.name:<16} {each.total / unit:6.2f} = {sums}{'  <- the peak' if each is peak else ''}")
     rest = "the process itself" if device.startswith("cpu") else "the context of the card and workspaces"
-    say(f"  and about {NOT_COUNTED / GIB:g} for {rest}")
+    say(f"  and about {NOT_COUNTED / GIB:g} GiB for {rest}")
