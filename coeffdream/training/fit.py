@@ -39,7 +39,7 @@ def fit(config: TrainConfig, base: Base, gigabytes: float, typed: Container[str]
         forecast = Forecast(base, precise)
         if chosen := _chosen(precise, forecast, typed, budget):
             phases = forecast.phases(chosen)
-            return Fitted(chosen, forecast, phases, _costs(config, chosen, base, phases))
+            return Fitted(chosen, forecast, phases, _costs(config, chosen, base, phases, typed))
     *_, frugal = _pictures(precise, typed)
     *_, frugal = _steps(frugal, typed)
     largest = max(forecast.phases(frugal), key=lambda each: each.total)
@@ -94,7 +94,9 @@ def _steps(config: TrainConfig, typed: Container[str]) -> Iterator[TrainConfig]:
             yield replace(own, batch_size=1, grad_accum=config.batch_size * config.grad_accum)
 
 
-def _costs(before: TrainConfig, chosen: TrainConfig, base: Base, phases: list[Phase]) -> dict[str, str]:
+def _costs(
+    before: TrainConfig, chosen: TrainConfig, base: Base, phases: list[Phase], typed: Container[str]
+) -> dict[str, str]:
     """What was turned up or down, as on the command line, with its price."""
     unet = next(each.held[UNET] for each in phases if UNET in each.held) / GIB
     runs = passes(chosen, base.settings.sampling_steps)
@@ -129,4 +131,12 @@ def _costs(before: TrainConfig, chosen: TrainConfig, base: Base, phases: list[Ph
         costs["sample_every"] = (
             f"no pictures along the way ({len(TEMPLATES)} every {before.sample_every} steps)"
         )
-    return {" ".join(train_option(name, getattr(chosen, name))): price for name, price in costs.items()}
+    kept = {name for name in costs if name in typed} - {
+        "batch_size",
+        "grad_accum",
+    }  # a batch may be split all the same
+    return {
+        " ".join(train_option(name, getattr(chosen, name))): price
+        for name, price in costs.items()
+        if name not in kept
+    }

@@ -15,7 +15,10 @@ from coeffdream.cli.app import main
 PAGE = (Path(__file__).parents[2] / "docs" / "cards.md").read_text(encoding="utf-8")
 ROW = re.compile(r"\| (?:`(?P<options>[^`]+)`|\(nothing\)) \| (.+) \| (.+) \| (.+) \| \*\*(.+)\*\* \|")
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-FITS = {found[1]: (found[2], found[3]) for found in re.finditer(r"^\| `(\d+)` \| (.+) \| ([\d.]*) ?\|$", README, re.M)}
+FITS = {
+    found[1]: (found[2], found[3])
+    for found in re.finditer(r"^\| `(\d+)` \| (.+) \| ([\d.]*) ?\|$", README, re.M)
+}
 ROWS = [found.groups() for line in PAGE.splitlines() if (found := ROW.fullmatch(line))]
 
 
@@ -29,7 +32,17 @@ def test_there_are_rows():
 @pytest.mark.parametrize("gigabytes", sorted(FITS))
 def test_a_card_is_answered_as_the_readme_has_it(gigabytes, cat_folder, monkeypatch, capsys):
     """What --fit chooses for SDXL, and how much that is; or the least that it could be."""
-    words = ["train", "--dry-run", "--json", "--device", "cuda", "--concept", str(cat_folder), "--fit", gigabytes]
+    words = [
+        "train",
+        "--dry-run",
+        "--json",
+        "--device",
+        "cuda",
+        "--concept",
+        str(cat_folder),
+        "--fit",
+        gigabytes,
+    ]
     monkeypatch.setattr(sys, "argv", ["coeffdream", *words])
     with pytest.raises(SystemExit) as ended:
         main()
