@@ -147,6 +147,12 @@ class TrainConfig:
     gradient_checkpointing: bool = option(
         False, "Trade a slower step for much less memory.", group="Training", shown="the base's; SDXL: on"
     )
+    model_offload: bool | None = option(
+        None, "Models take turns on the device: slower pictures.", group="Training", shown="if memory asks"
+    )
+    vae_tiling: bool | None = option(
+        None, "Decode pictures over 512 pixels in tiles.", group="Training", shown="if memory asks"
+    )
     min_snr: float | None = option(
         None, "Min-SNR gamma for the loss weighting; 5 is usual.", group="Training"
     )

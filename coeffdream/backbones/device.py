@@ -57,6 +57,14 @@ def settled(config: TrainConfig) -> TrainConfig:
     return replace(config, device=str(device), precision=PRECISIONS[pick_dtype(config.precision, device)])
 
 
+def planned(device: str, precision: Precision) -> tuple[str, Precision]:
+    """What a forecast makes of "auto": it may be of a card, where this machine has none. Raises ConfigError."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        return device, "bf16" if precision == "auto" else precision
+    there = pick_device(device)
+    return str(there), PRECISIONS[pick_dtype(precision, there)]
+
+
 def here_or_auto(name: str) -> str:
     """The device of that name, or "auto" where this machine has none such."""
     try:

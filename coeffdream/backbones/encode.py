@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from coeffdream.backbones.load import Components
+from coeffdream.backbones.load import TEXT_ENCODERS, Components
+from coeffdream.backbones.tiles import in_tiles
 from coeffdream.errors import BaseModelError, PromptError
 
 
@@ -65,13 +66,14 @@ def check_lengths(components: Components, texts: Iterable[str]) -> None:
 def encode_prompt(components: Components, text: str, negative: str = "") -> Conditioning:
     """Encode one prompt as diffusers' SDXL pipeline does. Raises PromptError when it is too long."""
     check_lengths(components, [text, negative])
-    embeds, negative_embeds, pooled, negative_pooled = components.pipeline.encode_prompt(
-        text,
-        device=components.device,
-        num_images_per_prompt=1,
-        do_classifier_free_guidance=True,
-        negative_prompt=negative or None,
-    )
+    with components.at_work(*TEXT_ENCODERS):
+        embeds, negative_embeds, pooled, negative_pooled = components.pipeline.encode_prompt(
+            text,
+            device=components.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=True,
+            negative_prompt=negative or None,
+        )
     return Conditioning(embeds[0], pooled[0], negative_embeds[0], negative_pooled[0])
 
 
@@ -79,9 +81,10 @@ def encode_prompt(components: Components, text: str, negative: str = "") -> Cond
 def encode_image(components: Components, image: Image.Image) -> LatentPosterior:
     """Encode one RGB image, already cropped to the training resolution, with the float32 VAE."""
     pixels = torch.from_numpy(np.asarray(image, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1)
-    posterior = components.vae.encode(pixels[None].to(components.device)).latent_dist
-    shift, scale = _latent_scale(components.vae)
-    return LatentPosterior(((posterior.mean - shift) * scale)[0].cpu(), (posterior.std * scale)[0].cpu())
+    with components.at_work("vae"):
+        posterior = components.vae.encode(pixels[None].to(components.device)).latent_dist
+        shift, scale = _latent_scale(components.vae)
+        return LatentPosterior(((posterior.mean - shift) * scale)[0].cpu(), (posterior.std * scale)[0].cpu())
 
 
 @torch.no_grad()
@@ -96,12 +99,13 @@ def decode_latents(components: Components, latents: Tensor) -> list[Image.Image]
             f"the UNet drew values that are not numbers in {latents.dtype}; use {wider}a lower --lora-scale or "
             "--alpha-scale"
         )
-    shift, scale = _latent_scale(components.vae)
-    images = []
-    for latent in latents.to(components.vae.device, torch.float32):
-        pixels = components.vae.decode((latent[None] / scale + shift), return_dict=False)[0][0]
-        values = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-        images.append(Image.fromarray(values.permute(1, 2, 0).cpu().numpy()))
+    vae, images = components.vae, []
+    with components.at_work("vae"), in_tiles(vae, components.vae_tiling):
+        shift, scale = _latent_scale(vae)
+        for latent in latents.to(components.device, torch.float32):
+            pixels = vae.decode((latent[None] / scale + shift), return_dict=False)[0][0]
+            values = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+            images.append(Image.fromarray(values.permute(1, 2, 0).cpu().numpy()))
     return images
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +34,8 @@ ALIGNED = 64  # bytes: where torch's own allocator puts every tensor
 class Components:
     """The parts of an SDXL-family model. The text encoders are None once they have been let go.
 
-    The VAE is always float32: in float16 its activations overflow and images turn black.
+    The VAE is always float32: in float16 its activations overflow and images turn black. model_offload, vae_tiling:
+    see `placement`.
     """
 
     base: Base
@@ -49,13 +50,22 @@ class Components:
     device: torch.device
     architecture: str
     sketch: list[float]
+    model_offload: bool = False
+    vae_tiling: bool = False
 
     @cached_property
     def pipeline(self) -> Any:
         """diffusers' own pipeline over these parts."""
         from diffusers import StableDiffusionXLPipeline
 
-        pipeline = StableDiffusionXLPipeline(
+        device = self.device
+
+        class Pipeline(StableDiffusionXLPipeline):
+            @property
+            def _execution_device(self) -> torch.device:
+                return device  # and not where the VAE happens to wait
+
+        pipeline = Pipeline(
             **{name: getattr(self, name) for name in PARTS},
             force_zeros_for_empty_prompt=self.force_zeros_for_empty_prompt,
             add_watermarker=False,
@@ -63,13 +73,35 @@ class Components:
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
+    @contextlib.contextmanager
+    def at_work(self, *parts: str) -> Iterator[None]:
+        """In the block `parts` are on the device, and under `model_offload` no other is; after it all are where they
+        were."""
+        others = [part for part in STEMS if part not in parts] if self.model_offload else []
+        homes = {part: home for part in (*others, *parts) if (home := self._device_of(part))}
+        try:
+            self.move(others, torch.device("cpu"))
+            self.move(parts, self.device)
+            yield
+        finally:
+            for part, home in reversed(homes.items()):
+                self.move([part], home)
+
+    def move(self, parts: Iterable[str], device: torch.device) -> None:
+        """Put parts elsewhere; those that were let go are nowhere."""
+        moved = [part for part in parts if self._device_of(part) not in (device, None)]
+        for part in moved:
+            getattr(self, part).to(device)
+        if moved and self.device.type == "cuda" and device.type == "cpu":
+            torch.cuda.empty_cache()
+
+    def _device_of(self, part: str) -> torch.device | None:
+        module = getattr(self, part)
+        return None if module is None else next(module.parameters()).device
+
     def text_encoders_to(self, device: torch.device) -> None:
         """Where the text encoders wait: `self.device` to encode, the CPU to leave its memory to the UNet."""
-        for encoder in (self.text_encoder, self.text_encoder_2):
-            if encoder is not None:
-                encoder.to(device)
-        if self.device.type == "cuda" and device.type == "cpu":
-            torch.cuda.empty_cache()
+        self.move(TEXT_ENCODERS, device)
 
     def release_text_encoders(self) -> None:
         """Give the text encoders' memory back; prompts must have been encoded by now."""
@@ -142,9 +174,32 @@ def meta_unet(base: Base) -> nn.Module:
     from accelerate import init_empty_weights
     from diffusers import UNet2DConditionModel
 
-    config = look_at(base).unet_config
+    config = look_at(base).config_of("unet")
     with _explained(base), init_empty_weights():
         return UNet2DConditionModel.from_config(config)
+
+
+def meta_parts(base: Base, dtype: torch.dtype) -> dict[str, nn.Module]:
+    """UNet, VAE and text encoders in the dtypes of `load_components`, with shapes and no weights (meta device)."""
+    from accelerate import init_empty_weights
+    from diffusers import AutoencoderKL
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    source = look_at(base)
+    with _explained(base), quiet(), init_empty_weights():
+        encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
+        parts: dict[str, nn.Module] = {
+            "vae": AutoencoderKL.from_config(source.config_of("vae")),
+            **{
+                part: made(CLIPTextConfig.from_dict(source.config_of(part)))
+                for part, made in encoders.items()
+            },
+        }
+    parts["unet"] = meta_unet(base)
+    with quiet():  # which also says that casting may lose what no shape has
+        for name, part in parts.items():
+            part.to(dtype_of(name, dtype)).requires_grad_(False).eval()
+    return parts
 
 
 def _from_file(source: Source, dtype: torch.dtype) -> dict[str, Any]:

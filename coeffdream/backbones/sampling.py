@@ -34,20 +34,21 @@ def draw(
     latents = initial_latents(components, seeds, sampling.size)
     components.unet.eval()
 
-    drawn = components.pipeline(
-        prompt_embeds=torch.stack([each.embeds for each in conditionings]),
-        pooled_prompt_embeds=torch.stack([each.pooled for each in conditionings]),
-        negative_prompt_embeds=torch.stack([each.negative_embeds for each in conditionings]),
-        negative_pooled_prompt_embeds=torch.stack([each.negative_pooled for each in conditionings]),
-        latents=latents,
-        # Only schedulers that add noise on the way draw from these.
-        generator=[generator_for(seed, "scheduler-noise") for seed in seeds],
-        height=sampling.size,
-        width=sampling.size,
-        num_inference_steps=sampling.steps,
-        guidance_scale=sampling.guidance_scale,
-        output_type="latent",
-    ).images
+    with components.at_work("unet"):
+        drawn = components.pipeline(
+            prompt_embeds=torch.stack([each.embeds for each in conditionings]),
+            pooled_prompt_embeds=torch.stack([each.pooled for each in conditionings]),
+            negative_prompt_embeds=torch.stack([each.negative_embeds for each in conditionings]),
+            negative_pooled_prompt_embeds=torch.stack([each.negative_pooled for each in conditionings]),
+            latents=latents,
+            # Only schedulers that add noise on the way draw from these.
+            generator=[generator_for(seed, "scheduler-noise") for seed in seeds],
+            height=sampling.size,
+            width=sampling.size,
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance_scale,
+            output_type="latent",
+        ).images
     return decode_latents(components, drawn)
 
 

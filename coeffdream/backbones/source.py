@@ -53,9 +53,9 @@ class Source:
         ends = " with zero terminal SNR" if config.get("rescale_betas_zero_snr") else ""
         return f"{self.kind.said}, {predicts}{ends}"
 
-    @property
-    def unet_config(self) -> dict[str, Any]:
-        return _json(self.base, self.folder / "unet" / "config.json")
+    def config_of(self, part: str) -> dict[str, Any]:
+        """The config of a part by diffusers' name for it. Raises BaseModelError."""
+        return _json(self.base, self.folder / part / "config.json")
 
     @property
     def force_zeros(self) -> bool:

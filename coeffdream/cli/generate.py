@@ -10,6 +10,7 @@ import typer
 
 from coeffdream.cli.bases import BaseConfigOption, PredictionOption, RevisionOption, prepare, warn_of_hours
 from coeffdream.cli.options import RunOption, with_config_options
+from coeffdream.cli.plan import say_drawing_plan
 from coeffdream.cli.runs import the_run
 from coeffdream.cli.terminal import ProgressDisplay, loading, near, say, show_json, warn
 from coeffdream.config import TrainConfig
@@ -51,6 +52,9 @@ def command(
         str | None, typer.Option("--class", help="The class noun, for --no-adapter or --lora without a run.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be drawn; write nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Draw images with what a run has learned.
@@ -103,6 +107,9 @@ def command(
             folder = the_run(run, runs)
             record = folder.read()
         chosen_base = base_asked({"base": base, **read}) if base else base_of(record.base, **read)
+    if dry_run:
+        say_drawing_plan(request, record, chosen_base, as_json)
+        return
     with loading("torch", "diffusers"):
         from coeffdream.cli.next_step import tell_next_of_pictures
         from coeffdream.generation.run import generate, generate_unrelated

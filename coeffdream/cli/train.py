@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import filesize
 
-from coeffdream.cli.bases import prepare, say_what_it_is, warn_of_hours
+from coeffdream.cli.bases import prepare, warn_of_hours
 from coeffdream.cli.config import ConfigOption, layered
 from coeffdream.cli.elsewhere import tell_where_files_go
 from coeffdream.cli.options import with_config_options
+from coeffdream.cli.plan import fitted, say_plan
 from coeffdream.cli.terminal import ProgressDisplay, doing, loading, near, say, show_json, warn
 from coeffdream.config import TrainConfig, flag_of
 from coeffdream.errors import ConfigError, counted, listed
@@ -38,6 +37,15 @@ def command(
         bool,
         typer.Option("--dry-run", help="Say what would be done; write nothing.", rich_help_panel="Output"),
     ] = False,
+    fit: Annotated[
+        float | None,
+        typer.Option(
+            "--fit",
+            metavar="GB",
+            help="Choose what fits into a device of so much memory, and say what it costs.",
+            rich_help_panel="Training",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel="Output")
     ] = False,
@@ -56,8 +64,9 @@ def command(
     run = None
     if resume is not None:
         run = find_run(resume, Path(typed.get("runs", TrainConfig.runs)))
-        if config is not None:
-            raise ConfigError("--resume takes its options from the run; leave --config out")
+        for given, option in ((config, "--config"), (fit, "--fit")):
+            if given is not None:
+                raise ConfigError(f"--resume takes its options from the run; leave {option} out")
         resolved = _resumed(run.read(), typed)
     else:
         resolved = layered(typed, config)
@@ -74,8 +83,10 @@ def command(
     if obstacle := in_the_way(run.path.parent if run else Path(chosen.runs)):
         warn(obstacle)
     if dry_run:
-        _dry_run(chosen, base, as_json)
+        say_plan(resolved, base, fit, as_json)
         return
+    if fit is not None:
+        chosen = fitted(resolved, base, fit).config
     _train(chosen, base, concept, run, as_json)
 
 
@@ -168,54 +179,6 @@ def _describe(resolved: Resolved, concept: Concept) -> None:
             ]
             who = f"the base {config.base}" if origin == "base" else origin
             say(f"from {who}: {', '.join(settings)}")
-
-
-def _dry_run(config: TrainConfig, base: Base, as_json: bool) -> None:
-    from coeffdream.cli.next_step import tell_next
-
-    with loading("torch", "diffusers"):
-        from coeffdream.adapters.count import parameter_summary
-        from coeffdream.adapters.install import install, spec_for
-        from coeffdream.backbones.device import DTYPES, settled
-        from coeffdream.backbones.load import meta_unet
-        from coeffdream.backbones.quiet import quiet
-        from coeffdream.backbones.source import look_at
-        from coeffdream.training.forecast import forecast_memory
-
-    config = settled(config)
-    dtype = DTYPES[config.precision]
-    if not base.is_toybox:
-        say_what_it_is(look_at(base))
-    with doing("going through a step in shapes alone, for the memory that it takes"):
-        with quiet():
-            unet = meta_unet(base).to(dtype)
-        total = sum(parameter.numel() for parameter in unet.parameters())
-        adapter = install(unet, spec_for(config, unet))
-        summary = parameter_summary(adapter, total)
-        memory = forecast_memory(unet, adapter, config)
-    if as_json:
-        show_json(
-            {
-                "config": dataclasses.asdict(config),
-                "parameters": dataclasses.asdict(summary),
-                "memory_bytes": {**dataclasses.asdict(memory), "total": memory.total},
-            }
-        )
-        return
-    for name, value in dataclasses.asdict(config).items():
-        say(f"  {name:<24} {value}")
-    say(
-        f"would train {summary.trained:,} parameters ({summary.lora:,} low-rank on {summary.lora_modules} "
-        f"projections, {summary.alpha:,} coefficients in {summary.alpha_layers} layers), "
-        f"{summary.percent:.4f} % of {total:,}"
-    )
-    say(
-        f"memory of a step, forecast from shapes in {dtype}: frozen UNet {memory.unet / 2**30:.2f} + adapter with Adam "
-        f"{memory.adapter / 2**30:.2f} + activations {memory.activations / 2**30:.2f} = {memory.total / 2**30:.2f} GiB, "
-        "and about 1 GiB for the CUDA context and workspaces on a GPU"
-    )
-    say("dry run: nothing was written")
-    tell_next(*(word for word in sys.argv[1:] if word not in ("--dry-run", "--debug")))
 
 
 def _resumed(record: RunRecord, typed: dict[str, Any]) -> Resolved:

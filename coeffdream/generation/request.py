@@ -23,6 +23,8 @@ from coeffdream.interop.choice import LoraChoice
 from coeffdream.limits import MOST, RUN_NAME, out_of_range
 
 if TYPE_CHECKING:
+    from coeffdream.backbones.base import BaseSettings
+    from coeffdream.backbones.sampling import Sampling
     from coeffdream.records.run import Part  # --help reads this file, and needs no records
 
 GIVEN = "given"
@@ -65,6 +67,10 @@ class GenerateRequest:
     set_name: str | None = option(None, "Name of the set of images.", flag="--set", shown="from the prompts")
     precision: Precision = option("auto", "Of the base.")
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
+    model_offload: bool | None = option(
+        None, "Models take turns on the device: the same pictures, slower.", shown="if memory asks"
+    )
+    vae_tiling: bool | None = option(None, "Decode what is over 512 pixels in tiles.", shown="if memory asks")
 
     def check(self) -> None:
         """Raises ConfigError with everything that is wrong but for the prompts, which `templates` checks."""
@@ -156,6 +162,18 @@ class GenerateRequest:
             return []
         listed = load_prompts(_unrelated(toybox), class_noun=class_nouns[0])
         return [each for each in listed.templates if any(names_class(each, noun) for noun in class_nouns)]
+
+    def sampling(self, settings: BaseSettings) -> Sampling:
+        """How the pictures are drawn, by the base's settings where the request leaves it to them."""
+        from coeffdream.backbones.sampling import (
+            Sampling,
+        )  # not above: --help reads this file, and needs no torch
+
+        return Sampling(
+            self.steps or settings.sampling_steps,
+            settings.guidance_scale if self.guidance is None else self.guidance,
+            self.size or settings.resolution,
+        )
 
     @property
     def images_each(self) -> int:

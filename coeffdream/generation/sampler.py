@@ -15,6 +15,7 @@ from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.encode import Conditioning, check_lengths, encode_prompt
 from coeffdream.backbones.halving import halving
 from coeffdream.backbones.load import Components, load_components
+from coeffdream.backbones.placement import place
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.data.images import of_one_color
 from coeffdream.errors import ConfigError, out_of_memory
@@ -114,12 +115,8 @@ class SetSampler:
             warn_of_other_nouns(templates, record.class_noun, warn)
         if base.is_toybox:
             warn_of_unknown_words(jobs.texts(), warn)
-        components = components or _load(request, base, progress)
-        sampling = Sampling(
-            request.steps or base.settings.sampling_steps,
-            base.settings.guidance_scale if request.guidance is None else request.guidance,
-            request.size or base.settings.resolution,
-        )
+        sampling = request.sampling(base.settings)
+        components = components or _load(request, base, sampling.size, progress)
         initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
         check_lengths(components, [request.negative, *jobs.texts()])
         return cls(
@@ -288,9 +285,12 @@ def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
     return ImageRecord(**vars(job), sha256=sha256_of_file(folder.path / job.file))
 
 
-def _load(request: GenerateRequest, base: Base, progress: Progress) -> Components:
-    device = pick_device(request.device)
+def _load(request: GenerateRequest, base: Base, size: int, progress: Progress) -> Components:
     progress("loading the base", 0, 1, base.name)
-    components = load_components(base, device=device, dtype=pick_dtype(request.precision, device))
+    device, cpu = pick_device(request.device), torch.device("cpu")
+    dtype = pick_dtype(request.precision, device)
+    components = load_components(base, device=device, dtype=dtype, unet_device=cpu)
+    place(components, request.model_offload, request.vae_tiling, size)
+    components.move([] if components.model_offload else ["unet"], device)
     progress("loading the base", 1, 1, base.name)
     return components

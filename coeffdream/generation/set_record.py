@@ -51,5 +51,6 @@ def set_record(
             size=sampling.size,
             scheduler=type(components.scheduler).__name__,
             precision=str(components.unet.dtype).removeprefix("torch."),
+            vae_tiling=components.vae_tiling,
         ),
     )

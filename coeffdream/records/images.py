@@ -55,7 +55,7 @@ class SetSettings:
 
     loras: weights of the adapters of other tools among them, by sha256. weights: of the runs whose adapters drew
     together, by name, which then stands before the names of their files. checkpoint: the step by which the adapter
-    was learned; None for a finished one.
+    was learned; None for a finished one. vae_tiling: whether the VAE decoded in tiles.
     """
 
     base: BaseRecord
@@ -73,6 +73,7 @@ class SetSettings:
     loras: dict[str, float] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
     checkpoint: Positive | None = None
+    vae_tiling: bool = False
 
     def differing(self, other: SetSettings) -> list[str]:
         """Names of the settings in which two sets differ."""

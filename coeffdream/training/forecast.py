@@ -1,156 +1,128 @@
-"""How much memory a training step will take, before anything is loaded.
-
-The step is run on shapes without values (the meta device) through the very modules of a real one,
-while every storage that lives is counted. Not counted: the allocator's slack, library
-workspaces and the CUDA context, about 1 GB on common cards.
-"""
+"""How much memory a training takes in each of its phases, and how often its UNet runs, before anything is loaded."""
 
 from __future__ import annotations
 
-import contextlib
-import weakref
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
 
-import torch
-import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-
-from coeffdream.adapters.install import Adapter
+from coeffdream.adapters.install import install, spec_for
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
-from coeffdream.attention.operator import OPERATOR
+from coeffdream.backbones.base import Base
+from coeffdream.backbones.device import DTYPES
+from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase
+from coeffdream.backbones.live_bytes import LiveBytes, flash_shapes
+from coeffdream.backbones.placement import placement
 from coeffdream.config import TrainConfig
+from coeffdream.training.samples import TEMPLATES
 
-LATENT_FACTOR = 8  # pixels a latent spans, in SDXL and in the toybox
-PROMPT_TOKENS = 77
+ADAPTER = "adapter"
+
+
+class Forecast:
+    """The memory of trainings that differ from `config` in batch size, checkpointing, pictures and what is on the
+    device together. `config` is settled: its device and precision are named."""
+
+    def __init__(self, base: Base, config: TrainConfig) -> None:
+        self._shapes = shapes = Shapes(base, DTYPES[config.precision])
+        self._size = config.resolution
+        self._prompt = shapes.encoding_prompt()
+        # The pictures of a class are drawn before there is an adapter.
+        self._prior = shapes.drawing(self._size, 2) if config.prior else 0
+        self.unet_parameters = sum(parameter.numel() for parameter in shapes.unet.parameters())
+        self.adapter = install(shapes.unet, spec_for(config, shapes.unet))
+        trained = sum(parameter.nbytes for parameter in self.adapter.trainable.values())
+        # Beside the weights Adam's two moments; gradients are made in the step, and are alive among its activations.
+        self._weights = {**shapes.weights, ADAPTER: 3 * trained}
+        at_once = min(base.settings.sampling_batch_size, len(TEMPLATES))
+        self._samples = shapes.drawing(self._size, 2 * at_once)
+        self._steps: dict[tuple[bool, int], int] = {}
+
+    def phases(self, config: TrainConfig) -> list[Phase]:
+        """The phases of a training in their order."""
+        return [*self.before_steps(config), self.step(config)]
+
+    def before_steps(self, config: TrainConfig) -> list[Phase]:
+        """All phases but the step itself, whose pictures are drawn between steps."""
+        shapes, on_cpu = self._shapes, config.device.startswith("cpu")
+        decoding = shapes.decoding(self._size, bool(config.vae_tiling))
+        encoding = shapes.encoding_photo(self._size)
+        # What stays on the device while another works.
+        first: tuple[str, ...] = (UNET, VAE, TEXT) if on_cpu else (VAE, TEXT)
+        prior: tuple[str, ...] = (UNET, VAE, TEXT)
+        if config.model_offload:
+            first = prior = ()
+        phases = [("load", first, [(part, 0) for part in first or (TEXT,)])]
+        phases.append(("encode", first, [(TEXT, self._prompt), (VAE, encoding)]))
+        if config.prior:
+            drawn = [(UNET, self._prior), (VAE, decoding), (VAE, encoding)]
+            phases.append(("prior pictures", prior, drawn))
+        if config.sample_every:
+            there = (ADAPTER,) if config.model_offload else self._trained_beside(config)
+            phases.append(("sample pictures", there, [(UNET, self._samples), (VAE, decoding)]))
+        return [phase(name, self._weights, there, works) for name, there, works in phases]
+
+    def step(self, config: TrainConfig) -> Phase:
+        """Forward, backward and Adam."""
+        key = config.gradient_checkpointing, config.batch_size * (2 if config.prior else 1)
+        if key not in self._steps:
+            self._steps[key] = self._counted_step(*key)
+        return phase("step", self._weights, self._trained_beside(config), [(UNET, self._steps[key])])
+
+    def placed(self, config: TrainConfig, memory: int | None) -> TrainConfig:
+        """The config with what the memory of its device asks for; None is a device unknown."""
+        chosen = placement(
+            config.model_offload,
+            config.vae_tiling,
+            weights=self._weights,
+            vae=self._shapes.vae,
+            size=self._size,
+            device=config.device,
+            memory=memory,
+        )
+        return replace(config, model_offload=chosen.model_offload, vae_tiling=chosen.vae_tiling)
+
+    def _trained_beside(self, config: TrainConfig) -> tuple[str, ...]:
+        """What a training holds between its steps; on a CPU there is nowhere else for the VAE."""
+        return (UNET, ADAPTER, VAE) if config.device.startswith("cpu") else (UNET, ADAPTER)
+
+    def _counted_step(self, checkpointing: bool, batch: int) -> int:
+        unet = self._shapes.unet
+        if checkpointing:
+            unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
+        unet.train()
+        with LiveBytes(unet.parameters()) as counted, flash_shapes():
+            predicted = unet(**self._shapes.unet_inputs(self._size, batch)).sample
+            predicted.float().square().mean().backward()
+        unet.disable_gradient_checkpointing()
+        for parameter in self.adapter.trainable.values():
+            parameter.grad = None
+        return counted.peak
 
 
 @dataclass(frozen=True)
-class MemoryForecast:
-    """Bytes. `unet`: frozen weights; `adapter`: trained weights, gradients and Adam's moments;
-    `activations`: the most that is alive at once during forward and backward."""
+class Passes:
+    """How often the UNet runs in a whole training, counted per picture. A pass backward counts as one: the base is
+    frozen, and only its inputs get gradients.
 
-    unet: int
-    adapter: int
-    activations: int
-
-    @property
-    def total(self) -> int:
-        return self.unet + self.adapter + self.activations
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all storages made while it is active, and remembers the peak.
-
-    `already_there`: tensors that are not its business, though views of them will come by.
+    steps: in training; samples: for the `pictures` along the way.
     """
 
-    def __init__(self, already_there: Iterable[torch.Tensor]) -> None:
-        super().__init__()
-        self.live = self.peak = 0
-        self._layouts: dict[Any, Any] = {}
-        self._known: weakref.WeakSet[Any] = weakref.WeakSet(
-            tensor.untyped_storage() for tensor in already_there
-        )
+    steps: int
+    samples: int
+    pictures: int
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # PyTorch works out in Python what shapes become; a UNet has the same blocks many times, so once for each call.
-        call = (func, _layout(args), _layout(kwargs))
-        again = call in self._layouts and func is not OPERATOR  # which checkpointing may keep
-        result = _shaped(self._layouts[call]) if again else func(*args, **(kwargs or {}))
-        # A view, and what was changed in place, are nothing new, and cannot be made again.
-        new = [self._count(leaf) and leaf.is_meta for leaf in tree_leaves(result)]
-        if all(new) and not again:
-            self._layouts[call] = _layout(result)
-        return result
-
-    def _count(self, leaf: Any) -> bool:
-        """Count a tensor's storage; whether it is a new one."""
-        if not isinstance(leaf, torch.Tensor):
-            return False
-        storage = leaf.untyped_storage()
-        if storage in self._known:
-            return False
-        size = storage.nbytes()
-        self._known.add(storage)
-        self.live += size
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._release, size)
-        return True
-
-    def _release(self, size: int) -> None:
-        self.live -= size
+    @property
+    def share(self) -> float:
+        """Of the pictures along the way in all passes."""
+        return self.samples / (self.steps + self.samples)
 
 
-class _Layout(NamedTuple):
-    """A tensor without its values."""
-
-    size: torch.Size
-    stride: tuple[int, ...]
-    dtype: torch.dtype
-    device: torch.device
-
-
-def _layout(value: Any) -> Any:
-    """Arguments or results of an operator as something to compare: tensors by their layout, numbers with their type."""
-    if isinstance(value, torch.Tensor):
-        return _Layout(value.shape, value.stride(), value.dtype, value.device)
-    if isinstance(value, (list, tuple)):
-        return tuple(map(_layout, value))
-    if isinstance(value, dict):
-        return tuple((name, _layout(each)) for name, each in value.items())
-    return type(value), value
-
-
-def _shaped(layout: Any) -> Any:
-    if isinstance(layout, _Layout):
-        return torch.empty_strided(layout.size, layout.stride, dtype=layout.dtype, device=layout.device)
-    return tuple(map(_shaped, layout))
-
-
-@contextlib.contextmanager
-def flash_shapes() -> Iterator[None]:
-    """Shapes without values would send scaled_dot_product_attention down the path that keeps whole maps;
-    a card takes flash attention. (A TorchFunctionMode would do, but it is not in force when checkpointing
-    recomputes.)"""
-
-    def attention(
-        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any
-    ) -> torch.Tensor:
-        return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
-
-    original = F.scaled_dot_product_attention
-    # A stand-in for the block; the original is put back below.
-    F.scaled_dot_product_attention = attention  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        F.scaled_dot_product_attention = original
-
-
-def forecast_memory(unet: Any, adapter: Adapter, config: TrainConfig) -> MemoryForecast:
-    """Run one training step of `config` on a UNet of shapes (meta device) with its adapter; say what it held."""
-    trained = sum(parameter.nbytes for parameter in adapter.trainable.values())
-    frozen = sum(parameter.nbytes for parameter in unet.parameters()) - trained
-    if config.gradient_checkpointing:
-        unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
-    unet.train()
-    batch = config.batch_size * (2 if config.prior else 1)
-    side = config.resolution // LATENT_FACTOR
-    pooled = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
-
-    def shaped(*shape: int) -> torch.Tensor:
-        return torch.empty(shape, dtype=unet.dtype, device="meta")
-
-    with LiveBytes(unet.parameters()) as counted, flash_shapes():
-        predicted = unet(
-            shaped(batch, unet.config.in_channels, side, side),
-            torch.zeros(batch, device="meta"),
-            encoder_hidden_states=shaped(batch, PROMPT_TOKENS, unet.config.cross_attention_dim),
-            added_cond_kwargs={"text_embeds": shaped(batch, pooled), "time_ids": shaped(batch, 6).float()},
-        ).sample
-        predicted.float().square().mean().backward()
-    # Gradients are made inside the step, and so are among what was counted alive.
-    return MemoryForecast(unet=frozen, adapter=3 * trained, activations=counted.peak)
+def passes(config: TrainConfig, sampling_steps: int) -> Passes:
+    """Of a training from its beginning; sampling_steps: of one picture."""
+    photos = config.steps * config.batch_size * config.grad_accum * (2 if config.prior else 1)
+    pictures = 0
+    if config.sample_every:  # at the beginning, then every so many steps, and at the end
+        pictures = len(TEMPLATES) * (1 + -(-config.steps // config.sample_every))
+    # Guidance draws each picture with its prompt and with the negative one.
+    return Passes(
+        photos * (3 if config.gradient_checkpointing else 2), pictures * 2 * sampling_steps, pictures
+    )

@@ -10,7 +10,16 @@ from coeffdream.errors import ConfigError, together
 from coeffdream.records.run import RunRecord
 
 # What may change when a run is resumed: it alters no draw and no update of the steps already counted.
-RESUMABLE = ("steps", "sample_every", "checkpoint_every", "checkpoint_gb", "device", "log_with")
+RESUMABLE = (
+    "steps",
+    "sample_every",
+    "checkpoint_every",
+    "checkpoint_gb",
+    "device",
+    "log_with",
+    "model_offload",
+    "vae_tiling",
+)
 
 
 def check_resumable(record: RunRecord, config: TrainConfig, concept: Concept, reached: int) -> None:

@@ -6,45 +6,26 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from coeffdream.adapters.count import parameter_summary
 from coeffdream.adapters.files import adapter_hashes, save_adapter
-from coeffdream.adapters.install import install, spec_for
-from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.attention.choice import remembered
 from coeffdream.backbones.base import Base
-from coeffdream.backbones.device import DTYPES, settled
-from coeffdream.backbones.encode import encode_prompt
-from coeffdream.backbones.load import Components, load_components
-from coeffdream.backbones.sampling import Sampling, initial_latents
-from coeffdream.backbones.schedule import prediction_of
-from coeffdream.backbones.threads import settle_threads
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import Concept
-from coeffdream.data.holdout import to_train_on
-from coeffdream.data.prompts import fill_class
-from coeffdream.data.record import concept_record
 from coeffdream.errors import DivergedError, RunError
 from coeffdream.interop.beside import write_beside
 from coeffdream.progress import Look, Progress, unheard, unseen
 from coeffdream.records.checkpoints import list_checkpoints, make_room, steps_kept
 from coeffdream.records.claim import confirm
-from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.latest import point_latest_at
-from coeffdream.records.run import RunFolder, RunRecord, Status, Validated, held_run, new_run
+from coeffdream.records.run import RunFolder, RunRecord, Status, held_run, new_run
 from coeffdream.tracking import UNLOGGED, Log, logging_to, require
 from coeffdream.training.advice import PREPARING, TRAINING, advised
-from coeffdream.training.average import averaged, new_average
-from coeffdream.training.checkpoint import TrainingState, checkpoint_due, restore_checkpoint, save_checkpoint
-from coeffdream.training.latent_cache import cache_class_images, cache_concept
-from coeffdream.training.loop import TrainingData, run_steps
-from coeffdream.training.optimizer import new_optimizer
-from coeffdream.training.prior import class_images
+from coeffdream.training.average import averaged
+from coeffdream.training.checkpoint import checkpoint_due, restore_checkpoint, save_checkpoint
+from coeffdream.training.loop import run_steps
 from coeffdream.training.resumable import as_it_was, check_resumable
-from coeffdream.training.samples import Sampler
+from coeffdream.training.session import Session
 from coeffdream.training.step import NoiseSchedule
-from coeffdream.training.validation import Validation, prepare_validation
 
 
 def train(
@@ -59,13 +40,13 @@ def train(
     require(config.log_with)
     with new_run(config.name or f"{concept.name}-{config.method}", Path(config.runs)) as run:
         with advised(config, PREPARING):
-            session = _Session.prepare(config, concept, base, progress)
+            session = Session.prepare(config, concept, base, progress)
         record = session.record(run.path.name, "training")
         confirm(run.path)
         run.create(record)
         _mark_as_latest(run, warn)
         with logging_to(config.log_with, run, record, warn, step=0) as log:
-            return run, session.execute(run, record, log, warn, look)
+            return run, execute(session, run, record, log, warn, look)
 
 
 def resume(
@@ -88,7 +69,7 @@ def resume(
         config = as_it_was(config, record)
         check_resumable(record, config, concept, steps_kept(run.checkpoints))
         with advised(config, PREPARING):
-            session = _Session.prepare(config, concept, base, progress)
+            session = Session.prepare(config, concept, base, progress)
         if not record.base.same_as(session.components.identity()):
             raise RunError(
                 f"{run.path.name} was trained on other weights of {record.base.name}; resume with those"
@@ -101,7 +82,7 @@ def resume(
         run.write(dataclasses.replace(record, steps_done=session.state.step))
         _mark_as_latest(run, warn)
         with logging_to(config.log_with, run, record, warn, step=session.state.step) as log:
-            return session.execute(run, record, log, warn, look)
+            return execute(session, run, record, log, warn, look)
 
 
 def _mark_as_latest(run: RunFolder, warn: Callable[[str], None]) -> None:
@@ -114,184 +95,101 @@ def _mark_as_latest(run: RunFolder, warn: Callable[[str], None]) -> None:
         )
 
 
-@dataclasses.dataclass
-class _Session:
-    """Everything in memory while a run trains."""
+def execute(
+    session: Session,
+    run: RunFolder,
+    record: RunRecord,
+    log: Log = UNLOGGED,
+    warn: Callable[[str], None] = unheard,
+    look: Look = unseen,
+) -> bool:
+    """Run the loop; whatever happens, run.json says how far it came and what was odd."""
+    config, state, architecture = session.config, session.state, session.components.architecture
+    record = dataclasses.replace(record, notes=list(record.notes), attention=dict(record.attention))
 
-    config: TrainConfig
-    concept: Concept
-    components: Components
-    data: TrainingData
-    sampler: Sampler | None
-    validation: Validation
-    untouched: Validated
-    state: TrainingState
-    total_parameters: int
-    progress: Progress
+    def notice(line: str) -> None:
+        warn(line)
+        record.notes.append(line)
 
-    @classmethod
-    def prepare(cls, config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> _Session:
-        """Load, encode and install; nothing is written to a run folder yet. Its config holds no auto any more."""
-        config, concept = settled(config), to_train_on(concept, config)
-        device, dtype = torch.device(config.device), DTYPES[config.precision]
-        progress("loading the base", 0, 1, base.name)
-        # The UNet joins the others only to draw class images: encoding and training need not fit at once.
-        components = load_components(base, device=device, dtype=dtype, unet_device=torch.device("cpu"))
-        progress("loading the base", 1, 1, base.name)
-        config = dataclasses.replace(config, prediction=prediction_of(components.scheduler))
-        if device.type == "cpu":
-            settle_threads(components.unet)
-        sampling = Sampling(base.settings.sampling_steps, base.settings.guidance_scale, config.resolution)
-        initial_latents(components, [0], config.resolution)  # raises now if the resolution cannot fit
-        spec_for(config, components.unet)  # likewise for the choice of layers
-        photos = cache_concept(components, concept.learned, config, progress)
-        unseen_photos = cache_concept(components, concept.held_out, config, progress)
-        class_samples = []
-        if config.prior:
-            prompt = fill_class("a photo of a CLASS", concept.class_noun)
-            components.unet.to(device)
-            drawn = class_images(components, prompt, config.prior_images, sampling, progress)
-            class_samples = cache_class_images(components, drawn, prompt, config.resolution, progress)
-        sampler = None
-        if config.sample_every:
-            sampler = Sampler(components, concept.class_noun, config.token, sampling)
-        class_caption = encode_prompt(components, fill_class("a photo of a CLASS", concept.class_noun))
-        components.release_text_encoders()
-        if device.type != "cpu":
-            components.vae.to("cpu")
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-            components.unet.to(device)
+    unlooked = False  # of all that fails, the first is told
 
-        validation, untouched = prepare_validation(
-            components, unseen_photos or photos, bool(unseen_photos), class_caption, config
-        )
-        total = sum(parameter.numel() for parameter in components.unet.parameters())
-        adapter = install(components.unet, spec_for(config, components.unet), seed=config.seed)
-        if config.gradient_checkpointing:
-            components.unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
-        scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        average = new_average(adapter, config)
-        state = TrainingState(adapter, new_optimizer(adapter, config), scaler, average=average)
-        data = TrainingData(photos, class_samples)
-        return cls(config, concept, components, data, sampler, validation, untouched, state, total, progress)
-
-    def record(self, name: str, status: Status) -> RunRecord:
-        device = self.components.device
-        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-        return RunRecord(
-            name=name,
-            status=status,
-            created=now(),
-            method=self.config.method,
-            config=self.config,
-            base=self.components.identity(),
-            class_noun=self.concept.class_noun,
-            token=self.config.token,
-            concept=concept_record(self.concept),
-            parameters=parameter_summary(self.state.adapter, self.total_parameters),
-            validation=self.untouched,
-            versions=versions(),
-            machine=Machine(
-                **machine(), device=str(device), gpu=gpu, precision=str(self.components.unet.dtype)
-            ),
-        )
-
-    def execute(
-        self,
-        run: RunFolder,
-        record: RunRecord,
-        log: Log = UNLOGGED,
-        warn: Callable[[str], None] = unheard,
-        look: Look = unseen,
-    ) -> bool:
-        """Run the loop; whatever happens, run.json says how far it came and what was odd."""
-        config, state, architecture = self.config, self.state, self.components.architecture
-        record = dataclasses.replace(record, notes=list(record.notes), attention=dict(record.attention))
-
-        def notice(line: str) -> None:
-            warn(line)
-            record.notes.append(line)
-
-        unlooked = False  # of all that fails, the first is told
-
-        def show(*, ended: bool = False) -> None:
-            nonlocal unlooked
-            try:
-                look(run.path, ended)
-            except Exception as error:  # a page, even one on a full disk, is no reason to lose the work over
-                if not unlooked:
-                    notice(f"the run's page could not be written ({error}); the training goes on")
-                unlooked = True
-
-        def sample(done: int) -> None:
-            if not self.sampler:
-                return
-            file = run.samples / f"step_{done:06d}.png"
-            with averaged(state.adapter, state.average):
-                of_one_color = self.sampler.draw(file)
-            if of_one_color:
-                notice(
-                    f"a sample picture of step {done} is of one color: what was learned, or the base, is broken; "
-                    "try a smaller --lr"
-                )
-            log.samples(file, done)
-
-        def keep() -> None:
-            save_checkpoint(run.checkpoints, state, architecture)
-            make_room(run.checkpoints, round(config.checkpoint_gb * 1e9))
-
-        def after_step(done: int) -> None:
-            confirm(run.path)
-            if config.sample_every and (done % config.sample_every == 0 or done == config.steps):
-                sample(done)
-            if checkpoint_due(done, config):
-                keep()
-                run.write(dataclasses.replace(record, steps_done=done))
-            show()
-
-        status: Status = "failed"
-        adapter = record.adapter
+    def show(*, ended: bool = False) -> None:
+        nonlocal unlooked
         try:
-            show()
-            with remembered(record.attention), advised(config, TRAINING):
-                if state.step == 0:
-                    sample(0)
-                finished = run_steps(
-                    self.components.unet,
-                    state,
-                    self.data,
-                    NoiseSchedule.of(self.components.scheduler),
-                    config,
-                    run.log,
-                    after_step=after_step,
-                    validate=lambda: self.validation.measure(
-                        self.components.unet, averaged(state.adapter, state.average)
-                    ),
-                    notice=notice,
-                    track=log.step,
-                    progress=self.progress,
-                )
-            confirm(run.path)
-            if finished:
-                scheduler = self.components.scheduler.config
-                with averaged(state.adapter, state.average):
-                    save_adapter(state.adapter, run.adapter, architecture)
-                    write_beside(run, record, state.adapter.lora, self.components.unet, scheduler)
-                adapter = adapter_hashes(run.adapter)
-            else:
-                keep()
-            status = "complete" if finished else "interrupted"
-        except KeyboardInterrupt:
-            status = "interrupted"
-            raise
-        except DivergedError as error:
-            status = "diverged"
-            record.notes.append(str(error))
-            raise
-        finally:
-            confirm(run.path)
-            done = steps_kept(run.checkpoints)
-            run.write(dataclasses.replace(record, status=status, steps_done=done, adapter=adapter))
-            show(ended=True)
-        return finished
+            look(run.path, ended)
+        except Exception as error:  # a page, even one on a full disk, is no reason to lose the work over
+            if not unlooked:
+                notice(f"the run's page could not be written ({error}); the training goes on")
+            unlooked = True
+
+    def sample(done: int) -> None:
+        if not session.sampler:
+            return
+        file = run.samples / f"step_{done:06d}.png"
+        with averaged(state.adapter, state.average):
+            of_one_color = session.sampler.draw(file)
+        if of_one_color:
+            notice(
+                f"a sample picture of step {done} is of one color: what was learned, or the base, is broken; "
+                "try a smaller --lr"
+            )
+        log.samples(file, done)
+
+    def keep() -> None:
+        save_checkpoint(run.checkpoints, state, architecture)
+        make_room(run.checkpoints, round(config.checkpoint_gb * 1e9))
+
+    def after_step(done: int) -> None:
+        confirm(run.path)
+        if config.sample_every and (done % config.sample_every == 0 or done == config.steps):
+            sample(done)
+        if checkpoint_due(done, config):
+            keep()
+            run.write(dataclasses.replace(record, steps_done=done))
+        show()
+
+    status: Status = "failed"
+    adapter = record.adapter
+    try:
+        show()
+        with remembered(record.attention), advised(config, TRAINING):
+            if state.step == 0:
+                sample(0)
+            finished = run_steps(
+                session.components.unet,
+                state,
+                session.data,
+                NoiseSchedule.of(session.components.scheduler),
+                config,
+                run.log,
+                after_step=after_step,
+                validate=lambda: session.validation.measure(
+                    session.components.unet, averaged(state.adapter, state.average)
+                ),
+                notice=notice,
+                track=log.step,
+                progress=session.progress,
+            )
+        confirm(run.path)
+        if finished:
+            scheduler = session.components.scheduler.config
+            with averaged(state.adapter, state.average):
+                save_adapter(state.adapter, run.adapter, architecture)
+                write_beside(run, record, state.adapter.lora, session.components.unet, scheduler)
+            adapter = adapter_hashes(run.adapter)
+        else:
+            keep()
+        status = "complete" if finished else "interrupted"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    except DivergedError as error:
+        status = "diverged"
+        record.notes.append(str(error))
+        raise
+    finally:
+        confirm(run.path)
+        done = steps_kept(run.checkpoints)
+        run.write(dataclasses.replace(record, status=status, steps_done=done, adapter=adapter))
+        show(ended=True)
+    return finished

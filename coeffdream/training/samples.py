@@ -38,15 +38,9 @@ class Sampler:
 
     def draw(self, file: Path) -> bool:
         """One row of pictures, one per prompt, as a PNG; whether one of them is of a single color."""
-        components = self._components
-        vae_home = components.vae.device
-        components.vae.to(components.device)
-        try:
-            images: list[Image.Image] = []
-            for _, drawn in halving(self._conditionings, self._at_once, self._drawn, self._smaller):
-                images += drawn
-        finally:
-            components.vae.to(vae_home)
+        images: list[Image.Image] = []
+        for _, drawn in halving(self._conditionings, self._at_once, self._drawn, self._smaller):
+            images += drawn
         size = self._sampling.size
         row = Image.new("RGB", (size * len(images), size))
         for index, image in enumerate(images):

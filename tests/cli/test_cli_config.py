@@ -28,11 +28,12 @@ def test_every_layer_is_named(cli):
 
 
 def test_it_is_what_train_does(cli, cat_folder):
-    """The values are those of a dry run with the same words, all of them."""
+    """The values are those of a dry run with the same words, but for what the machine's memory settles."""
     given = ("--base", "toybox", "--concept", cat_folder, "--device", "cpu", "--preset", "table3")
     planned = json.loads(cli("train", *given, "--dry-run", "--json").out)["config"]
     values = shown(cli("config", "show", *given, "--json"))
-    assert {name: value for name, (value, _) in values.items()} == planned
+    settled = {"model_offload": None, "vae_tiling": None}
+    assert {name: value for name, (value, _) in values.items()} == planned | settled
 
 
 def test_the_table_has_every_option(cli):

@@ -66,9 +66,9 @@ def test_training_and_generating_draw_the_same(tiny_base, photos, tmp_path, draw
         runs=str(tmp_path / "runs"),
     )
     base = find_base(str(tiny_base))
-    session = training._Session.prepare(config, load_concept(photos), base, silent)
+    session = training.Session.prepare(config, load_concept(photos), base, silent)
     run = training.RunFolder(tmp_path / "runs" / "fresh")
-    session.execute(run, session.record("fresh", "training"))
+    training.execute(session, run, session.record("fresh", "training"))
     untrained = load_components(base, device=torch.device("cpu"), dtype=torch.float32)
     conditioning = encode_prompt(untrained, "sks cat in snow")
     sampling = Sampling(base.settings.sampling_steps, base.settings.guidance_scale, 32)

@@ -68,7 +68,7 @@ def go_on(given):
 @pytest.fixture
 def session(given):
     """Everything of a run in memory, before its first step."""
-    return lambda config: training._Session.prepare(*given(config), silent)
+    return lambda config: training.Session.prepare(*given(config), silent)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from coeffdream.progress import silent
 from coeffdream.records.checkpoints import STATE_FILE, list_checkpoints
 from coeffdream.records.run import COEFF_FILE, LORA_FILE, held_run
 from coeffdream.training import run as training
+from coeffdream.training import session
 from coeffdream.training.checkpoint import OPTIMIZER_FILE, restore_checkpoint, save_checkpoint
 from coeffdream.training.loop import run_steps
 from coeffdream.training.step import NoiseSchedule
@@ -122,7 +123,7 @@ def test_ctrl_c_in_the_first_pictures(options, given, monkeypatch):
         raise KeyboardInterrupt
 
     config = options(sample_every=1)
-    monkeypatch.setattr(training.Sampler, "draw", pressed)
+    monkeypatch.setattr(session.Sampler, "draw", pressed)
     with pytest.raises(KeyboardInterrupt):
         training.train(*given(config), lambda *_: None)
     run = training.RunFolder((training.Path(config.runs) / "latest").resolve())
@@ -193,7 +194,7 @@ def test_a_live_run_is_resumed_by_nobody(options, learn, go_on, monkeypatch):
     """Refused before anything is loaded; once the other has ended it may be."""
     run = learn(options(steps=1))
     with monkeypatch.context() as patch, held_run(run, "train"):
-        patch.setattr(training._Session, "prepare", None)
+        patch.setattr(training.Session, "prepare", None)
         with pytest.raises(
             InUseError, match=r"run cat2-coeff-lora is in use by process \d+ since .*\(train\); wait"
         ):

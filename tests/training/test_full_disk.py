@@ -30,7 +30,7 @@ def test_full_after_so_many_writes(writes, options, session, go_on, tmp_path, mo
     with monkeypatch.context() as disk:
         disk.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left") as caught:
-            ready.execute(run, ready.record("full", "training"))
+            training.execute(ready, run, ready.record("full", "training"))
     assert str(run.path) in str(caught.value.filename)
     assert not [path for path in run.path.rglob(".*") if path.is_file()]
     for checkpoint in list_checkpoints(run.checkpoints):

@@ -134,7 +134,7 @@ def test_text_encoders_leave_memory(options, session, monkeypatch):
         watched.extend(weakref.ref(part) for part in (components.text_encoder, components.text_encoder_2))
         return components
 
-    monkeypatch.setattr(training, "load_components", watching)
+    monkeypatch.setattr(session, "load_components", watching)
     made = session(options(sample_every=1))
     gc.collect()
     assert len(watched) == 2

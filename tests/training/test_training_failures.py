@@ -8,7 +8,7 @@ import torch
 from coeffdream.errors import ConceptError, ConfigError, NonFiniteLossError
 from coeffdream.progress import silent
 from coeffdream.records.run import RunFolder
-from coeffdream.training import loop
+from coeffdream.training import loop, session
 from coeffdream.training import run as training
 from coeffdream.training.advice import PREPARING, TRAINING, remedies
 
@@ -66,7 +66,7 @@ def test_weights_are_as_they_were(value, options, session, poisoned, tmp_path):
     before = {name: parameter.detach().clone() for name, parameter in ready.state.adapter.trainable.items()}
     run = RunFolder(tmp_path / "runs" / "bad")
     with pytest.raises(NonFiniteLossError, match="step 1"):
-        ready.execute(run, ready.record("bad", "training"))
+        training.execute(ready, run, ready.record("bad", "training"))
     assert all(
         torch.equal(parameter, before[name]) for name, parameter in ready.state.adapter.trainable.items()
     )
@@ -79,7 +79,7 @@ def test_gradient_that_is_not_a_number(options, session, poisoned, tmp_path):
     # The square root has an infinite slope at zero: the loss stays as it is, its gradient does not.
     poisoned(2, lambda each: each + (alpha - alpha.detach()).sqrt().sum())
     with pytest.raises(NonFiniteLossError, match="step 2"):
-        ready.execute(RunFolder(tmp_path / "runs" / "bad"), ready.record("bad", "training"))
+        training.execute(ready, RunFolder(tmp_path / "runs" / "bad"), ready.record("bad", "training"))
     assert all(parameter.isfinite().all() for parameter in ready.state.adapter.trainable.values())
     assert ready.state.step == 1
 
@@ -103,7 +103,7 @@ def test_out_of_memory_before_the_first_step(options, learn, monkeypatch):
     def exhausted(*given):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(training, "cache_concept", exhausted)
+    monkeypatch.setattr(session, "cache_concept", exhausted)
     config = options(batch_size=2)
     with pytest.raises(ConfigError, match=r"encoding the photos\. Try a machine with more memory"):
         learn(config)

@@ -117,7 +117,7 @@ def test_a_state_that_is_unfit_is_never_kept(where, options, session, tmp_path):
     """The checkpoint before stays, to the last byte."""
     ready = session(options(steps=1))
     run = training.RunFolder(tmp_path / "runs" / "bad")
-    ready.execute(run, ready.record("bad", "training"))
+    training.execute(ready, run, ready.record("bad", "training"))
     before = {path: path.read_bytes() for path in run.checkpoints.rglob("*") if path.is_file()}
     name, parameter = next(iter(ready.state.adapter.trainable.items()))
     with torch.no_grad():

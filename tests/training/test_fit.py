@@ -1,0 +1,111 @@
+"""The cheapest training that fits: what is turned down, in which order, and what never is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from coeffdream.backbones.base import find_base
+from coeffdream.backbones.footprint import NOT_COUNTED, UNET, Phase
+from coeffdream.config import TrainConfig
+from coeffdream.errors import ConfigError
+from coeffdream.training import fit as fitting
+from coeffdream.training.fit import GIB, fit
+
+BASE = find_base("toybox")
+CARD = TrainConfig(device="cuda", precision="bf16", batch_size=4, steps=10)
+
+
+class Simple:
+    """A base whose step takes 4 GiB a photo in fp32, and whose pictures take 20 beside the UNet."""
+
+    def __init__(self, base, config):
+        self.unet = {"fp32": 4 * GIB, "bf16": 2 * GIB}[config.precision]
+
+    def before_steps(self, config):
+        drawn = (5 if config.vae_tiling else 20) * GIB + (0 if config.model_offload else self.unet)
+        drawn = drawn if config.sample_every else 0
+        return [Phase("encode", {UNET: self.unet}, 0), Phase("sample pictures", {}, drawn)]
+
+    def step(self, config):
+        each = self.unet // (4 if config.gradient_checkpointing else 1)
+        return Phase("step", {UNET: self.unet}, config.batch_size * each)
+
+    def phases(self, config):
+        return [*self.before_steps(config), self.step(config)]
+
+
+@pytest.fixture(autouse=True)
+def simple(monkeypatch):
+    monkeypatch.setattr(fitting, "Forecast", Simple)
+
+
+def changes(config, gigabytes, *typed):
+    """What is other than before, in a device of so much memory beside what no forecast counts."""
+    fitted = fit(config, BASE, gigabytes + NOT_COUNTED / GIB, typed)
+    assert all(each.total <= gigabytes * GIB for each in fitted.phases)
+    before = dataclasses.asdict(config)
+    changed = {
+        name: value for name, value in dataclasses.asdict(fitted.config).items() if before[name] != value
+    }
+    return {name: value for name, value in changed.items() if value is not False or before[name] is not None}
+
+
+def test_from_the_cheapest_on():
+    """Models take turns before anything is inexact; a batch is split before blocks run twice; no pictures at last."""
+    turns = {"model_offload": True}
+    split = {"batch_size": 1, "grad_accum": 4}
+    assert changes(CARD, 22) == {}
+    assert changes(CARD, 20) == turns
+    assert changes(CARD, 10) == {"vae_tiling": True}
+    assert changes(CARD, 6) == turns | {"vae_tiling": True} | split
+    assert changes(CARD, 4) == {"sample_every": 0} | split
+    assert changes(CARD, 3) == {"sample_every": 0, "gradient_checkpointing": True} | split
+
+
+def test_what_costs_nothing_is_not_paid_for():
+    """Checkpointing that a base recommends is left out where there is room, and its price is told as saved."""
+    recommended = dataclasses.replace(CARD, gradient_checkpointing=True)
+    assert changes(recommended, 22) == {"gradient_checkpointing": False}
+    costs = fit(recommended, BASE, 30, ()).costs
+    assert costs == {"--no-gradient-checkpointing": "saves 40 of 120 passes of the UNet"}
+
+
+def test_what_was_typed_stays():
+    """But for the batch, whose steps stay what they are."""
+    assert changes(CARD, 12, "gradient_checkpointing", "sample_every", "batch_size") == {"vae_tiling": True}
+    with pytest.raises(ConfigError):
+        fit(CARD, BASE, 3 + 1, ("gradient_checkpointing",))
+    with pytest.raises(ConfigError):
+        fit(dataclasses.replace(CARD, vae_tiling=False, model_offload=False), BASE, 5, ("sample_every",))
+
+
+def test_precision_is_the_last_but_one_thing():
+    """On a CPU, where auto is float32; models cannot take turns there."""
+    cpu = dataclasses.replace(CARD, device="cpu", precision="fp32", batch_size=1, sample_every=0)
+    assert changes(cpu, 8) == {}
+    assert changes(cpu, 5) == {"gradient_checkpointing": True}
+    assert changes(cpu, 4) == {"precision": "bf16"}
+    with pytest.raises(ConfigError):
+        fit(cpu, BASE, 4 + 1, ("precision",))
+
+
+def test_nothing_fits():
+    """One line with the least that it could be, which then does."""
+    with pytest.raises(
+        ConfigError, match=r"--fit 3: this training takes 3\.5 GB at the least .*'step'.*--resolution"
+    ):
+        fit(CARD, BASE, 3, ())
+    assert fit(CARD, BASE, 3.5, ()).config.gradient_checkpointing
+
+
+def test_every_choice_has_its_price():
+    """In words and in passes of the UNet, spelled as on the command line."""
+    costs = fit(dataclasses.replace(CARD, sample_every=5), BASE, 7, ()).costs
+    assert list(costs) == ["--batch-size 1", "--grad-accum 4", "--model-offload", "--vae-tiling"]
+    assert "12 pictures" in costs["--model-offload"]
+    assert "4 passes" in costs["--batch-size 1"]
+    dear = fit(CARD, BASE, 4, ()).costs
+    assert dear["--gradient-checkpointing"] == "120 passes of the UNet in training instead of 80"
+    assert "no pictures" in dear["--sample-every 0"]
