@@ -10,7 +10,7 @@ import torch
 
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase
-from coeffdream.config import resolve
+from coeffdream.resolve import resolve
 from coeffdream.training.forecast import ADAPTER, Forecast, passes
 
 TOYBOX = find_base("toybox")

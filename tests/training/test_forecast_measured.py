@@ -22,10 +22,10 @@ from coeffdream.backbones.encode import Conditioning, LatentPosterior, decode_la
 from coeffdream.backbones.load import PARTS, Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw
 from coeffdream.backbones.source import SDXL
-from coeffdream.config import resolve
 from coeffdream.diffusion.noise import normal
 from coeffdream.generation.forecast import forecast_drawing
 from coeffdream.generation.request import GenerateRequest
+from coeffdream.resolve import resolve
 from coeffdream.training.forecast import Forecast
 from coeffdream.training.latent_cache import TrainingSample
 from coeffdream.training.optimizer import new_optimizer

@@ -18,7 +18,7 @@ from coeffdream.data.images import load_image, resize_and_crop
 from coeffdream.errors import NonFiniteLossError, PromptError
 from coeffdream.progress import silent
 from coeffdream.training import latent_cache as cache_module
-from coeffdream.training import run as training
+from coeffdream.training import session as sessions
 from coeffdream.training.latent_cache import cache_class_images, cache_concept, stack
 
 CONFIG = TrainConfig(resolution=32)
@@ -127,14 +127,14 @@ def test_vae_that_overflows(components, captioned, monkeypatch):
 def test_text_encoders_leave_memory(options, session, monkeypatch):
     """After caching nothing holds the text encoders, the sampler included: they are 3 GB of SDXL."""
     watched = []
-    load = training.load_components
+    load = sessions.load_components
 
     def watching(*arguments, **options):
         components = load(*arguments, **options)
         watched.extend(weakref.ref(part) for part in (components.text_encoder, components.text_encoder_2))
         return components
 
-    monkeypatch.setattr(session, "load_components", watching)
+    monkeypatch.setattr(sessions, "load_components", watching)
     made = session(options(sample_every=1))
     gc.collect()
     assert len(watched) == 2
