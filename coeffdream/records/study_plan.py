@@ -43,7 +43,7 @@ class Study:
 
     concepts: list[str]
     methods: list[str]
-    arms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    arms: dict[str, dict[str, str | int | float | bool]] = field(default_factory=dict)
     base: str = option("sdxl", "The base model.")
     seeds: int = option(1, "Training seeds of each method on each concept.")
     steps: int | None = option(None, "Training steps.", shown="the base's")
@@ -70,7 +70,8 @@ class Study:
 
     def baseline_of(self, arm: str) -> str | None:
         """The arm that this one says it is compared with."""
-        return self.arms.get(arm, {}).get(AGAINST)
+        against = self.arms.get(arm, {}).get(AGAINST)
+        return None if against is None else str(against)
 
     def check(self) -> None:
         """Raises ConfigError with everything that makes this no study."""

@@ -72,7 +72,7 @@ def test_which_photos_is_said(scored):
     assert any("overestimates it (arXiv 2503.06632)" in line for line in readings(plain))
     said = printed(apart)
     assert "1 photo held out of training, beneath it to the 2 learned" in " ".join(said.split())
-    assert said.count("learned photos") == 2
+    assert said.count("learned photos") == 3  # concept, DINO and subject alignment
     assert f"{apart.learned.overall.nearest_mean:.3f}" in said
     assert not any("overestimates" in line for line in readings(apart))
     rows = dict(table(apart, {})[1])

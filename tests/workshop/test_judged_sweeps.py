@@ -8,8 +8,8 @@ from coeffdream.errors import RunError
 from coeffdream.workshop.judge.sweeps import Seen, Stopping, as_text, judge_sweeps
 
 BASE = Seen(traits=0.2, places=0.9)
-# Traits gained .5, 1, 1 of what the base lacks; times places .45, .85, .2.
-STEPS = {50: Seen(0.6, 0.9), 100: Seen(1.0, 0.85), 150: Seen(1.0, 0.2)}
+# Traits gained .525, 1, 1 of what the base lacks; times places .47, .85, .2.
+STEPS = {50: Seen(0.62, 0.9), 100: Seen(1.0, 0.85), 150: Seen(1.0, 0.2)}
 
 
 def stopping(kept: int | None, steps: dict[int, Seen] = STEPS) -> Stopping:
