@@ -44,7 +44,9 @@ class CalibrationFile:
     def held(self) -> Iterator[None]:
         """One process at a time, as far as the file system knows locks."""
         lock = FileLock(self.path.with_suffix(".lock"), timeout=PATIENCE)
-        with contextlib.suppress(OSError, NotImplementedError):  # Timeout is an OSError
+        with contextlib.suppress(
+            OSError, NotImplementedError
+        ):  # of a file system without locks; Timeout is an OSError
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         try:

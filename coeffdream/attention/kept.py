@@ -15,7 +15,7 @@ Result = tuple[Tensor, Tensor]
 class _Active(threading.local):
     """The pass that this thread is in: autograd recomputes on threads of its own."""
 
-    passing: Keeping | Recalling | None = None
+    passing: _Pass | None = None
 
 
 _active = _Active()
@@ -26,10 +26,13 @@ class _Pass:
 
     def __init__(self, results: deque[Result]) -> None:
         self.results = results
-        self._outer: Keeping | Recalling | None = None
+        self._outer: _Pass | None = None
+
+    def take(self, compute: Callable[[], Result]) -> Result:
+        raise NotImplementedError
 
     def __enter__(self) -> None:
-        self._outer, _active.passing = _active.passing, self  # type: ignore[assignment]
+        self._outer, _active.passing = _active.passing, self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -53,8 +56,10 @@ class Recalling(_Pass):
     def take(self, compute: Callable[[], Result]) -> Result:
         return self.results.popleft() if self.results else compute()
 
-    def __exit__(self, *ending: object) -> None:
-        super().__exit__(*ending)  # type: ignore[arg-type]
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
         # A recomputation ends as soon as it has what is needed. What is left would be wrong for a further one.
         self.results.clear()
 

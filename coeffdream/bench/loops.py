@@ -99,7 +99,7 @@ def _compare(
         for name, way in ways.items():
             progress(f"bench {work}", done, total, name)
             if turn == 0:
-                peaks[name] = weights + peak_of(lambda way=way: way(1), unet.device)  # type: ignore[misc]
+                peaks[name] = weights + peak_of(partial(way, 1), unet.device)
             else:
                 spent[name] += way(config.steps)
             done += 1

@@ -29,7 +29,7 @@ def synchronised(device: Any) -> Iterator[None]:
     torch.cuda.synchronize(device)
 
 
-def peak_of(work: Callable[[], None], device: Any) -> int:
+def peak_of(work: Callable[[], object], device: Any) -> int:
     """The most bytes that `work` holds at once beyond what was there before, gradients included."""
     import torch
 

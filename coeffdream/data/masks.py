@@ -91,13 +91,16 @@ def check_masks(folder: Path, masks: Mapping[Path, object]) -> None:
 
 
 def _cuts(alpha: Image) -> bool:
-    low, _ = alpha.getextrema()
-    return low < INSIDE  # type: ignore[operator]  # Pillow types extrema as of any mode; L has one pair
+    return _extrema(alpha)[0] < INSIDE
 
 
 def _holds(mask: Image) -> bool:
-    _, high = mask.getextrema()
-    return high >= INSIDE  # type: ignore[operator]
+    return _extrema(mask)[1] >= INSIDE
+
+
+def _extrema(mask: Image) -> tuple[float, float]:
+    # Pillow types extrema as of any mode; L has one pair.
+    return mask.getextrema()  # type: ignore[return-value]
 
 
 def _not_empty(path: Path, mask: Image, how: str) -> Image:

@@ -67,7 +67,7 @@ def named_files(model: str, example: str, flag: str, called: str, more: tuple[st
 def configuration(path: Path, kind: str, called: str, flag: str, needs: Sequence[str]) -> dict[str, Any]:
     """A transformers config.json of model_type `kind` that has the keys `needs`. Raises ScoreError for any other."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = config["model_type"]
         _ = [config[key] for key in needs]
     except (ValueError, KeyError, TypeError) as error:
@@ -76,7 +76,7 @@ def configuration(path: Path, kind: str, called: str, flag: str, needs: Sequence
         ) from None
     if found != kind:
         raise ScoreError(f"{path} describes a {found!r}, not a {kind}; give a {called} as {flag}")
-    return config  # type: ignore[no-any-return]
+    return config
 
 
 def whole_model(kind: Any, weights: Path, called: str, **options: Any) -> Any:

@@ -17,6 +17,7 @@ from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.inputs import Picture, photo_hashes, pictures_of_set, references_of_run
 from coeffdream.metrics.measure import Scorer
 from coeffdream.metrics.options import ScoringOptions
+from coeffdream.metrics.registry import chosen
 from coeffdream.progress import Progress
 from coeffdream.records.checkpoints import list_checkpoints
 from coeffdream.records.claim import claimed, in_use, is_held
@@ -29,6 +30,8 @@ from coeffdream.records.sweep import Levels, Measured, SweepRecord, SweptPoint, 
 from coeffdream.studies.keep import front, keep, shares_of
 from coeffdream.studies.sweep_drawing import PLACE, Drawing, draw_points
 from coeffdream.studies.sweep_options import SweepOptions
+
+SCORES = "text,concept,dino,drift"  # the rule's three, and the other model's word on two of them
 
 
 def sweep(
@@ -51,10 +54,11 @@ def sweep(
     references_of_run(record)  # raises now if they are gone
     with claimed(run.path / PLACE, "sweep", f"the sweep of {run.path.name}", "wait until that has ended"):
         drawing = draw_points(run, record, places, options, base, progress, warn)
+        scores = chosen(SCORES)
         encoders = encoders or encoders_for(
-            TOYBOX if base.is_toybox else base.name, ScoringOptions(device=options.device)
+            TOYBOX if base.is_toybox else base.name, ScoringOptions(device=options.device), scores
         )
-        scorer = Scorer(encoders, cache or FeatureCache(), on_progress=progress)
+        scorer = Scorer(encoders, cache or FeatureCache(), on_progress=progress, scores=scores)
         made = _scored(run, record, drawing, options, scorer)
         write_sweep(run, made)
     return made

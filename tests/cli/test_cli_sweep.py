@@ -45,7 +45,7 @@ def test_a_sweep_ends_with_what_to_draw(cli, run_of, monkeypatch):
     from coeffdream.studies import sweep
 
     embedded = encoder_choice.encoders_for("toybox", ScoringOptions(device="cpu"))
-    monkeypatch.setattr(sweep, "encoders_for", lambda base, options: embedded)
+    monkeypatch.setattr(sweep, "encoders_for", lambda base, options, scores: embedded)
     run = run_of()
     quick = ("--prompts", 2, "--steps", 1, "--device", "cpu")
     answer = cli("sweep", *quick)
