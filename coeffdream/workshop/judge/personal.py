@@ -159,9 +159,10 @@ def _sets(folder: RunFolder) -> tuple[SetFolder, SetFolder]:
     return find_set(folder.images, scores.set.name), SetFolder(folder.images / scores.floor_set)
 
 
-def _tables(
-    judge: Judge, scorer: Scorer, record: RunRecord, folder: SetFolder, individual: Individual
-) -> dict[str, Table]:
+def looked_at(
+    judge: Judge, record: RunRecord, folder: SetFolder
+) -> tuple[list[Picture], dict[str, list[int]], list[Wish]]:
+    """The pictures of a run's set, what the judge reads in them, and what their prompts ask for."""
     pictures = pictures_of_set(
         folder,
         folder.read_set(),
@@ -171,7 +172,13 @@ def _tables(
     )
     rows = [np.asarray(load_image(picture.path).resize((64, 64))).transpose(2, 0, 1) for picture in pictures]
     read = readings(judge, normalised(torch.from_numpy(np.stack(rows))))
-    wishes = [wish_of(picture) for picture in pictures]
+    return pictures, read, [wish_of(picture) for picture in pictures]
+
+
+def _tables(
+    judge: Judge, scorer: Scorer, record: RunRecord, folder: SetFolder, individual: Individual
+) -> dict[str, Table]:
+    pictures, read, wishes = looked_at(judge, record, folder)
     aligned = [
         image.concept_alignment for image in scorer.pictures(pictures, references_of_run(record)).per_image
     ]

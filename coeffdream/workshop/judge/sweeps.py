@@ -10,20 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from coeffdream.data.images import load_image
 from coeffdream.errors import RunError
 from coeffdream.metrics.encoder_choice import TOYBOX
-from coeffdream.metrics.inputs import pictures_of_set
 from coeffdream.records.images import SetFolder
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.records.sweep import SweepRecord, read_sweep
 from coeffdream.toybox.world.concepts import CONCEPTS
 from coeffdream.toybox.world.individual import Individual
-from coeffdream.workshop.build.shards import normalised
-from coeffdream.workshop.judge.classifier import Judge, readings
-from coeffdream.workshop.judge.personal import FOLLOWED, own_match, place_kept, wish_of
+from coeffdream.workshop.judge.classifier import Judge
+from coeffdream.workshop.judge.personal import FOLLOWED, looked_at, own_match, place_kept
 
 
 @dataclass(frozen=True)
@@ -86,17 +82,7 @@ def _judged(
     judge: Judge, run: RunFolder, record: RunRecord, sweep: SweepRecord, individual: Individual
 ) -> Stopping:
     def seen(name: str) -> Seen:
-        folder = SetFolder(run.path / "sweep" / name)
-        pictures = pictures_of_set(
-            folder,
-            folder.read_set(),
-            score_text="class",
-            class_noun=record.class_noun,
-            token=record.token,
-        )
-        rows = [np.asarray(load_image(each.path).resize((64, 64))).transpose(2, 0, 1) for each in pictures]
-        read = readings(judge, normalised(torch.from_numpy(np.stack(rows))))
-        wishes = [wish_of(picture) for picture in pictures]
+        _, read, wishes = looked_at(judge, record, SetFolder(run.path / "sweep" / name))
         traits, places = own_match(read, wishes, individual), place_kept(read, wishes)
         return Seen(float(np.nanmean(traits)), float(np.nanmean(places)))
 
