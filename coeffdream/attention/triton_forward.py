@@ -54,10 +54,10 @@ def lse_kernel(
 def mix_kernel(
     query, key, value, mixing, lse, out, scale_log2, heads, queries, keys, splits, keys_per_split,
     query_b, query_h, query_n, key_b, key_h, key_m, value_b, value_h, value_m, out_s, out_b, out_h, out_n,
-    group: tl.constexpr, members: tl.constexpr,
+    group: tl.constexpr,
     head_dim: tl.constexpr, padded_dim: tl.constexpr, row_block: tl.constexpr, key_block: tl.constexpr,
 ):  # fmt: skip
-    """out [splits,B,H,N,d], each split the part of its own keys. members is (0, ..., group - 1)."""
+    """out [splits,B,H,N,d], each split the part of its own keys."""
     rows = tl.program_id(0) * row_block + tl.arange(0, row_block)
     first_head = tl.program_id(1) * group
     batch, split = (tl.program_id(2) // splits).to(tl.int64), (tl.program_id(2) % splits).to(tl.int64)
@@ -66,26 +66,24 @@ def mix_kernel(
     value += batch * value_b
     lse += batch * heads * queries
     out += split * out_s + batch * out_b
-    sums = [tl.zeros([row_block, padded_dim], tl.float32) for g in members]
+    sums = zeros(group, row_block, padded_dim)
     start = split.to(tl.int32) * keys_per_split
     for first in range(start, tl.minimum(start + keys_per_split, keys), key_block):
         columns = first + tl.arange(0, key_block)
-        mixed = [tl.zeros([row_block, key_block], tl.float32) for g in members]
+        mixed = zeros(group, row_block, key_block)
         for i in range(heads):
             q = load_rows(query + i * query_h, rows, query_n, queries, head_dim, padded_dim)
             k = load_rows(key + i * key_h, columns, key_m, keys, head_dim, padded_dim)
             row_lse = tl.load(lse + i * queries + rows, mask=rows < queries, other=0.0)
             logits = tl.dot(q, tl.trans(k), input_precision="ieee") * scale_log2 - row_lse[:, None]
             maps = tl.exp2(tl.where(columns[None, :] < keys, logits, float("-inf")))
-            mixed = [mixed[g] + weight(mixing, first_head + g, i, heads) * maps for g in members]
-        sums = [
-            tl.dot(
-                mixed[g].to(value.dtype.element_ty),
-                load_rows(at_head(value, first_head + g, value_h, heads), columns, value_m, keys, head_dim, padded_dim),
-                sums[g], input_precision="ieee",
-            )
-            for g in members
-        ]  # fmt: skip
+            mixed = added(mixed, maps, mixing, first_head, i, heads, group)
+        met = ()
+        for g in tl.static_range(group):
+            place = at_head(value, first_head + g, value_h, heads)
+            v = load_rows(place, columns, value_m, keys, head_dim, padded_dim)
+            met += (tl.dot(mixed[g].to(v.dtype), v, sums[g], input_precision="ieee"),)
+        sums = met
     for g in tl.static_range(group):
         if first_head + g < heads:
             place = out + (first_head + g) * out_h
@@ -97,7 +95,7 @@ def mix_kernel(
 def small_kernel(
     query, key, value, mixing, lse, out, scale_log2, heads, queries, keys,
     query_b, query_h, query_n, key_b, key_h, key_m, value_b, value_h, value_m, out_s, out_b, out_h, out_n,
-    group: tl.constexpr, members: tl.constexpr,
+    group: tl.constexpr,
     head_dim: tl.constexpr, padded_dim: tl.constexpr, row_block: tl.constexpr, key_block: tl.constexpr,
 ):  # fmt: skip
     """lse and out at once, for keys <= key_block: cross-attention."""
@@ -110,7 +108,7 @@ def small_kernel(
     lse += batch * heads * queries
     out += batch * out_b
     columns = tl.arange(0, key_block)
-    mixed = [tl.zeros([row_block, key_block], tl.float32) for g in members]
+    mixed = zeros(group, row_block, key_block)
     for i in range(heads):
         q = load_rows(query + i * query_h, rows, query_n, queries, head_dim, padded_dim)
         k = load_rows(key + i * key_h, columns, key_m, keys, head_dim, padded_dim)
@@ -122,13 +120,31 @@ def small_kernel(
         if first_head == 0:
             tl.store(lse + i * queries + rows, top + tl.log2(total), mask=rows < queries)
         maps = maps / total[:, None]
-        mixed = [mixed[g] + weight(mixing, first_head + g, i, heads) * maps for g in members]
+        mixed = added(mixed, maps, mixing, first_head, i, heads, group)
     for g in tl.static_range(group):
         if first_head + g < heads:
             place = out + (first_head + g) * out_h
             v = load_rows(value + (first_head + g) * value_h, columns, value_m, keys, head_dim, padded_dim)
             tile = tl.dot(mixed[g].to(v.dtype), v, input_precision="ieee").to(out.dtype.element_ty)
             store_rows(place, rows, out_n, queries, tile, head_dim, padded_dim)
+
+
+@triton.jit
+def zeros(group: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr):
+    """A tuple, for every version of Triton that torch comes with unrolls those alike."""
+    made = ()
+    for _ in tl.static_range(group):
+        made += (tl.zeros([rows, columns], tl.float32),)
+    return made
+
+
+@triton.jit
+def added(mixed, maps, mixing, first_head, i, heads, group: tl.constexpr):
+    """The group's mixed maps and what head i's maps give to each."""
+    made = ()
+    for g in tl.static_range(group):
+        made += (mixed[g] + weight(mixing, first_head + g, i, heads) * maps,)
+    return made
 
 
 @triton.jit
@@ -167,13 +183,12 @@ def forward(
         split_stride = result.stride(0)
     dims = {"head_dim": head_dim, "padded_dim": triton.next_power_of_2(head_dim)}
     blocks = {"row_block": tile.rows, "key_block": tile.keys}
-    group_of = {"group": group, "members": tuple(range(group))}
     read = (*query.stride()[:3], *key.stride()[:3])
     write = (*value.stride()[:3], split_stride, *result.stride()[-4:-1])
     if small:
         small_kernel[(row_blocks, groups, batch)](
             query, key, value, mixing, lse, result, scale_log2, heads, queries, keys,
-            *read, *write, **group_of, **dims, **blocks, **tile.launch,
+            *read, *write, group=group, **dims, **blocks, **tile.launch,
         )  # fmt: skip
     else:
         one = one_head_tile(query.dtype)
@@ -183,7 +198,7 @@ def forward(
         )  # fmt: skip
         mix_kernel[(row_blocks, groups, batch * splits)](
             query, key, value, mixing, lse, result, scale_log2, heads, queries, keys, splits, keys_per_split,
-            *read, *write, **group_of, **dims, **blocks, **tile.launch,
+            *read, *write, group=group, **dims, **blocks, **tile.launch,
         )  # fmt: skip
     if result is not out:
         out.copy_(result.sum(0))

@@ -73,7 +73,7 @@ def _kernel(name, capability, dtype, head_dim, heads):
         )
     group = min(tile.group, heads)
     blocks = {"row_block": tile.rows, "key_block": tile.keys}
-    return kernel, tile, dims | blocks | {"group": group, "members": tuple(range(group))}
+    return kernel, tile, dims | blocks | {"group": group}
 
 
 QUICK = [
