@@ -29,7 +29,7 @@ class SubspaceCoefficients(nn.Module):
         self.parametrisation = parametrisation
         self.strength = 1.0
         self.alpha = nn.Parameter(torch.zeros(heads, heads))
-        # The mask of Eq. 12. Drawn once per step by `draw_dropout`, so that a recomputed forward
+        # The mask of Eq. 12. Drawn once per step by `Adapter.draw_dropout`, so that a recomputed forward
         # (gradient checkpointing) and a resumed run see the mask of the first pass.
         self.register_buffer("keep", torch.ones(heads, heads), persistent=False)
 
@@ -54,13 +54,11 @@ class SubspaceCoefficients(nn.Module):
         else:
             self.alpha.zero_()
 
-    @torch.no_grad()
-    def draw_dropout(self, seed: int, step: int, layer: int) -> None:
-        if self.dropout > 0:
-            uniform = torch.rand(
-                (self.heads, self.heads), generator=generator_for(seed, "alpha-dropout", step, layer)
-            )
-            self.keep.copy_((uniform >= self.dropout).float() / (1 - self.dropout))
+    def drawn_mask(self, seed: int, step: int, layer: int) -> Tensor:
+        """Of Eq. 12 for this step, [H, H] on the CPU: 0 where a coefficient is left out, else 1 / (1 - dropout)."""
+        generator = generator_for(seed, "alpha-dropout", step, layer)
+        uniform = torch.rand((self.heads, self.heads), generator=generator)
+        return (uniform >= self.dropout).float() / (1 - self.dropout)
 
     def forward(self) -> Tensor:
         """The part of alpha' that is learned: alpha' - I when residual, else alpha' itself. [H, H]."""

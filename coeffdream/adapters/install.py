@@ -82,10 +82,19 @@ class Adapter:
         """Every trained parameter, low-rank ones first, in module order."""
         return {**self.lora, **{f"{path}.alpha": alpha for path, alpha in self.alpha.items()}}
 
+    @torch.no_grad()
     def draw_dropout(self, seed: int, step: int) -> None:
-        """The dropout masks of Eq. 12 for this step, in every layer."""
-        for layer, processor in enumerate(self.processors.values()):
-            processor.coefficients.draw_dropout(seed, step, layer)
+        """The dropout masks of Eq. 12 for this step, in every layer; they go to a card in one piece."""
+        if self.spec.dropout == 0 or not self.processors:
+            return
+        layers = [processor.coefficients for processor in self.processors.values()]
+        masks = [each.drawn_mask(seed, step, number) for number, each in enumerate(layers)]
+        drawn = torch.cat([mask.flatten() for mask in masks]).to(layers[0].keep.device)
+        parts = drawn.split([mask.numel() for mask in masks])
+        torch._foreach_copy_(
+            [each.keep for each in layers],
+            [part.view_as(mask) for part, mask in zip(parts, masks, strict=True)],
+        )
 
     @torch.no_grad()
     def set_scales(self, *, lora: float = 1.0, alpha: float = 1.0) -> None:

@@ -20,7 +20,9 @@ def checkpoint_keeping_attention(module: torch.nn.Module, *inputs: Any) -> Any:
     """
     # A compiler knows itself what is kept. Else the operator's own kernel keeps and recalls: no hook on any other.
     contexts = _for_the_compiler if torch.compiler.is_compiling() else passes
-    return checkpoint(module, *inputs, use_reentrant=False, context_fn=contexts)
+    # A CUDA graph that is being recorded has no random state to save, and a UNet without dropout draws nothing.
+    saved = not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing())
+    return checkpoint(module, *inputs, use_reentrant=False, context_fn=contexts, preserve_rng_state=saved)
 
 
 def _for_the_compiler() -> Any:

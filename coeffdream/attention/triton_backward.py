@@ -46,7 +46,7 @@ def maps_kernel(
 @triton.jit
 def rows_kernel(
     maps, grads, mixing, grad_mixing, scale, heads, rows_here, keys, maps_h, maps_n,
-    padded_heads: tl.constexpr, key_block: tl.constexpr,
+    padded_heads: tl.constexpr, key_block: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
     """In place: maps P -> P^ and grads dP^ -> dS; grad_mixing [programs,padded_heads,padded_heads] gets this program's part."""
     head = tl.arange(0, padded_heads)
@@ -61,15 +61,15 @@ def rows_kernel(
             inside = (head[:, None] < heads) & (first + columns[None, :] < keys)
             p = tl.load(maps + tile + first, mask=inside, other=0.0)
             g = tl.load(grads + tile + first, mask=inside, other=0.0)
-            c = tl.dot(g, tl.trans(p), c, input_precision="tf32x3")
+            c = tl.dot(g, tl.trans(p), c, input_precision=precision)
         grad_a += c
         delta = tl.sum(a * c, 0)
         for first in range(0, keys, key_block):
             inside = (head[:, None] < heads) & (first + columns[None, :] < keys)
             p = tl.load(maps + tile + first, mask=inside, other=0.0).to(tl.float32)
             g = tl.load(grads + tile + first, mask=inside, other=0.0).to(tl.float32)
-            mixed = tl.dot(a, p, input_precision="tf32x3")
-            grad_p = tl.dot(tl.trans(a), g, input_precision="tf32x3")
+            mixed = tl.dot(a, p, input_precision=precision)
+            grad_p = tl.dot(tl.trans(a), g, input_precision=precision)
             grad_s = scale * p * (grad_p - delta[:, None])
             tl.debug_barrier()  # all of this block is read before any of it is written
             tl.store(maps + tile + first, mixed.to(maps.dtype.element_ty), mask=inside)
@@ -106,6 +106,8 @@ def backward(
     one, across = one_head_tile(query.dtype), heads_tile(padded_heads, query.dtype)
     parts = torch.empty(programs, padded_heads, padded_heads, dtype=torch.float32, device=query.device)
     mixing_sum = torch.zeros_like(a)
+    # Maps in half precision are known to fewer bits than tf32 has.
+    precision = "tf32x3" if query.dtype == torch.float32 else "tf32"
     for b in range(batch):
         q, k, v, do = (rows_last(t[b]) for t in (query, key, value, grad_out))
         key_sum = torch.zeros(k.shape, dtype=torch.float32, device=k.device)
@@ -125,7 +127,7 @@ def backward(
             programs_here = min(here, programs)
             rows_kernel[(programs_here,)](
                 maps, grad_maps, a, parts, scale, heads, here, keys, *maps.stride()[:2],
-                padded_heads=padded_heads, key_block=across.keys, **across.launch,
+                padded_heads=padded_heads, key_block=across.keys, precision=precision, **across.launch,
             )  # fmt: skip
             if need_mixing:
                 mixing_sum += parts[:programs_here, :heads, :heads].sum(0)

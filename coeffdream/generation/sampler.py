@@ -16,6 +16,7 @@ from coeffdream.backbones.encode import Conditioning, check_lengths, encode_prom
 from coeffdream.backbones.halving import halving
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.placement import place
+from coeffdream.backbones.replay import replaying
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.data.images import of_one_color
 from coeffdream.errors import ConfigError, out_of_memory
@@ -180,7 +181,7 @@ class SetSampler:
             adapter=self.adapter,
             others=self.others,
         )
-        with claimed_set(self.run.path / self.place, plan) as folder:
+        with claimed_set(self.run.path / self.place, plan) as folder, replaying(self.components, self.warn):
             there = intact(folder, self.jobs)
             already, total = len(there), len(self.jobs)
             if already < total:

@@ -19,9 +19,10 @@ from coeffdream.tracking import UNLOGGED
 from coeffdream.training.checkpoint import TrainingState, checkpoint_due
 from coeffdream.training.latent_cache import TrainingSample
 from coeffdream.training.log import StepLog
-from coeffdream.training.optimizer import gradient_norm
+from coeffdream.training.optimizer import gradient_norms
+from coeffdream.training.passes import Passes
 from coeffdream.training.rates import rate_factor, set_rates
-from coeffdream.training.step import Draw, NoiseSchedule, draw_sample, losses
+from coeffdream.training.step import Draw, NoiseSchedule, draw_sample
 from coeffdream.training.watch import Watch
 
 
@@ -56,13 +57,15 @@ def run_steps(
     adapter, optimizer, scaler = state.adapter, state.optimizer, state.scaler
     steps = StepLog(log, state.step)
     watch = _watch(log, steps.past, config)
+    passes = Passes(unet, scaler, config, notice)
 
     with stop_requested() as stopping:
         while state.step < config.steps and not stopping():
             step, started = state.step, time.perf_counter()
-            unet.train()
+            if not unet.training:  # it is thousands of modules
+                unet.train()
             adapter.draw_dropout(config.seed, step)
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=not passes.records)
             seen: list[Draw] = []
             row: dict[str, Any] = {
                 "step": step + 1,
@@ -83,23 +86,19 @@ def run_steps(
                     for position in positions
                     if data.class_images
                 ]
-                each = losses(unet, draws + priors)
-                loss, prior_loss = each[: len(draws)].mean(), each[len(draws) :].sum() / max(len(priors), 1)
-                total = (loss + config.prior_weight * prior_loss) / config.grad_accum
-                if not math.isfinite(total.item()):
+                found = passes(draws + priors)
+                if not math.isfinite(found.total):
                     raise NonFiniteLossError(
-                        _explanation("loss", step, _not_finite(each, draws + priors), config)
+                        _explanation("loss", step, _not_finite(found.each, draws + priors), config)
                     )
-                scaler.scale(total).backward()
-                row["loss"] += loss.item() / config.grad_accum
-                row["prior_loss"] += prior_loss.item() / config.grad_accum
+                row["loss"] += found.photos / config.grad_accum
+                row["prior_loss"] += found.priors / config.grad_accum
                 row["timesteps"] += [draw.timestep for draw in draws]
                 row["photos"] += [draw.sample.name for draw in draws]
                 seen += draws + priors
 
             scaler.unscale_(optimizer)
-            row["lora_grad"] = gradient_norm(list(adapter.lora.values()))
-            row["alpha_grad"] = gradient_norm(list(adapter.alpha.values()))
+            row["lora_grad"], row["alpha_grad"] = gradient_norms(adapter.lora, adapter.alpha)
             # Under loss scaling an overflow is usual, and the scaler leaves that step out.
             if not (scaler.is_enabled() or math.isfinite(row["lora_grad"] + row["alpha_grad"])):
                 raise NonFiniteLossError(_explanation("gradient", step, seen, config))
@@ -118,6 +117,9 @@ def run_steps(
                 "coeff_lr": config.alpha_lr * factor,
                 "seconds": round(time.perf_counter() - started, 4),
             }
+            pictures_due = config.sample_every and state.step % config.sample_every == 0
+            if checkpoint_due(state.step, config) or pictures_due:
+                passes.release()
             if checkpoint_due(state.step, config):
                 row |= validate()
             track(steps.add(row))
@@ -139,9 +141,9 @@ def _watch(log: Path, rows: list[dict[str, Any]], config: TrainConfig) -> Watch:
         raise RunError(f"{log} holds a step without its loss or seconds ({error}); remove the file") from None
 
 
-def _not_finite(each: torch.Tensor, draws: list[Draw]) -> list[Draw]:
+def _not_finite(each: list[float], draws: list[Draw]) -> list[Draw]:
     """The draws whose own loss is the bad one; all of them when only their sum is."""
-    return [d for d, value in zip(draws, each.tolist(), strict=True) if not math.isfinite(value)] or draws
+    return [d for d, value in zip(draws, each, strict=True) if not math.isfinite(value)] or draws
 
 
 def _explanation(what: str, step: int, draws: list[Draw], config: TrainConfig) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -73,11 +75,9 @@ def moment_fault(key: str, value: Tensor) -> str | None:
     return f"{key} is negative" if key.endswith("|exp_avg_sq") and (value < 0).any() else None
 
 
-def gradient_norm(parameters: list[torch.nn.Parameter]) -> float:
-    """L2 norm over all gradients; 0 when there are none."""
-    gradients = [p.grad.float() for p in parameters if p.grad is not None]
-    return (
-        float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
-        if gradients
-        else 0.0
-    )
+def gradient_norms(*groups: Mapping[str, torch.nn.Parameter]) -> list[float]:
+    """L2 norm over all gradients of each group; 0 where there are none."""
+    gradients = [[p.grad for p in group.values() if p.grad is not None] for group in groups]
+    norms = [torch.nn.utils.get_total_norm(own) for own in gradients if own]
+    found = iter(torch.stack(norms).tolist() if norms else ())  # one copy from the card for all
+    return [next(found) if own else 0.0 for own in gradients]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from coeffdream.backbones.encode import encode_prompt
 from coeffdream.backbones.load import Components
+from coeffdream.backbones.replay import replaying
 from coeffdream.backbones.sampling import Sampling, draw
 from coeffdream.data.images import load_image
 from coeffdream.errors import ConceptError
@@ -26,15 +27,16 @@ def class_images(
     folder = class_image_folder(components, prompt, sampling)
     conditioning = encode_prompt(components, prompt)
     images = []
-    for seed in range(count):
-        file = folder / f"{seed:04d}.png"
-        image = _cached(file, sampling.size)
-        if image is None:
-            [image] = draw(components, [conditioning], [seed], sampling)
-            with replacing(file) as temporary:
-                image.save(temporary, "PNG")
-        images.append(image)
-        progress("drawing class images", seed + 1, count, "")
+    with replaying(components):
+        for seed in range(count):
+            file = folder / f"{seed:04d}.png"
+            image = _cached(file, sampling.size)
+            if image is None:
+                [image] = draw(components, [conditioning], [seed], sampling)
+                with replacing(file) as temporary:
+                    image.save(temporary, "PNG")
+            images.append(image)
+            progress("drawing class images", seed + 1, count, "")
     return images
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from coeffdream.backbones.encode import Conditioning, encode_prompt
 from coeffdream.backbones.halving import halving
 from coeffdream.backbones.load import Components
+from coeffdream.backbones.replay import replaying
 from coeffdream.backbones.sampling import Sampling, draw
 from coeffdream.data.images import of_one_color
 from coeffdream.data.prompts import fill_class, to_model_text
@@ -39,8 +40,9 @@ class Sampler:
     def draw(self, file: Path) -> bool:
         """One row of pictures, one per prompt, as a PNG; whether one of them is of a single color."""
         images: list[Image.Image] = []
-        for _, drawn in halving(self._conditionings, self._at_once, self._drawn, self._smaller):
-            images += drawn
+        with replaying(self._components):
+            for _, drawn in halving(self._conditionings, self._at_once, self._drawn, self._smaller):
+                images += drawn
         size = self._sampling.size
         row = Image.new("RGB", (size * len(images), size))
         for index, image in enumerate(images):

@@ -6,6 +6,7 @@ batch size and accumulation leave the sequence of (photo, timestep, noise) as it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,33 +76,46 @@ def draw_sample(
 
 def losses(unet: Any, draws: list[Draw]) -> Tensor:
     """Weighted squared error of each draw, [B], float32; one forward pass of the UNet for each size among them."""
-    places: dict[torch.Size, list[int]] = {}
-    for place, each in enumerate(draws):
-        places.setdefault(each.noisy.shape, []).append(place)
-    if len(places) == 1:
-        return _losses(unet, draws)
-    found = {
-        place: loss
-        for of_one_size in places.values()
-        for place, loss in zip(of_one_size, _losses(unet, [draws[p] for p in of_one_size]), strict=True)
-    }
+    found: dict[int, Tensor] = {}
+    for places in alike(draws):
+        batch = as_tensors([draws[place] for place in places], unet.device, unet.dtype)
+        found |= zip(places, losses_of(unet, batch), strict=True)
     return torch.stack([found[place] for place in range(len(draws))])
 
 
-def _losses(unet: Any, draws: list[Draw]) -> Tensor:
-    device, dtype = unet.device, unet.dtype
+def alike(draws: list[Draw]) -> list[list[int]]:
+    """The places of draws of one size, for each size among them."""
+    places: dict[torch.Size, list[int]] = {}
+    for place, each in enumerate(draws):
+        places.setdefault(each.noisy.shape, []).append(place)
+    return list(places.values())
+
+
+def as_tensors(draws: list[Draw], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Draws of one size as what `losses_of` takes; without masks where none has one."""
     embeds, added = stack([each.sample for each in draws], device, dtype)
-    timesteps = torch.tensor([each.timestep for each in draws], device=device)
-    noisy = torch.stack([each.noisy for each in draws]).to(device, dtype)
-    predicted = unet(noisy, timesteps, encoder_hidden_states=embeds, added_cond_kwargs=added).sample
-    wanted = torch.stack([each.target for each in draws]).to(device)
-    weights = torch.tensor([each.weight for each in draws], device=device)
-    return squared_error(predicted, wanted, _masks(draws, device)) * weights
+    batch = {
+        "noisy": torch.stack([each.noisy for each in draws]).to(device, dtype),
+        "timesteps": torch.tensor([each.timestep for each in draws], device=device),
+        "embeds": embeds,
+        **added,
+        "wanted": torch.stack([each.target for each in draws]).to(device),
+        "weights": torch.tensor([each.weight for each in draws], device=device),
+    }
+    if any(each.sample.mask is not None for each in draws):
+        whole = torch.ones(draws[0].noisy.shape[1:])
+        masks = [whole if each.sample.mask is None else each.sample.mask for each in draws]
+        batch["masks"] = torch.stack(masks).to(device)
+    return batch
 
 
-def _masks(draws: list[Draw], device: torch.device) -> Tensor | None:
-    """The draws' masks [B, h, w], ones for those without; None where none has one."""
-    if all(each.sample.mask is None for each in draws):
-        return None
-    whole = torch.ones(draws[0].noisy.shape[1:])
-    return torch.stack([whole if each.sample.mask is None else each.sample.mask for each in draws]).to(device)
+def losses_of(unet: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """Weighted squared error of each sample of one forward pass, [B], float32. batch: of `as_tensors`."""
+    added = {name: batch[name] for name in ("text_embeds", "time_ids")}
+    predicted = unet(
+        batch["noisy"],
+        batch["timesteps"],
+        encoder_hidden_states=batch["embeds"],
+        added_cond_kwargs=added,
+    ).sample
+    return squared_error(predicted, batch["wanted"], batch.get("masks")) * batch["weights"]

@@ -61,7 +61,7 @@ def test_dropout_keeps_the_expectation(parametrisation):
     steps = 4000
     total = torch.zeros(HEADS, HEADS)
     for step in range(steps):
-        coefficients.draw_dropout(0, step, 0)
+        coefficients.keep.copy_(coefficients.drawn_mask(0, step, 0))
         total += coefficients().detach()
     standard_error = (RATE / (1 - RATE) / steps) ** 0.5
     assert (total / steps - 1).abs().max() < 5 * standard_error
@@ -72,7 +72,7 @@ def test_dropout_is_elementwise_and_constant_within_a_step():
     coefficients = made(dropout=RATE).train()
     with torch.no_grad():
         coefficients.alpha.fill_(1.0)
-    coefficients.draw_dropout(0, 7, 2)
+    coefficients.keep.copy_(coefficients.drawn_mask(0, 7, 2))
     first = coefficients().detach()
     assert torch.equal(coefficients(), first)
     assert {round(value, 5) for value in first.flatten().tolist()} == {0.0, round(1 / (1 - RATE), 5)}
@@ -84,9 +84,7 @@ def test_dropout_is_a_function_of_seed_step_and_layer():
     """A resumed run draws what the unbroken one drew; layers do not share a mask."""
 
     def mask(*address: int) -> torch.Tensor:
-        coefficients = made(dropout=0.5)
-        coefficients.draw_dropout(*address)
-        return coefficients.keep.clone()
+        return made(dropout=0.5).drawn_mask(*address)
 
     assert torch.equal(mask(0, 3, 1), mask(0, 3, 1))
     for other in [(1, 3, 1), (0, 4, 1), (0, 3, 2)]:
@@ -98,7 +96,7 @@ def test_there_is_no_dropout_in_evaluation():
     coefficients = made(dropout=0.9).train()
     with torch.no_grad():
         coefficients.alpha.fill_(1.0)
-    coefficients.draw_dropout(0, 0, 0)
+    coefficients.keep.copy_(coefficients.drawn_mask(0, 0, 0))
     assert coefficients().eq(0).any()
     assert coefficients.eval()().eq(1).all()
 

@@ -59,7 +59,9 @@ def _kernel(name, capability, dtype, head_dim, heads):
     if name == "rows":
         padded = max(16, triton.next_power_of_2(heads))
         tile = triton_backward.heads_tile(padded, dtype)
-        return triton_backward.rows_kernel, tile, {"padded_heads": padded, "key_block": tile.keys}
+        precision = "tf32x3" if dtype == torch.float32 else "tf32"
+        constants = {"padded_heads": padded, "key_block": tile.keys, "precision": precision}
+        return triton_backward.rows_kernel, tile, constants
     if name in ("lse", "maps"):
         tile = one_head_tile(dtype)
         kernel = triton_forward.lse_kernel if name == "lse" else triton_backward.maps_kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coeffdream.training.optimizer import gradient_norm, new_optimizer, optimizer_tensors
+from coeffdream.training.optimizer import gradient_norms, new_optimizer, optimizer_tensors
 
 
 def test_two_groups_with_a_rate_each(options, session):
@@ -39,14 +39,12 @@ def test_state_has_a_name_for_each_moment_of_each_parameter(options, session):
         torch.testing.assert_close(tensors[f"{name}|exp_avg_sq"], torch.full_like(parameter, 0.00025))
 
 
-def test_gradient_norm_is_that_of_all_gradients_together():
+def test_gradient_norms_are_those_of_all_gradients_of_a_group_together():
     """3, 4 and 12 make 13; a parameter without a gradient adds nothing, and none at all is 0."""
-    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
-    assert gradient_norm(parameters) == 0.0
-    assert gradient_norm([]) == 0.0
-    parameters[0].grad = torch.tensor([3.0, 4.0])
-    parameters[1].grad = torch.tensor([0.0, 12.0])
-    assert gradient_norm(parameters) == pytest.approx(13.0)
-    halves = [torch.nn.Parameter(torch.zeros(2, dtype=torch.float16))]
-    halves[0].grad = torch.tensor([300.0, 400.0], dtype=torch.float16)  # squares overflow float16
-    assert gradient_norm(halves) == pytest.approx(500.0)
+    parameters = {str(n): torch.nn.Parameter(torch.zeros(2)) for n in range(3)}
+    assert gradient_norms(parameters, {}) == [0.0, 0.0]
+    parameters["0"].grad = torch.tensor([3.0, 4.0])
+    parameters["1"].grad = torch.tensor([0.0, 12.0])
+    other = {"other": torch.nn.Parameter(torch.zeros(1))}
+    other["other"].grad = torch.tensor([-2.0])
+    assert gradient_norms({}, parameters, other) == pytest.approx([0.0, 13.0, 2.0])

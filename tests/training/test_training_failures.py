@@ -8,7 +8,7 @@ import torch
 from coeffdream.errors import ConceptError, ConfigError, NonFiniteLossError
 from coeffdream.progress import silent
 from coeffdream.records.run import RunFolder
-from coeffdream.training import loop, session
+from coeffdream.training import passes, session
 from coeffdream.training import run as training
 from coeffdream.training.advice import PREPARING, TRAINING, remedies
 
@@ -20,14 +20,18 @@ def poisoned(monkeypatch):
     """From forward pass number `at` on, `poison` acts on the losses."""
 
     def poison_at(at, poison):
-        original, calls = loop.losses, []
+        as_tensors, losses_of, calls = passes.as_tensors, passes.losses_of, []
 
-        def losses(unet, draws):
+        def named(draws, *where):
             calls.append([draw.sample.name for draw in draws])
-            each = original(unet, draws)
+            return as_tensors(draws, *where)
+
+        def poisoned(unet, batch):
+            each = losses_of(unet, batch)
             return poison(each) if len(calls) >= at else each
 
-        monkeypatch.setattr(loop, "losses", losses)
+        monkeypatch.setattr(passes, "as_tensors", named)
+        monkeypatch.setattr(passes, "losses_of", poisoned)
         return calls
 
     return poison_at

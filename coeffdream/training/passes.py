@@ -1,0 +1,72 @@
+"""Forward, loss and backward of one micro-batch: what a step spends its time on, and what a CUDA card replays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coeffdream.backbones.replay import Replayed
+from coeffdream.config import TrainConfig
+from coeffdream.progress import unheard
+from coeffdream.training.step import Draw, alike, as_tensors, losses, losses_of
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Of one micro-batch. total: what gradients are of, before loss scaling; each: of every draw."""
+
+    total: float
+    photos: float
+    priors: float
+    each: list[float]
+
+
+class Passes:
+    """Adds the gradients of a micro-batch to those that are there.
+
+    Until `release` gradients stay where they are in memory if `records`: they are set to zero, not taken away.
+    """
+
+    def __init__(
+        self,
+        unet: Any,
+        scaler: torch.amp.GradScaler,
+        config: TrainConfig,
+        notice: Callable[[str], None] = unheard,
+    ) -> None:
+        self._unet, self._scaler, self._config = unet, scaler, config
+        # Under model off-loading the UNet leaves the card whenever pictures are decoded.
+        self._replayed = Replayed(self._of_tensors, unet.device, notice) if not config.model_offload else None
+
+    @property
+    def records(self) -> bool:
+        return self._replayed is not None and self._replayed.records
+
+    def __call__(self, draws: list[Draw]) -> Losses:
+        """draws: the photos', of which there are `config.batch_size`, then those of the class."""
+        if self._replayed and len(alike(draws)) == 1:
+            values = self._replayed(as_tensors(draws, self._unet.device, self._unet.dtype))
+        else:
+            values = self._backward(losses(self._unet, draws))
+        total, photos, priors, *each = values.tolist()
+        return Losses(total, photos, priors, each)
+
+    def release(self) -> None:
+        """Leave the memory to other work."""
+        if self._replayed:
+            self._replayed.release()
+
+    def _of_tensors(self, batch: Mapping[str, Tensor]) -> Tensor:
+        return self._backward(losses_of(self._unet, batch))
+
+    def _backward(self, each: Tensor) -> Tensor:
+        """total, photos, priors and each, in one tensor: every copy from a card waits for it."""
+        count, config = self._config.batch_size, self._config
+        photos, priors = each[:count].mean(), each[count:].sum() / max(len(each) - count, 1)
+        total = (photos + config.prior_weight * priors) / config.grad_accum
+        self._scaler.scale(total).backward()
+        return torch.cat([torch.stack([total, photos, priors]), each]).detach()
