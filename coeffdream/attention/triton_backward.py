@@ -13,24 +13,25 @@ P^ replaces P and dS replaces dP^; plain matrix products make dQ, dK and dV of t
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from coeffdream.attention.triton_common import LOG2_E, Tile, load_rows, one_head_tile, rows_last
 
-# Bytes of one of the two map buffers: 512 rows at 10 heads and 4096 keys in half precision.
-CHUNK_BYTES = 40 << 20
+# Bytes of one of the two map buffers: 1024 rows at 10 heads and 4096 keys in half precision.
+CHUNK_BYTES = 80 << 20
 ROW_PROGRAMS = 1024
 
 
 @triton.jit
 def maps_kernel(
-    query, key, lse, maps, scale_log2, rows_here, queries, keys,
+    query, key, lse, maps, scale_log2, rows_here, queries, keys, pitch,
     query_h, query_n, key_h, key_m, maps_h, maps_n,
     head_dim: tl.constexpr, padded_dim: tl.constexpr, row_block: tl.constexpr, key_block: tl.constexpr,
 ):  # fmt: skip
-    """maps [H,rows,keys] of one chunk of one sample; lse starts at the chunk's first row."""
+    """maps [H,rows,pitch] of one chunk of one sample, 0 beyond its keys; lse starts at the chunk's first row."""
     rows = tl.program_id(0) * row_block + tl.arange(0, row_block)
     columns = tl.program_id(1) * key_block + tl.arange(0, key_block)
     head = tl.program_id(2)
@@ -38,7 +39,8 @@ def maps_kernel(
     k = load_rows(key + head * key_h, columns, key_m, keys, head_dim, padded_dim)
     row_lse = tl.load(lse + head * queries + rows, mask=rows < rows_here, other=0.0)
     tile = tl.exp2(tl.dot(q, tl.trans(k), input_precision="ieee") * scale_log2 - row_lse[:, None])
-    inside = (rows[:, None] < rows_here) & (columns[None, :] < keys)
+    tile = tl.where(columns[None, :] < keys, tile, 0.0)
+    inside = (rows[:, None] < rows_here) & (columns[None, :] < pitch)
     place = maps + head.to(tl.int64) * maps_h + rows[:, None] * maps_n + columns[None, :]
     tl.store(place, tile.to(maps.dtype.element_ty), mask=inside)
 
@@ -97,7 +99,7 @@ def backward(
     keys = key.shape[2]
     scale = head_dim**-0.5 if scale is None else scale
     a = mixing.float().contiguous()
-    # Rows of maps start at multiples of 16 elements, which the matrix products like.
+    # The matrix products like rows of a multiple of 16 elements, so keys and values are lengthened with zeros.
     pitch = triton.cdiv(keys, 16) * 16
     step = max(1, min(queries, CHUNK_BYTES // (heads * pitch * query.element_size())))
     buffers = torch.empty(2, heads, step, pitch, dtype=query.dtype, device=query.device)
@@ -109,16 +111,16 @@ def backward(
     # Maps in half precision are known to fewer bits than tf32 has.
     precision = "tf32x3" if query.dtype == torch.float32 else "tf32"
     for b in range(batch):
-        q, k, v, do = (rows_last(t[b]) for t in (query, key, value, grad_out))
-        key_sum = torch.zeros(k.shape, dtype=torch.float32, device=k.device)
-        value_sum = torch.zeros_like(key_sum)
+        q, do = rows_last(query[b]), rows_last(grad_out[b])
+        k, v = (F.pad(rows_last(t[b]), (0, 0, 0, pitch - keys)) for t in (key, value))
+        key_sum = value_sum = None
         for first in range(0, queries, step):
             rows = slice(first, min(first + step, queries))
             here = rows.stop - first
-            maps, grad_maps = buffers[0, :, :here, :keys], buffers[1, :, :here, :keys]
+            maps, grad_maps = buffers[0, :, :here], buffers[1, :, :here]
             q_rows, do_rows = q[:, rows], do[:, rows]
-            maps_kernel[(triton.cdiv(here, one.rows), triton.cdiv(keys, one.keys), heads)](
-                q_rows, k, lse[b, :, rows], maps, scale * LOG2_E, here, queries, keys,
+            maps_kernel[(triton.cdiv(here, one.rows), triton.cdiv(pitch, one.keys), heads)](
+                q_rows, k, lse[b, :, rows], maps, scale * LOG2_E, here, queries, keys, pitch,
                 *q_rows.stride()[:2], *k.stride()[:2], *maps.stride()[:2],
                 head_dim=head_dim, padded_dim=triton.next_power_of_2(head_dim),
                 row_block=one.rows, key_block=one.keys, **one.launch,
@@ -132,21 +134,30 @@ def backward(
             if need_mixing:
                 mixing_sum += parts[:programs_here, :heads, :heads].sum(0)
             if need_value:
-                value_sum += torch.bmm(maps.mT, do_rows)
+                value_sum = _added(value_sum, torch.bmm(maps.mT, do_rows))
             if need_query:
                 grad_query[b, :, rows] = torch.bmm(grad_maps, k)
             if need_key:
-                key_sum += torch.bmm(grad_maps.mT, q_rows)
-        if need_key:
-            grad_key[b] = key_sum
-        if need_value:
-            grad_value[b] = value_sum
+                key_sum = _added(key_sum, torch.bmm(grad_maps.mT, q_rows))
+        if key_sum is not None:
+            grad_key[b] = key_sum[:, :keys]
+        if value_sum is not None:
+            grad_value[b] = value_sum[:, :keys]
     if need_mixing:
         grad_mixing.copy_(mixing_sum)
 
 
+def _added(total: Tensor | None, part: Tensor) -> Tensor:
+    """A sum over chunks, float32 as soon as there are two."""
+    return part if total is None else total.float() + part
+
+
 def heads_tile(padded_heads: int, dtype: torch.dtype) -> Tile:
-    """For the kernel that holds one query row of all heads."""
+    """For the kernel that holds one query row of all heads; on an H100 these took least (docs/performance.md)."""
+    if dtype == torch.float32:
+        return (
+            Tile(rows=1, keys=32, warps=8, stages=1) if padded_heads > 16 else Tile(1, 64, warps=4, stages=1)
+        )
     if padded_heads > 16:
-        return Tile(rows=1, keys=32, warps=8, stages=1)
-    return Tile(rows=1, keys=64, warps=4, stages=1 if dtype == torch.float32 else 3)
+        return Tile(rows=1, keys=128, warps=8, stages=2)
+    return Tile(rows=1, keys=128, warps=4, stages=3)

@@ -171,7 +171,11 @@ def forward(
     scale_log2 = (head_dim**-0.5 if scale is None else scale) * LOG2_E
     lse = torch.empty(batch, heads, queries, dtype=torch.float32, device=query.device)
     small = keys <= SMALL_KEYS and query.dtype != torch.float32
-    tile = small_tile(keys) if small else mix_tile(capability(query), query.dtype, head_dim)
+    tile = (
+        small_tile(capability(query), head_dim, queries, keys)
+        if small
+        else mix_tile(capability(query), query.dtype, head_dim)
+    )
     group = triton.cdiv(heads, triton.cdiv(heads, tile.group))
     row_blocks, groups = triton.cdiv(queries, tile.rows), triton.cdiv(heads, group)
     programs = row_blocks * groups * batch
@@ -212,12 +216,16 @@ def mix_tile(capability: tuple[int, int], dtype: torch.dtype, head_dim: int) -> 
     if head_dim > 64:
         return Tile(rows=64, keys=32, group=3, warps=8, stages=3)
     if capability[0] == 9:
-        return Tile(rows=64, keys=32, group=5, warps=8, stages=3)
+        return Tile(rows=64, keys=64, group=5, warps=8, stages=3)
     return Tile(rows=32, keys=32, group=5, warps=4, stages=1)
 
 
-def small_tile(keys: int) -> Tile:
-    return Tile(rows=32, keys=max(16, triton.next_power_of_2(keys)), group=5, warps=8, stages=3)
+def small_tile(capability: tuple[int, int], head_dim: int, queries: int, keys: int) -> Tile:
+    columns = max(16, triton.next_power_of_2(keys))
+    if queries < 4096:  # smaller ones, so that they fill the card
+        return Tile(rows=16, keys=columns, group=5, warps=4, stages=3)
+    rows = 64 if capability[0] == 9 and head_dim <= 64 else 32
+    return Tile(rows, keys=columns, group=5, warps=8, stages=3)
 
 
 def split_keys(programs: int, keys: int, tile: Tile, query: Tensor) -> tuple[int, int]:

@@ -66,13 +66,12 @@ def _kernel(name, capability, dtype, head_dim, heads):
         tile = one_head_tile(dtype)
         kernel = triton_forward.lse_kernel if name == "lse" else triton_backward.maps_kernel
         return kernel, tile, dims | {"row_block": tile.rows, "key_block": tile.keys}
-    if name == "small":
-        tile, kernel = triton_forward.small_tile(77), triton_forward.small_kernel
+    of_card = divmod(capability, 10)
+    if name in ("small", "few"):
+        queries = 4096 if name == "small" else 1024
+        tile, kernel = triton_forward.small_tile(of_card, head_dim, queries, 77), triton_forward.small_kernel
     else:
-        tile, kernel = (
-            triton_forward.mix_tile(divmod(capability, 10), dtype, head_dim),
-            triton_forward.mix_kernel,
-        )
+        tile, kernel = triton_forward.mix_tile(of_card, dtype, head_dim), triton_forward.mix_kernel
     group = min(tile.group, heads)
     blocks = {"row_block": tile.rows, "key_block": tile.keys}
     return kernel, tile, dims | blocks | {"group": group}
@@ -86,12 +85,12 @@ QUICK = [
 QUICK += [("rows", 90, torch.bfloat16, 64, 20)]
 ALL = [
     (name, capability, dtype, head_dim, heads)
-    for name in ("mix", "small", "lse", "maps", "rows")
+    for name in ("mix", "small", "few", "lse", "maps", "rows")
     for capability in SHARED
     for dtype in TYPES
     for head_dim in (64, 128)
     for heads in (10, 20)
-    if not (name == "small" and dtype == torch.float32)  # float32 takes the general kernel
+    if not (name in ("small", "few") and dtype == torch.float32)  # float32 takes the general kernel
     and not (name == "rows" and head_dim == 128)  # it does not see the head dim
     and (name == "rows" or heads == 10)  # the others do not see the heads
 ]
