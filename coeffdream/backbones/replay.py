@@ -18,10 +18,19 @@ from torch import Tensor
 
 from coeffdream.progress import unheard
 
+# A card with less is slower than Python launches, and has no memory to spare.
+LEAST_MEMORY = 15 << 30
 RECORDINGS = 4  # each keeps its activations; what has more layouts than these is not recorded
 OFF = "COEFFDREAM_REPLAY"
 
 Layout = tuple[tuple[str, torch.Size, torch.dtype], ...]
+
+
+def replays(device: torch.device) -> bool:
+    """Whether work on a device is recorded at all."""
+    if device.type != "cuda" or os.environ.get(OFF) == "0" or not torch.cuda.is_available():
+        return False
+    return torch.cuda.get_device_properties(device).total_memory >= LEAST_MEMORY
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Replayed:
         notice: Callable[[str], None] = unheard,
     ) -> None:
         self._work, self._notice = work, notice
-        self.records = device.type == "cuda" and os.environ.get(OFF) != "0"
+        self.records = replays(device)
         # Autograd works where the forward pass did, and a recording cannot wait for another stream.
         self._stream: Any = torch.cuda.Stream(device) if self.records else None
         self._recordings: dict[Layout, _Recording] = {}
@@ -106,7 +115,7 @@ def replaying(components: Any, notice: Callable[[str], None] = unheard) -> Itera
     components: of backbones.load. A UNet that leaves the card between passes cannot be recorded.
     """
     unet = components.unet
-    if components.model_offload or unet.device.type != "cuda":
+    if components.model_offload or not replays(unet.device):
         yield
         return
     forward = unet.forward

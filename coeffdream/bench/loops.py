@@ -158,6 +158,7 @@ def _own_training(subject: Subject, config: TrainConfig, steps: int) -> list[flo
     import torch
 
     from coeffdream.adapters.install import install, spec_for
+    from coeffdream.adapters.lora import compute_in_base_dtype
     from coeffdream.attention.checkpointing import checkpoint_keeping_attention
     from coeffdream.training.checkpoint import TrainingState
     from coeffdream.training.loop import TrainingData, run_steps
@@ -166,6 +167,7 @@ def _own_training(subject: Subject, config: TrainConfig, steps: int) -> list[flo
 
     unet = subject.components.unet
     adapter = install(unet, spec_for(config, unet), seed=config.seed)
+    compute_in_base_dtype(adapter)
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
     scaler = torch.amp.GradScaler(unet.device.type, enabled=unet.dtype == torch.float16)
@@ -215,11 +217,13 @@ def _peer_training(subject: Subject, config: TrainConfig, steps: int) -> list[fl
 
 def _own_drawing(subject: Subject, config: TrainConfig, guidance: float, steps: int) -> list[float]:
     from coeffdream.adapters.install import install, spec_for
+    from coeffdream.adapters.lora import compute_in_base_dtype
     from coeffdream.backbones.replay import replaying
     from coeffdream.backbones.sampling import Sampling, draw
 
     unet = subject.components.unet
     adapter = install(unet, spec_for(config, unet), seed=config.seed)
+    compute_in_base_dtype(adapter)
     _settle(adapter.trainable.values())
     batch = config.batch_size
     told = [subject.samples[place % len(subject.samples)].conditioning for place in range(batch)]

@@ -69,12 +69,12 @@ def train(
 
 
 def draw(pipeline: Any, conditionings: list[Any], *, steps: int, guidance: float, size: int) -> Any:
-    """One picture per conditioning (backbones.encode.Conditioning), by the pipeline alone."""
+    """One picture per conditioning (backbones.encode.Conditioning), by the pipeline alone; its VAE is in float32."""
     import torch
 
     pipeline.unet.eval()
     with torch.no_grad():
-        return pipeline(
+        latents = pipeline(
             prompt_embeds=torch.stack([each.embeds for each in conditionings]),
             pooled_prompt_embeds=torch.stack([each.pooled for each in conditionings]),
             negative_prompt_embeds=torch.stack([each.negative_embeds for each in conditionings]),
@@ -83,4 +83,8 @@ def draw(pipeline: Any, conditionings: list[Any], *, steps: int, guidance: float
             width=size,
             num_inference_steps=steps,
             guidance_scale=guidance,
+            output_type="latent",
         ).images
+        vae = pipeline.vae
+        pixels = [vae.decode(one[None].to(vae.dtype) / vae.config.scaling_factor).sample for one in latents]
+        return pipeline.image_processor.postprocess(torch.cat(pixels))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from coeffdream.adapters.files import adapter_hashes, load_adapter
 from coeffdream.adapters.install import Adapter
+from coeffdream.adapters.lora import compute_in_base_dtype
 from coeffdream.backbones.load import Components
 from coeffdream.errors import AdapterError, RunError
 from coeffdream.generation.request import GenerateRequest
@@ -192,4 +193,5 @@ def _loaded(
         raise AdapterError(
             f"{folder} is not the adapter that run.json says was trained; put the original files back, or train again"
         )
+    compute_in_base_dtype(adapter)
     return adapter

@@ -8,6 +8,7 @@ import torch
 
 from coeffdream.adapters.count import parameter_summary
 from coeffdream.adapters.install import install, spec_for
+from coeffdream.adapters.lora import compute_in_base_dtype
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES, settled
@@ -92,6 +93,7 @@ class Session:
         )
         total = sum(parameter.numel() for parameter in components.unet.parameters())
         adapter = install(components.unet, spec_for(config, components.unet), seed=config.seed)
+        compute_in_base_dtype(adapter)
         if config.gradient_checkpointing:
             components.unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
         scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
