@@ -130,6 +130,7 @@ def run_steps(
             if checkpoint_due(state.step, config):
                 steps.keep()
             after_step(state.step)
+    passes.release()
     steps.keep()
     return state.step >= config.steps
 
