@@ -69,7 +69,9 @@ class Covering:
 
     def _key(self, file: Path, files: Sequence[str]) -> str:
         shared = [folder / "conftest.py" for folder in file.parents if (folder / "conftest.py").is_file()]
-        texts = (each.read_bytes() for each in [file, *shared, Path(__file__), *(ROOT / name for name in files)])
+        texts = (
+            each.read_bytes() for each in [file, *shared, Path(__file__), *(ROOT / name for name in files)]
+        )
         return hashlib.sha256(b"".join(hashlib.sha256(text).digest() for text in texts)).hexdigest()
 
     def _saved(self, name: str) -> dict[str, Any]:
