@@ -49,7 +49,7 @@ def backward(
         for tensor, need in zip((query, key, value), needed[:3], strict=True)
     )
     sums = [torch.zeros_like(t, dtype=work) if t.requires_grad else None for t in (query, key, value)]
-    grad_mixing = torch.zeros_like(mixing, dtype=work)
+    grad_mixing = torch.zeros_like(mixing)
     for head, weights in enumerate(mixing.to(work)):
         grad = grad_out[:, head].to(work)
         with torch.enable_grad():
@@ -64,7 +64,7 @@ def backward(
                 if total is not None:
                     total[:, place] += next(grads)
     made = [None if t is None else t.to(query.dtype) for t in sums]
-    return *made, grad_mixing.to(mixing.dtype) if needed[3] else None
+    return *made, grad_mixing if needed[3] else None
 
 
 def _seen(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:

@@ -267,14 +267,17 @@ def test_coefficients_with_keys_that_do_not_fit(saved, refuse, change, said):
     refuse(folder, said)
 
 
-def test_all_keys_that_do_not_fit_are_counted(saved, unet, architecture):
-    """The first five by name, the rest by number."""
+@pytest.mark.parametrize(("broken", "end"), [(5, " not finite"), (8, "; and 3 more")])
+def test_all_keys_that_do_not_fit_are_counted(saved, unet, architecture, broken, end):
+    """The first five by name, the rest by number, and no rest of none."""
     folder = saved("coeff")
     rewrite(
-        folder / COEFF_FILE, tensors=lambda tensors: [tensor.fill_(torch.nan) for tensor in tensors.values()]
+        folder / COEFF_FILE,
+        tensors=lambda tensors: [tensor.fill_(torch.nan) for tensor in list(tensors.values())[:broken]],
     )
-    with pytest.raises(AdapterError, match="and 3 more"):
+    with pytest.raises(AdapterError, match=rf"{end}$") as caught:
         load_adapter(unet, folder, architecture)
+    assert str(caught.value).count("not finite") == 5
 
 
 @pytest.mark.parametrize(
@@ -368,13 +371,17 @@ def test_a_file_whose_digest_is_gone(saved, refuse):
 
 
 def older(folder: Path) -> Path:
-    """The folder as a coeffdream without digests wrote it: metadata of that time, in an order of chance."""
+    """The folder as a coeffdream without digests wrote it: metadata of that time, with more of PEFT's fields, in an
+    order of chance."""
     for name in (LORA_FILE, COEFF_FILE):
         if not (folder / name).is_file():
             continue
         tensors, meta = read(folder / name)
         del meta[DIGEST]
         meta["coeffdream.format"] = "1"
+        if fields := meta.get("lora_adapter_metadata"):
+            more = {"unet.peft_type": "LORA", "unet.bias": "none", **json.loads(fields)}
+            meta["lora_adapter_metadata"] = json.dumps(more)
         if meta.get("coeffdream.companion_sha256"):
             meta["coeffdream.companion_sha256"] = sha256_of_file(folder / LORA_FILE)
         save_file(tensors, folder / name, meta)
@@ -476,6 +483,10 @@ def test_equal_adapters_are_equal_files(saved):
 
 def test_an_adapter_larger_than_its_unet_is_not_made(unet):
     """A rank of a thousand million is a slip of the keyboard; it must not be allocated."""
-    spec = spec_for(TrainConfig(method="lora", rank=1_000_000_000), unet)
-    with pytest.raises(AdapterError, match=r"rank 1000000000 would have .* choose a smaller rank"):
+    spec = spec_for(TrainConfig(method="coeff-lora", rank=1_000_000_000), unet)
+    modules, layers = (len(paths) for paths in (spec.lora, spec.alpha))
+    wanted = 1_000_000_000 * modules * (32 + 32) + layers * 4 * 4
+    with pytest.raises(
+        AdapterError, match=rf"rank 1000000000 would have {wanted:,} .* choose a smaller rank"
+    ):
         install(unet, spec)

@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 
 from coeffdream.attention import calibrate as calibrating
 from coeffdream.attention import choice, mixed_attention
@@ -115,6 +117,28 @@ def test_the_real_ones_agree_in_every_dtype(dtype, monkeypatch):
     assert not verdict.refused
 
 
+BOUNDS = {"float16": 4 * 2**-11, "bfloat16": 4 * 2**-8, "float32": 1e-4, "float64": 1e-9}
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_what_rounding_explains_and_what_it_does_not(plant, monkeypatch, dtype):
+    """The line between the two, in every dtype, from a tenth below to a tenth above."""
+    monkeypatch.setattr(calibrating, "_seconds", lambda work, device: 1.0)
+    plant(lambda *inputs: reference(*inputs) * (1 + 0.9 * BOUNDS[dtype]), "within")
+    plant(lambda *inputs: reference(*inputs) * (1 + 1.1 * BOUNDS[dtype]), "beyond")
+    verdict = calibrate(replace(SMALL, dtype=dtype), CPU)
+    assert list(verdict.refused) == ["beyond"]
+
+
+def test_the_definition_is_tried_up_to_a_size(draw, monkeypatch):
+    """One map more and its copies would take the memory of a training."""
+    inputs, _ = draw(batch=1, heads=3, queries=16, keys=12, head_dim=8, dtype=torch.float32)
+    maps = 3 * 16 * 12
+    for limit, names in ((maps * 4, {"chunked", "flash", "reference"}), (maps * 4 - 1, {"chunked", "flash"})):
+        monkeypatch.setattr(calibrating, "REFERENCE_BYTES", limit)
+        assert set(calibrating.candidates(SMALL, inputs[0])) == names
+
+
 def test_nothing_of_the_caller_is_touched_or_in_force(plant):
     """Autocast, no_grad, a mode, and the random state that the training goes on with."""
     seen = []
@@ -210,6 +234,27 @@ def test_processes_do_not_lose_what_others_measured():
     assert len(CalibrationFile.here().read(CPU)) == 10
 
 
+@pytest.mark.parametrize("folder", ["there", "not/there"])
+def test_one_process_at_a_time(monkeypatch, tmp_path, folder):
+    """Also the first of all, before there is a cache."""
+    (tmp_path / "there").mkdir()
+    monkeypatch.setenv("COEFFDREAM_CACHE", str(tmp_path / folder))
+    file = CalibrationFile.here()
+    with file.held(), pytest.raises(Timeout):
+        FileLock(file.path.with_suffix(".lock"), timeout=0).acquire()
+
+
+def test_each_card_has_measurements_of_its_own(monkeypatch):
+    """What is fastest on one may be slow, or wrong, on another of the same machine or home folder."""
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "one card")
+    CalibrationFile.here().add(cuda, SMALL.name, Verdict("triton"))
+    assert CalibrationFile.here().read(cuda) == {SMALL.name: Verdict("triton")}
+    assert not CalibrationFile.here().read(CPU)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "another card")
+    assert not CalibrationFile.here().read(cuda)
+
+
 @pytest.mark.usefixtures("as_on_a_card")
 def test_one_that_disagrees_is_named_once(plant, draw, caplog):
     """In one line that says what, where and by how much."""
@@ -256,6 +301,16 @@ def test_the_environment_forces_one(draw, monkeypatch):
     assert isinstance(caught.value, UserError)
 
 
+def test_a_run_is_told_what_was_chosen_before_it(draw):
+    """A call that this process has made already is not missing from the run's record."""
+    inputs, _ = draw(dtype=torch.float32)
+    mixed_attention(*inputs)
+    taken = {}
+    with choice.remembered(taken):
+        mixed_attention(*inputs)
+    assert taken == {"cpu, float32 2x4x63x77x32": "reference"}
+
+
 def test_a_run_goes_on_with_what_it_began_with(draw, monkeypatch):
     """Also against the environment and a newer measurement; afterwards they count again."""
     inputs, _ = draw(dtype=torch.float32)
@@ -264,6 +319,7 @@ def test_a_run_goes_on_with_what_it_began_with(draw, monkeypatch):
     with choice.remembered(began):
         mixed_attention(*inputs)
     assert began == {"cpu, float32 2x4x63x77x32": "chunked"}
+    assert choice.choose(inputs[0], inputs[1], None) == "flash"
     later = {}
     with choice.remembered(later):
         mixed_attention(*inputs)

@@ -146,6 +146,28 @@ class TestAccepted:
         assert pair_runs([made(), made(seed=3)]).notes == ["training seeds differ (0, 3)"]
 
 
+class TestBaseline:
+    """What all others are compared with."""
+
+    @pytest.mark.parametrize("called", ["cat-dora-0", "runs/cat-dora-0", "runs/../runs/cat-dora-0"])
+    def test_the_one_that_is_named(self, made, monkeypatch, tmp_path, called):
+        """By its name or its folder; the others keep their order."""
+        monkeypatch.chdir(tmp_path)
+        runs = [made(method) for method in ("coeff-lora", "lora", "dora")]
+        if ".." in called:
+            runs = [replace(run, path=run.path.resolve()) for run in runs]
+        pairing = pair_runs(runs, called)
+        assert [group.method for group in pairing.groups] == ["dora", "lora", "coeff-lora"]
+        assert {pairing.baseline_of(group).method for group in pairing.groups} == {"dora"}
+
+    def test_one_that_is_not_there(self, two):
+        """A slip is told with the names there are, instead of another baseline taken."""
+        with pytest.raises(
+            ConfigError, match=r"--baseline 'dora' is none of .*\(cat-lora-0, cat-coeff-lora-0\)"
+        ):
+            pair_runs(two, "dora")
+
+
 class TestByMethod:
     """Groups matched on concept and training seed."""
 

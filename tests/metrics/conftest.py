@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,24 @@ class StubEncoder:
 
     def token_counts(self, texts):
         return [len(text.split()) + 2 for text in texts]
+
+
+@pytest.fixture
+def follows(monkeypatch):
+    """Whether an encoder's fingerprint changes with the version of a library: another may resize or compute otherwise,
+    and features of before must not be taken from the cache."""
+    from coeffdream.metrics.encoder import fingerprint
+
+    def follows(encoder, library: str) -> bool:
+        before = fingerprint(encoder)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "coeffdream.metrics.encoder.version",
+                lambda name: "another" if name == library else version(name),
+            )
+            return fingerprint(encoder) != before
+
+    return follows
 
 
 @pytest.fixture

@@ -109,16 +109,22 @@ def test_one_gelu_tower_is_enough_to_refuse(tiny_clip, monkeypatch):
         module._assert_quick_gelu(model, encoder._source)
 
 
-def test_a_local_file_serves_a_named_model(tiny_clip, monkeypatch, draw):
-    """--clip-pretrained FILE: the architecture by name, the weights from disk."""
-    config = json.loads((tiny_clip / "open_clip_config.json").read_text())["model_cfg"]
-    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-B-32-quickgelu", config)
-    named = ClipEncoder(pretrained=str(tiny_clip / "open_clip_model.safetensors"))
+@pytest.mark.parametrize(
+    ("named", "activation"),
+    [({}, QuickGELU), ({"model": "ViT-B-32"}, torch.nn.GELU)],
+    ids=["default", "gelu"],
+)
+def test_a_local_file_serves_a_named_model(build_clip, monkeypatch, draw, tmp_path, named, activation):
+    """--clip-pretrained FILE: the architecture and its activation by name, the weights from disk."""
+    model = named.get("model", "ViT-B-32-quickgelu")
+    folder = build_clip(tmp_path / "clip", quick_gelu=activation is QuickGELU)
+    config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, model, config)
+    encoder = ClipEncoder(**named, pretrained=str(folder / "open_clip_model.safetensors"))
     image = draw((9, 90, 200), seed=0)
-    np.testing.assert_array_equal(
-        named.images([image]), ClipEncoder(f"local-dir:{tiny_clip}").images([image])
-    )
-    assert named.describe().pretrained == "open_clip_model.safetensors"
+    np.testing.assert_array_equal(encoder.images([image]), ClipEncoder(f"local-dir:{folder}").images([image]))
+    assert activations(encoder.model) == {"image": {activation}, "text": {activation}}
+    assert encoder.describe().pretrained == "open_clip_model.safetensors"
 
 
 def test_the_default_is_b32_quickgelu_openai():
@@ -223,6 +229,13 @@ def test_the_fingerprint_follows_weights_and_preprocessing(copied, build_clip):
     config.write_text(json.dumps(value))
     third = fingerprint(ClipEncoder(f"local-dir:{copied}"))
     assert len({first, second, third}) == 3
+
+
+@pytest.mark.parametrize("library", ["open_clip_torch", "torch", "torchvision", "pillow"])
+def test_the_fingerprint_follows_the_libraries(encoder, follows, library):
+    """What decodes, resizes and computes."""
+    assert follows(encoder, library)
+    assert not follows(encoder, "numpy")
 
 
 def test_description_holds_no_path_of_this_machine(encoder, tiny_clip):

@@ -102,6 +102,12 @@ def test_the_fingerprint_follows_the_weights(copied):
     assert fingerprint(DinoEncoder(str(copied))) != first
 
 
+@pytest.mark.parametrize("library", ["transformers", "torch", "torchvision", "pillow"])
+def test_the_fingerprint_follows_the_libraries(encoder, follows, library):
+    """What decodes, resizes and computes."""
+    assert follows(encoder, library)
+
+
 def test_missing_tensors_are_refused(copied):
     """transformers fills them with random numbers and goes on."""
     tensors = load_file(copied / "model.safetensors")

@@ -26,7 +26,7 @@ TEXTS = ["a cat in the snow", "a red car"]
 
 @pytest.fixture
 def images(draw):
-    return [draw((200, 30, 90), seed=seed, size=(64, 64)) for seed in range(2)]
+    return [draw((200, 30 + 150 * seed, 90), seed=seed, size=(64, 64)) for seed in range(2)]
 
 
 def made(model, folder):
@@ -70,7 +70,7 @@ def test_dino_vits16_is_what_transformers_gives(tmp_path, draw):
         DinoEncoder(folder)
 
 
-def test_pickscore_is_the_logit_of_picture_and_text(tmp_path, images):
+def test_pickscore_is_the_logit_of_picture_and_text(tmp_path, images, follows):
     """As the model's own page computes it: logit scale times the cosine, each picture with its own text."""
     tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = CLIPConfig(
@@ -87,8 +87,11 @@ def test_pickscore_is_the_logit_of_picture_and_text(tmp_path, images):
             input_ids=tokens, pixel_values=normalised(images, 32, **CLIPS)
         )
     expected = output.logits_per_image.diagonal().numpy()
-    np.testing.assert_allclose(PickScoreEncoder(folder).values(images, TEXTS), expected, rtol=1e-3)
+    encoder = PickScoreEncoder(folder)
+    np.testing.assert_allclose(encoder.values(images, TEXTS), expected, rtol=1e-3)
     assert expected[0] != pytest.approx(expected[1])
+    libraries = ("transformers", "open_clip_torch", "torch", "torchvision", "pillow")
+    assert all(follows(encoder, library) for library in libraries)
 
 
 @pytest.fixture
@@ -105,7 +108,13 @@ def blip(tmp_path):
     ]
     folder = tmp_path / "blip"
     folder.mkdir()
-    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    tower = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "initializer_range": 0.3,  # large enough that the picture moves the answer
+    }
     config = BlipConfig(
         text_config={
             **tower,
@@ -125,7 +134,7 @@ def blip(tmp_path):
     return folder
 
 
-def test_vqa_is_the_probability_of_yes(blip, images):
+def test_vqa_is_the_probability_of_yes(blip, images, follows):
     """The same as transformers' own generation scores the first word of its answer with."""
     tokenizer = BertTokenizerFast.from_pretrained(blip)
     asked = tokenizer([QUESTION.format(text=text) for text in TEXTS], padding=True, return_tensors="pt")
@@ -145,6 +154,9 @@ def test_vqa_is_the_probability_of_yes(blip, images):
         )
     yes = tokenizer.convert_tokens_to_ids("yes")
     expected = first.logits[0].softmax(dim=-1)[:, yes].numpy()
-    found = VqaEncoder(str(blip)).values(images, TEXTS)
-    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    encoder = VqaEncoder(str(blip))
+    found = encoder.values(images, TEXTS)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert ((found > 0) & (found < 1)).all()
+    assert np.abs(encoder.values(images[::-1], TEXTS) / found - 1).min() > 0.1  # the picture counts
+    assert all(follows(encoder, library) for library in ("transformers", "torch", "torchvision", "pillow"))

@@ -99,10 +99,11 @@ def _suites(
     room = f"tests/{_room(mutant)}"
     own_files = [file for file in sources if file.split("/")[1] == _room(mutant)]
     covering.measure(room, own_files)
-    # What runs when the module is loaded was not measured: all tests of the room depend on it.
     of_the_room = {test for test in covering.seconds if test.startswith(f"{room}/")}
     covered = of_the_room.intersection(covering.tests_of(mutant.file, mutant.lines))
-    if own := covering.quickest_first(of_the_room if mutant.runs_on_import else covered):
+    # On what runs when a module is loaded all tests of the room may depend.
+    loading = mutant.runs_on_import or covering.ran_on_loading(mutant.file, mutant.lines)
+    if own := covering.quickest_first(of_the_room if loading else covered):
         yield own
     for folder in ABOVE if above else ():
         covering.measure(folder, list(sources))

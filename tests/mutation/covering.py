@@ -19,14 +19,15 @@ ROOT = Path(__file__).parents[2]
 class Covering:
     """`seconds[test]`, and for each line the tests that ran it, or set up something shared that did.
 
-    Kept in a folder, a file for each file of tests, until that file, a conftest or the code it was measured on
-    changes.
+    Kept in a folder, a file for each file of tests, until that file, a conftest, the code it was measured on or
+    this one changes.
     """
 
     def __init__(self, kept: Path) -> None:
         self.seconds: dict[str, float] = {}
         self._kept = kept
         self._by_line: dict[tuple[str, int], set[str]] = {}
+        self._loading: set[tuple[str, int]] = set()
         self._known: set[str] = set()
 
     def measure(self, folder: str, files: Sequence[str]) -> None:
@@ -47,6 +48,8 @@ class Covering:
                 raise SystemExit(f"{name} was not measured; {self._kept / 'measuring.log'} says why")
             self.seconds |= saved["seconds"]
             tests = list(saved["seconds"])
+            for file, loading in saved["loading"].items():
+                self._loading.update((file, line) for line in loading)
             for file, lines in saved["lines"].items():
                 for line, numbers in lines.items():
                     self._by_line.setdefault((file, int(line)), set()).update(tests[n] for n in numbers)
@@ -57,12 +60,18 @@ class Covering:
         ran = (self._by_line.get((file, line), set()) for line in range(lines[0], lines[1] + 1))
         return self.quickest_first(set().union(*ran))
 
+    def ran_on_loading(self, file: str, lines: tuple[int, int]) -> bool:
+        """Whether any of the lines ran before the first test: what is inside a function that a module calls."""
+        return any((file, line) in self._loading for line in range(lines[0], lines[1] + 1))
+
     def quickest_first(self, tests: set[str]) -> list[str]:
         return sorted(tests, key=lambda test: (self.seconds[test], test))
 
     def _key(self, file: Path, files: Sequence[str]) -> str:
         shared = [folder / "conftest.py" for folder in file.parents if (folder / "conftest.py").is_file()]
-        texts = (each.read_bytes() for each in [file, *shared, *(ROOT / name for name in files)])
+        texts = (
+            each.read_bytes() for each in [file, *shared, Path(__file__), *(ROOT / name for name in files)]
+        )
         return hashlib.sha256(b"".join(hashlib.sha256(text).digest() for text in texts)).hexdigest()
 
     def _saved(self, name: str) -> dict[str, Any]:
@@ -81,6 +90,10 @@ class Covering:
         watched.stop()
         data = watched.get_data()
         contexts = {file: data.contexts_by_lineno(str(ROOT / file)) for file in files}
+        loading = {
+            file: [line for line, of_line in by_line.items() if "" in of_line]
+            for file, by_line in contexts.items()
+        }
         for name in names:
             tests = [test for test in watch.seconds if test.startswith(f"{name}::")]
             number = {test: index for index, test in enumerate(tests)}
@@ -95,6 +108,7 @@ class Covering:
                 "key": keys[name],
                 "seconds": {test: watch.seconds[test] for test in tests},
                 "lines": lines,
+                "loading": loading,
             }
             (self._kept / f"{name.replace('/', '-')}.json").write_text(json.dumps(saved))
         return int(status)

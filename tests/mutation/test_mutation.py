@@ -157,6 +157,36 @@ def test_a_failing_test_kills_and_an_endless_one_too(tmp_path):
     assert (tmp_path / "counting.py").read_text() == source
 
 
+SEEN_OR_NOT = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+import covering
+covering.ROOT = Path.cwd()
+seen = covering.Covering(Path("."))
+seen.measure("tests", ["counting.py"])
+for line in (2, 5, 8):
+    print(seen.tests_of("counting.py", (line, line)), seen.ran_on_loading("counting.py", (line, line)))
+"""
+
+
+def test_which_tests_run_a_line(tmp_path):
+    """And which lines run before any of them: what a module calls while it is loaded is no test's own, yet run."""
+    (tmp_path / "counting.py").write_text(
+        "def one():\n    return 1\n\ndef two():\n    return 2\n\ndef three():\n    return 3\n\nONE = one()\n"
+    )
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_counting.py").write_text(
+        "import counting\n\ndef test_two():\n    assert counting.two() == 2\n"
+    )
+    done = run_program(SEEN_OR_NOT.format(paths=[str(HERE), str(tmp_path)]), tmp_path)
+    assert done.stdout.splitlines()[1:] == [
+        "[] True",
+        "['tests/test_counting.py::test_two'] False",
+        "[] False",
+    ]
+
+
 def test_what_is_planted_can_be(planted):
     """Each error still has its place, is code, and has its test: else it would be found out in a long run only."""
     root = HERE.parents[1]

@@ -105,6 +105,8 @@ def test_every_choice_has_its_price():
     costs = fit(dataclasses.replace(CARD, sample_every=5), BASE, 7, ()).costs
     assert list(costs) == ["--batch-size 1", "--grad-accum 4", "--model-offload", "--vae-tiling"]
     assert "12 pictures" in costs["--model-offload"]
+    prior = dataclasses.replace(CARD, sample_every=5, prior=True, prior_images=100)
+    assert "each of 112 pictures" in fit(prior, BASE, 7, ()).costs["--model-offload"]
     assert "4 passes" in costs["--batch-size 1"]
     dear = fit(CARD, BASE, 4, ()).costs
     assert dear["--gradient-checkpointing"] == "120 passes of the UNet in training instead of 80"

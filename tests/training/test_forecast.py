@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from coeffdream.backbones.base import find_base
-from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase
+from coeffdream.backbones.footprint import NOT_COUNTED, TEXT, UNET, VAE, Phase, Shapes, phase
 from coeffdream.resolve import resolve
 from coeffdream.training.forecast import ADAPTER, Forecast, passes
 
@@ -79,6 +79,22 @@ def test_models_that_take_turns():
     """No two of them are ever added up."""
     turns = by_name(dataclasses.replace(CARD, model_offload=True, prior=True))
     assert all(len({UNET, VAE, TEXT} & set(each.held)) == 1 for each in turns.values())
+
+
+def test_the_memory_of_a_device_decides_what_was_left_open(monkeypatch):
+    """A plan tells what the training will do: models take turns, and pictures are tiled, where it asks for that."""
+    monkeypatch.setattr(
+        "coeffdream.backbones.placement.TILE", 8
+    )  # the toybox's pictures are smaller than a tile
+
+    def placed(memory, **typed):
+        found = forecast().placed(dataclasses.replace(CARD, **typed), memory)
+        assert dataclasses.replace(found, model_offload=None, vae_tiling=None) == CARD
+        return found.model_offload, found.vae_tiling
+
+    assert placed(None) == placed(1 << 40) == (False, False)
+    assert placed(NOT_COUNTED) == (True, True)
+    assert placed(NOT_COUNTED, model_offload=False, vae_tiling=False) == (False, False)
 
 
 def test_phases_that_are_not_there():

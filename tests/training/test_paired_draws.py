@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,18 +99,19 @@ def test_every_random_part_of_a_draw_has_a_purpose_of_its_own(options, session):
 
 
 def test_accumulation_is_one_large_batch(options, session):
-    """The gradient of two halves, accumulated, is the gradient of the whole batch (float32 rounding)."""
-    gradients = []
+    """The gradient and the logged losses of two halves, accumulated, are those of the whole batch (float32 rounding)."""
+    gradients, rows = [], []
     for how in ({"batch_size": 4}, {"batch_size": 2, "grad_accum": 2}):
-        made = session(options(steps=1, **how))
+        made = session(options(steps=1, prior=True, prior_images=2, **how))
         gradients.append(_gradients(made))
+        rows.append(json.loads((Path(made.config.runs) / "log.jsonl").read_text()))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+    for loss in ("loss", "prior_loss"):
+        assert rows[0][loss] == pytest.approx(rows[1][loss], rel=1e-4) != 0
 
 
 def _gradients(made):
-    from pathlib import Path
-
     from coeffdream.progress import silent
 
     schedule = NoiseSchedule.of(made.components.scheduler)

@@ -124,6 +124,14 @@ def test_vae_that_overflows(components, captioned, monkeypatch):
         cache_concept(components, captioned.images, CONFIG, silent)
 
 
+def test_what_takes_long_is_named_before_it_begins(options, given):
+    """While a large base is read from disk nothing else is heard."""
+    heard = []
+    sessions.Session.prepare(*given(options()), lambda *what: heard.append(what[:3]))
+    loading = [("loading the base", done, 1) for done in (0, 1)]
+    assert heard == loading + [("encoding photos", done, 3) for done in (1, 2, 3)]
+
+
 def test_text_encoders_leave_memory(options, session, monkeypatch):
     """After caching nothing holds the text encoders, the sampler included: they are 3 GB of SDXL."""
     watched = []

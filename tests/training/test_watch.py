@@ -92,6 +92,15 @@ def test_a_run_whose_loss_ran_away_is_diverged(options, given, monkeypatch):
     assert not run.adapter.exists()
 
 
+def test_what_the_watch_sees_is_told_and_noted(options, given, monkeypatch):
+    """At the step itself to whoever sits there, and in run.json to who comes later."""
+    monkeypatch.setattr(Watch, "look", lambda self, row: "odd" if row["step"] == 2 else None)
+    heard: list[object] = []
+    run, _ = training.train(*given(options(steps=3)), lambda *what: heard.append(what[:2]), heard.append)
+    assert heard[heard.index(("training", 2)) :] == [("training", 2), "odd", ("training", 3)]
+    assert run.read().notes == ["odd"]
+
+
 @pytest.mark.parametrize("lr", [1e6, 1e3])
 def test_a_learning_rate_beyond_reason(lr, options, learn):
     """Whatever gives way first, loss, gradient or weights: exit status 1, and nothing that looks learned."""
