@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from coeffdream.errors import DivergedError, RunError
-from coeffdream.training import loop
+from coeffdream.training import loop, passes
 from coeffdream.training import run as training
 from coeffdream.training.watch import LAST, START, Watch
 
@@ -70,13 +70,13 @@ def test_a_step_that_is_slow_only_by_milliseconds_is_not():
 
 def test_a_run_whose_loss_ran_away_is_diverged(options, given, monkeypatch):
     """One line with the remedy; run.json says so, too, and there is no adapter to draw with."""
-    original, calls = loop.losses, []
+    original, calls = passes.losses_of, []
 
-    def losses(unet, draws):
-        calls.append(draws)
-        return original(unet, draws) * (100 if len(calls) > 22 else 1)
+    def losses_of(unet, batch):
+        calls.append(batch)
+        return original(unet, batch) * (100 if len(calls) > 22 else 1)
 
-    monkeypatch.setattr(loop, "losses", losses)
+    monkeypatch.setattr(passes, "losses_of", losses_of)
     config = options(steps=60, checkpoint_every=30)
     with pytest.raises(
         DivergedError, match=r"in steps 23 to 32 it was .* smaller --lr \(it is 0\.0003\)"
