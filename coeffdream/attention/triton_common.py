@@ -42,7 +42,7 @@ class Tile:
     """Sizes of one program: query rows, keys at a time, output heads held in registers, warps, pipelining.
 
     Chosen by offline compilation for compute capability 8.0, 8.6, 8.9 and 9.0: no spilled registers
-    (tests/attention/test_triton_compile.py). None was timed on a card.
+    (tests/attention/test_triton_compile.py); those of 9.0 took least time on an H100 (docs/performance.md).
     """
 
     rows: int

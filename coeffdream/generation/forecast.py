@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from coeffdream.adapters.install import install, spec_for
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES, planned
 from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase
 from coeffdream.backbones.placement import Placement, memory_of, placement
+from coeffdream.backbones.replay import replays
 from coeffdream.config import Precision, TrainConfig
 from coeffdream.generation.request import GenerateRequest
 
@@ -51,6 +54,8 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
     batch = request.batch_size or base.settings.sampling_batch_size
     drawn = shapes.drawing(sampling.size, 2 * batch if sampling.guidance_scale > 1 else batch)
     decoded = shapes.decoding(sampling.size, chosen.vae_tiling)
+    if not chosen.model_offload and replays(torch.device(device)):
+        decoded += drawn  # what was recorded of drawing stays while a picture is decoded
     phases = [
         phase("load", weights, encoding, [(TEXT, 0)]),
         phase("encode", weights, encoding, [(TEXT, shapes.encoding_prompt())]),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
+
 from coeffdream.adapters.install import install, spec_for
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
@@ -11,6 +13,7 @@ from coeffdream.backbones.device import DTYPES
 from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase
 from coeffdream.backbones.live_bytes import LiveBytes, flash_shapes
 from coeffdream.backbones.placement import placement
+from coeffdream.backbones.replay import replays
 from coeffdream.config import TrainConfig
 from coeffdream.training.samples import TEMPLATES
 
@@ -48,16 +51,20 @@ class Forecast:
         # What stays on the device while another works.
         first: tuple[str, ...] = (UNET, VAE, TEXT) if on_cpu else (VAE, TEXT)
         prior: tuple[str, ...] = (UNET, VAE, TEXT)
+        # What was recorded of drawing stays while a picture is decoded.
+        recorded = not config.model_offload and replays(torch.device(config.device))
         if config.model_offload:
             first = prior = ()
         phases = [("load", first, [(part, 0) for part in first or (TEXT,)])]
         phases.append(("encode", first, [(TEXT, self._prompt), (VAE, encoding)]))
         if config.prior:
-            drawn = [(UNET, self._prior), (VAE, decoding), (VAE, encoding)]
+            kept = self._prior if recorded else 0
+            drawn = [(UNET, self._prior), (VAE, kept + decoding), (VAE, kept + encoding)]
             phases.append(("prior pictures", prior, drawn))
         if config.sample_every:
             there = (ADAPTER,) if config.model_offload else self._trained_beside(config)
-            phases.append(("sample pictures", there, [(UNET, self._samples), (VAE, decoding)]))
+            kept = self._samples if recorded else 0
+            phases.append(("sample pictures", there, [(UNET, self._samples), (VAE, kept + decoding)]))
         return [phase(name, self._weights, there, works) for name, there, works in phases]
 
     def step(self, config: TrainConfig) -> Phase:

@@ -97,6 +97,18 @@ def test_the_memory_of_a_device_decides_what_was_left_open(monkeypatch):
     assert placed(NOT_COUNTED, model_offload=False, vae_tiling=False) == (False, False)
 
 
+def test_a_recording_of_drawing_stays_while_a_picture_is_decoded(monkeypatch):
+    """A card that replays the UNet keeps what its passes hold; models that take turns are not recorded."""
+    before = by_name(CARD)["sample pictures"].activations
+    turns = dataclasses.replace(CARD, model_offload=True)
+    taking_turns = by_name(turns, CARD)["sample pictures"].total
+    drawn = forecast(CARD)._samples
+    monkeypatch.setattr("coeffdream.training.forecast.replays", lambda device: device.type == "cuda")
+    decoding = forecast(CARD)._shapes.decoding(CARD.resolution, False)
+    assert by_name(CARD)["sample pictures"].activations == drawn + decoding > before
+    assert by_name(turns, CARD)["sample pictures"].total == taking_turns
+
+
 def test_phases_that_are_not_there():
     """No pictures on the way, no phase of them; class pictures are one of their own."""
     assert "sample pictures" not in by_name(dataclasses.replace(CONFIG, sample_every=0), of=CONFIG)
