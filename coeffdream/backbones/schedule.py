@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +13,7 @@ import torch
 from coeffdream.backbones.kind import GIVE_SDXL
 from coeffdream.backbones.quiet import quiet
 from coeffdream.config import PREDICTION_TYPES, Prediction
-from coeffdream.errors import BaseModelError
+from coeffdream.errors import BaseModelError, ConfigError, quoted
 
 
 def read_scheduler(name: str, config: Mapping[str, Any], prediction: Prediction) -> Any:
@@ -36,6 +39,56 @@ def read_scheduler(name: str, config: Mapping[str, Any], prediction: Prediction)
         raise BaseModelError(f"--base {name} has a scheduler that cannot be made ({error})") from None
     _check_noise(name, scheduler)
     return scheduler
+
+
+def drawing_scheduler(own: Any, asked: str) -> Any:
+    """Another scheduler over the noise that a base's `own` is of: NAME or NAME:KEY=VALUE,KEY=VALUE, by diffusers' names.
+
+    Raises ConfigError for what diffusers has not, or what would be of another noise.
+    """
+    import diffusers
+
+    name, _, typed = asked.partition(":")
+    known = [each for each in dir(diffusers) if each.endswith("Scheduler")]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or ["EulerAncestralDiscreteScheduler"]
+        raise ConfigError(f"--scheduler {quoted(name)} is none of diffusers'; try {', '.join(near)}")
+    scheduler_class: Any = getattr(diffusers, name)
+    options = dict(_option(scheduler_class, each) for each in typed.split(",") if each)
+    try:
+        with quiet():
+            made = scheduler_class.from_config(own.config, **options)
+    except Exception as error:  # its constructor meets values of any kind
+        raise ConfigError(f"--scheduler {quoted(asked)} cannot be made ({error})") from None
+    noise = getattr(made, "alphas_cumprod", None)
+    if noise is None or noise.shape != own.alphas_cumprod.shape or not hasattr(made, "init_noise_sigma"):
+        raise ConfigError(f"--scheduler {quoted(asked)} does not draw from noise such as this base's")
+    # One for drawing may keep the last step of a zero terminal SNR just above zero.
+    if not torch.allclose(noise, own.alphas_cumprod, atol=1e-6):
+        raise ConfigError(
+            f"--scheduler {quoted(asked)} has another noise schedule than the base was trained on"
+        )
+    try:
+        made.set_timesteps(2)  # where some options are first read
+    except Exception as error:
+        raise ConfigError(f"--scheduler {quoted(asked)} cannot be used ({error})") from None
+    return made
+
+
+def _option(scheduler_class: Any, typed: str) -> tuple[str, Any]:
+    """KEY=VALUE of a scheduler; a value that JSON can read is what JSON reads."""
+    key, equals, value = typed.partition("=")
+    known = list(inspect.signature(scheduler_class.__init__).parameters)[1:]
+    if not equals or key not in known:
+        near = difflib.get_close_matches(key, known, n=3) or known[:3]
+        raise ConfigError(
+            f"--scheduler: {quoted(typed)} sets nothing of {scheduler_class.__name__}; write KEY=VALUE, with KEY such "
+            f"as {', '.join(near)}"
+        )
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
 
 
 def prediction_of(scheduler: Any) -> Prediction:

@@ -47,6 +47,11 @@ class GenerateRequest:
     seed: int = option(0, "Image number i of the set has seed SEED + i.")
     steps: int | None = option(None, "Sampling steps.", shown="the base's")
     guidance: float | None = option(None, "Guidance scale.", shown="the base's")
+    scheduler: str | None = option(
+        None,
+        "One of diffusers', such as LCMScheduler or EulerDiscreteScheduler:timestep_spacing=trailing.",
+        shown="the base's",
+    )
     negative: str = option("", "Negative prompt.")
     size: int | None = option(None, "Side in pixels.", shown="the base's")
     batch_size: int | None = option(

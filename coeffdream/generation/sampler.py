@@ -18,6 +18,7 @@ from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.placement import place
 from coeffdream.backbones.replay import replaying
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
+from coeffdream.backbones.schedule import drawing_scheduler
 from coeffdream.data.images import of_one_color
 from coeffdream.errors import ConfigError, out_of_memory
 from coeffdream.generation.adapted import (
@@ -291,6 +292,8 @@ def _load(request: GenerateRequest, base: Base, size: int, progress: Progress) -
     device, cpu = pick_device(request.device), torch.device("cpu")
     dtype = pick_dtype(request.precision, device)
     components = load_components(base, device=device, dtype=dtype, unet_device=cpu)
+    if request.scheduler is not None:
+        components.scheduler = drawing_scheduler(components.scheduler, request.scheduler)
     place(components, request.model_offload, request.vae_tiling, size)
     components.move([] if components.model_offload else ["unet"], device)
     progress("loading the base", 1, 1, base.name)

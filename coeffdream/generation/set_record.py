@@ -49,7 +49,7 @@ def set_record(
             guidance_scale=sampling.guidance_scale,
             negative=request.negative,
             size=sampling.size,
-            scheduler=type(components.scheduler).__name__,
+            scheduler=request.scheduler or type(components.scheduler).__name__,
             precision=str(components.unet.dtype).removeprefix("torch."),
             vae_tiling=components.vae_tiling,
         ),
