@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import Dinov2Model
+from transformers.utils import logging
 
 from coeffdream.errors import ScoreError
 from coeffdream.metrics.dino import DinoEncoder
@@ -160,6 +161,7 @@ def test_absent_weights_name_what_to_fetch(monkeypatch, tmp_path):
 
 
 def test_loading_is_silent(encoder, capfd):
-    """In a pipe, transformers' own loading bar would mix with coeffdream's lines."""
+    """In a pipe, transformers' own loading bar would mix with coeffdream's lines, also where something turned it on."""
+    logging.enable_progress_bar()
     encoder.images([Image.new("RGB", (40, 40))])
     assert capfd.readouterr() == ("", "")

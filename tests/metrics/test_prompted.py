@@ -20,6 +20,7 @@ from coeffdream.errors import ScoreError
 from coeffdream.metrics.dino import DINO_VITS16, DinoEncoder
 from coeffdream.metrics.pickscore import PickScoreEncoder
 from coeffdream.metrics.vqa import QUESTION, VqaEncoder
+from coeffdream.records.files import sha256_of_file
 
 TEXTS = ["a cat in the snow", "a red car"]
 
@@ -90,6 +91,7 @@ def test_pickscore_is_the_logit_of_picture_and_text(tmp_path, images, follows):
     encoder = PickScoreEncoder(folder)
     np.testing.assert_allclose(encoder.values(images, TEXTS), expected, rtol=1e-3)
     assert expected[0] != pytest.approx(expected[1])
+    assert encoder.describe().weights_sha256 == sha256_of_file(tmp_path / "pick" / "model.safetensors")
     libraries = ("transformers", "open_clip_torch", "torch", "torchvision", "pillow")
     assert all(follows(encoder, library) for library in libraries)
 
@@ -159,4 +161,5 @@ def test_vqa_is_the_probability_of_yes(blip, images, follows):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert ((found > 0) & (found < 1)).all()
     assert np.abs(encoder.values(images[::-1], TEXTS) / found - 1).min() > 0.1  # the picture counts
+    assert encoder.describe().weights_sha256 == sha256_of_file(blip / "model.safetensors")
     assert all(follows(encoder, library) for library in ("transformers", "torch", "torchvision", "pillow"))
