@@ -459,6 +459,21 @@ def test_progress_is_heard(make, tiny_encoders, cache):
     assert heard == []  # all of it was in the cache, so there is nothing to wait for
 
 
+def test_photos_are_heard_as_photos(make, tiny_encoders, cache):
+    """Where diversity alone is asked for, it is the one that has the photos encoded: the bar says so."""
+    run = make.run()
+    make.set(run)
+    heard = []
+    evaluate_run(
+        run,
+        options=ScoringOptions(scores="diversity"),
+        encoders=tiny_encoders,
+        cache=cache,
+        on_progress=lambda stage, done, total, _: heard.append((stage, total)),
+    )
+    assert list(dict.fromkeys(heard)) == [("DINOv2: pictures", 6), ("DINOv2: photos", 3)]
+
+
 def test_black_pictures_are_scored_like_any_other(make, stub_encoder, cache):
     """Published evaluators drop pictures that a safety filter blackened, and score the rest higher."""
     black = (0, 0, 0)

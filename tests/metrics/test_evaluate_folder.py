@@ -149,6 +149,16 @@ def test_a_spreadsheets_byte_order_mark_is_no_column(peer, tiny_encoders, cache)
     assert score(peer, tiny_encoders, cache).overall.n == 4
 
 
+def test_lines_may_end_as_on_any_system(peer):
+    """A spreadsheet writes CR LF, an old Mac CR alone; a prompt in quotes may itself hold a line break."""
+    for end in ("\n", "\r\n", "\r"):
+        (peer / "table.csv").write_bytes(f'file,prompt{end}0.png,"a{end}cat"{end}1.png,a dog'.encode())
+        assert read_prompt_table(peer / "table.csv", peer / "peer") == [
+            ("0.png", f"a{end}cat"),
+            ("1.png", "a dog"),
+        ]
+
+
 def test_folders_without_pictures_are_refused(peer, tiny_encoders, cache, tmp_path):
     """No folder, or none with pictures under a prompt's name."""
     with pytest.raises(ScoreError, match="is not a folder"):
