@@ -114,7 +114,7 @@ def sign_flip_p(differences: ArrayLike, rng: np.random.Generator) -> float:
     Without an effect each difference is as likely to have either sign. All 2^C patterns are counted
     up to C = 14; above, 19,999 random ones and the one observed.
     """
-    values = np.asarray(differences, dtype=np.float64)
+    values = np.asarray(differences)
     if len(values) < 2:
         return 1.0  # the other sign is as likely
     # In whole parts of the largest, whose sums are exact: added up in another order, floats may differ in a digit.
@@ -148,7 +148,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def win_rate(differences: ArrayLike) -> float:
     """Share of the pairs with a positive difference; ties count half."""
-    values = np.asarray(differences, dtype=np.float64)
+    values = np.asarray(differences)
     return float(np.mean((np.sign(values) + 1) / 2))
 
 

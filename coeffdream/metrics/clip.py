@@ -205,7 +205,7 @@ def _named(model: str, pretrained: str) -> _Source:
 
 
 def _weights_of_tag(model: str, pretrained: str, tag: dict[str, Any]) -> Path:
-    repo, _, filename = tag.get("hf_hub", "").rpartition("/")
+    repo, _, filename = tag["hf_hub"].rpartition("/")
     if not repo:
         raise ScoreError(
             f"open_clip has {model} {pretrained} as a pickled file only, which is not read; {_INSTEAD}"

@@ -82,7 +82,6 @@ class VqaEncoder:
                 input_ids=asked.input_ids,
                 attention_mask=asked.attention_mask,
                 encoder_hidden_states=seen,
-                encoder_attention_mask=torch.ones(seen.shape[:-1], dtype=torch.long, device=self._device),
             ).last_hidden_state
             start = torch.full((len(texts), 1), self.model.decoder_start_token_id, device=self._device)
             logits = self.model.text_decoder(
