@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -21,15 +22,16 @@ class _Active(threading.local):
 _active = _Active()
 
 
-class _Pass:
+class _Pass(ABC):
     """In force in the block that is entered with it, in this thread."""
 
     def __init__(self, results: deque[Result]) -> None:
         self.results = results
         self._outer: _Pass | None = None
 
+    @abstractmethod
     def take(self, compute: Callable[[], Result]) -> Result:
-        raise NotImplementedError
+        """What the block asks for: compute(), or what was kept of it."""
 
     def __enter__(self) -> None:
         self._outer, _active.passing = _active.passing, self
