@@ -7,9 +7,10 @@ from typing import get_args
 import pytest
 import torch
 
-from coeffdream.adapters.count import count_parameters
+from coeffdream.adapters.count import count_parameters, parameter_summary
 from coeffdream.adapters.install import install, spec_for
 from coeffdream.config import Method, TrainConfig
+from coeffdream.records.run import Parameters
 
 # The miniature: in each of three parts one self- and one cross-attention layer, in up_blocks.0 two of each.
 LAYERS = {"down_blocks.1": 1, "mid_block": 1, "up_blocks.0": 2}
@@ -52,6 +53,25 @@ def test_what_is_counted_is_what_is_installed(unet, method, preset):
     assert [counts.low_rank, counts.alpha] == installed
     for kind, total in (("low_rank", counts.low_rank), ("alpha", counts.alpha)):
         assert sum(group[kind] for group in counts.groups.values()) == total
+
+
+@pytest.mark.parametrize(
+    ("method", "lora_modules", "alpha_layers"), [("lora", 8, 0), ("coeff", 0, 8), ("coeff-lora", 8, 8)]
+)
+def test_the_record_of_a_run_says_what_was_installed(unet, method, lora_modules, alpha_layers):
+    """q and v of the four cross-attention layers, coefficients in all eight; the share is of the UNet's own."""
+    config = TrainConfig(method=method)
+    counts = count_parameters(unet, config, method)
+    adapter = install(unet, spec_for(config, unet))
+    assert parameter_summary(adapter, counts.unet) == Parameters(
+        unet=counts.unet,
+        lora=counts.low_rank,
+        alpha=counts.alpha,
+        trained=counts.trained,
+        percent=pytest.approx(counts.percent),
+        lora_modules=lora_modules,
+        alpha_layers=alpha_layers,
+    )
 
 
 def test_shapes_are_enough(loaded_unet):

@@ -103,7 +103,7 @@ def test_the_lora_scale_of_cross_attention_kwargs_is_set_scales(unet, predict, t
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_alpha_0_is_diffusers_own_processor(unet, dtype):
-    """Bit for bit in each precision and layout, mask or none."""
+    """Bit for bit in each precision and layout, with no mask, one of the keys and one that each query has its own row of."""
     from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
     generator = torch.Generator().manual_seed(0)
@@ -114,9 +114,11 @@ def test_alpha_0_is_diffusers_own_processor(unet, dtype):
     mixed.set_processor(new_processor(HEADS, 0, dropout=0.0, parametrisation="residual", seed=0, device=CPU))
     flat = torch.randn(3, 25, 32, generator=generator).to(dtype)
     image = torch.randn(3, 32, 5, 5, generator=generator).to(dtype)
-    mask = (torch.rand(3, 1, 25, generator=generator) < 0.5).to(dtype) * -10000
+    mask, of_each_query = (
+        (torch.rand(3, queries, 25, generator=generator) < 0.5).to(dtype) * -10000 for queries in (1, 25)
+    )
     for states in (flat, image):
-        for attention_mask in (None, mask):
+        for attention_mask in (None, mask, of_each_query):
             assert torch.equal(
                 mixed(states, attention_mask=attention_mask), plain(states, attention_mask=attention_mask)
             )
