@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-
 # The one device without autocast. Asked by name: torch.compile of torch 2.11 cannot trace the question.
 NONE = "meta"
 
