@@ -87,6 +87,9 @@ def test_precision_is_the_last_but_one_thing():
     assert changes(cpu, 8) == {}
     assert changes(cpu, 5) == {"gradient_checkpointing": True}
     assert changes(cpu, 4) == {"precision": "bf16"}
+    costs = fit(cpu, BASE, 4, ()).costs
+    assert "--precision bf16" in costs  # nothing is turned down without its price
+    assert "rounded" in costs["--precision bf16"]
     with pytest.raises(ConfigError):
         fit(cpu, BASE, 4 + 1, ("precision",))
 
