@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from coeffdream.adapters.install import install, spec_for
+from coeffdream.adapters.lora import compute_in_base_dtype
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES, planned
 from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase
@@ -38,6 +39,7 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
     weights = {**shapes.weights, ADAPTER: 0}
     if trained is not None:
         adapter = install(shapes.unet, spec_for(trained, shapes.unet))
+        compute_in_base_dtype(adapter)
         weights[ADAPTER] = sum(parameter.nbytes for parameter in adapter.trainable.values())
     chosen = placement(
         request.model_offload,
