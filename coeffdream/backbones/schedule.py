@@ -60,11 +60,7 @@ def drawing_scheduler(own: Any, asked: str) -> Any:
             made = scheduler_class.from_config(own.config, **options)
     except Exception as error:  # its constructor meets values of any kind
         raise ConfigError(f"--scheduler {quoted(asked)} cannot be made ({error})") from None
-    noise = getattr(made, "alphas_cumprod", None)
-    if noise is None or noise.shape != own.alphas_cumprod.shape or not hasattr(made, "init_noise_sigma"):
-        raise ConfigError(f"--scheduler {quoted(asked)} does not draw from noise such as this base's")
-    # One for drawing may keep the last step of a zero terminal SNR just above zero.
-    if not torch.allclose(noise, own.alphas_cumprod, atol=1e-6):
+    if not (hasattr(made, "init_noise_sigma") and _alike(made, own)):
         raise ConfigError(
             f"--scheduler {quoted(asked)} has another noise schedule than the base was trained on"
         )
@@ -110,7 +106,6 @@ def _check_noise(name: str, scheduler: Any) -> None:
 
     from coeffdream.diffusion.objective import PREDICTIONS
 
-    own = getattr(scheduler, "alphas_cumprod", None)
     predicted = scheduler.config.get("prediction_type", "epsilon")
     if predicted not in PREDICTIONS:
         raise BaseModelError(
@@ -118,17 +113,20 @@ def _check_noise(name: str, scheduler: Any) -> None:
         )
     try:
         with quiet():
-            trained = DDPMScheduler.from_config(scheduler.config).alphas_cumprod
+            trained = DDPMScheduler.from_config(scheduler.config)
     # DDPMScheduler raises this for a beta schedule that it does not know.
     except NotImplementedError:
         trained = None
-    # A scheduler for drawing may keep the last step of a zero terminal SNR just above zero.
-    if (
-        own is None
-        or trained is None
-        or own.shape != trained.shape
-        or not torch.allclose(own, trained, atol=1e-6)
-    ):
+    if trained is None or not _alike(scheduler, trained):
         raise BaseModelError(
             f"--base {name}: the noise schedule of its {type(scheduler).__name__} is not one of DDPM's; {GIVE_SDXL}"
         )
+
+
+def _alike(scheduler: Any, trained: Any) -> bool:
+    """Whether one draws from the noise that the other trains on."""
+    own, wanted = getattr(scheduler, "alphas_cumprod", None), trained.alphas_cumprod
+    if own is None or own.shape != wanted.shape:
+        return False
+    # A scheduler for drawing may keep the last step of a zero terminal SNR just above zero.
+    return torch.allclose(own, wanted, atol=1e-6)

@@ -171,7 +171,7 @@ def _studentised(
     estimate: float, error: ArrayLike, estimates: Array, errors: Array, *, clusters: int
 ) -> Interval:
     """Symmetric bootstrap-t (Hall 1988) from B resampled estimates with their own standard errors."""
-    whole = float(error)  # type: ignore[arg-type]
+    whole = np.asarray(error).item()  # of all concepts: one number
     quantile = float(stats.t.ppf((1 + LEVEL) / 2, clusters - 1))
     if clusters >= FEWEST_TO_RESAMPLE:
         # A resample of one cluster alone has no error of its own to be measured in.
