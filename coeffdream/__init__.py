@@ -19,6 +19,11 @@ _HOMES = {
     "score": "coeffdream.api",
     "compare_runs": "coeffdream.api",  # coeffdream.compare is the room
     "mixed_attention": "coeffdream.attention",
+    "add_coefficients": "coeffdream.hosts.coefficients",
+    "coefficients_of": "coeffdream.hosts.coefficients",
+    "remove_coefficients": "coeffdream.hosts.coefficients",
+    "save_coefficients": "coeffdream.hosts.files",
+    "load_coefficients": "coeffdream.hosts.files",
     "SubspaceCoefficients": "coeffdream.adapters.coefficients",
     "CoeffdreamError": "coeffdream.errors",
     "UserError": "coeffdream.errors",
@@ -29,10 +34,15 @@ __all__ = [
     "SubspaceCoefficients",
     "UserError",
     "__version__",
+    "add_coefficients",
+    "coefficients_of",
     "compare_runs",
     "generate",
     "load",
+    "load_coefficients",
     "mixed_attention",
+    "remove_coefficients",
+    "save_coefficients",
     "score",
     "train",
     "unload",
@@ -43,6 +53,8 @@ if TYPE_CHECKING:
     from coeffdream.api import compare_runs, generate, load, score, train, unload
     from coeffdream.attention import mixed_attention
     from coeffdream.errors import CoeffdreamError, UserError
+    from coeffdream.hosts.coefficients import add_coefficients, coefficients_of, remove_coefficients
+    from coeffdream.hosts.files import load_coefficients, save_coefficients
 
 
 def __getattr__(name: str) -> Any:

@@ -34,6 +34,7 @@ LEVELS = {
     "training": 4,
     "generation": 4,
     "sharing": 4,
+    "hosts": 4,
     "metrics": 4,
     "report": 4,
     "bench": 5,
