@@ -18,9 +18,6 @@ from coeffdream import (
 
 from .conftest import built, called
 
-# PEFT asks by the name that transformers 5.20 replaced.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 PROJECTIONS = ["q_proj", "v_proj"]
 LOW_RANK = {
     "lora": peft.LoraConfig(r=2, target_modules=PROJECTIONS),
