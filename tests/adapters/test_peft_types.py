@@ -22,14 +22,9 @@ from coeffdream import (
 from coeffdream.adapters.peft_types import FAILING, method_config, method_names, with_method
 from coeffdream.errors import AdapterError, ConfigError
 
-pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore:Failed to load the CUDA extension"
-    ),  # BOFT has a kernel, which is optional
-    pytest.mark.filterwarnings(
-        "ignore:Sparse invariant checks are implicitly disabled"
-    ),  # FRoD, once a process
-]
+# BOFT has a kernel to be compiled, and does without; torch says once that FRoD's sparse matrices are not checked.
+QUIET = "Failed to load the CUDA|Setting boft_n_butterfly_factor|Sparse invariant checks are"
+pytestmark = pytest.mark.filterwarnings(f"ignore:({QUIET}):UserWarning")
 
 TARGETS = ["q_proj", "v_proj"]
 # PEFT's defaults are for layers of thousands of channels; these have 16.
