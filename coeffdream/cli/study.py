@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from coeffdream.cli import study_heads
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json
 from coeffdream.studies.options import ExpressivenessOptions
@@ -20,6 +21,9 @@ app = typer.Typer(help="Repeat the paper's own experiments.")
 
 @app.callback()
 def _group() -> None: ...
+
+
+app.command("heads")(study_heads.command)
 
 
 @app.command("expressiveness")

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from coeffdream.records.files import replacing
 from coeffdream.studies.expressiveness import ARMS, NODES, SOLVED, TARGETS, Trained
+from coeffdream.studies.figure_files import save_figure
 
 ORANGE, BLUE, GRAY = "#d65a28", "#3c7cc8", "#8a8a8a"
-KINDS = ("png", "svg")
 
 
 def draw_expressiveness(arms: Sequence[Trained], stem: Path) -> list[Path]:
     """A panel of each arm's median seed, as STEM.png and STEM.svg."""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.patches import Polygon
 
@@ -38,10 +36,4 @@ def draw_expressiveness(arms: Sequence[Trained], stem: Path) -> list[Path]:
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
-    files = [stem.with_suffix(f".{kind}") for kind in KINDS]
-    for file in files:
-        # Equal figures are equal bytes: an SVG has neither a date nor names left to chance.
-        undated: dict[str, None] = {"Date": None} if file.suffix == ".svg" else {}
-        with replacing(file) as temporary, rc_context({"svg.hashsalt": "coeffdream"}):
-            figure.savefig(temporary, format=file.suffix[1:], dpi=150, metadata=undated)
-    return files
+    return save_figure(figure, stem)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coeffdream.config import option
-from coeffdream.errors import ConfigError, together
+from coeffdream.errors import ConfigError, quoted, together
 from coeffdream.limits import out_of_range
 
 MOST = {"seeds": 1000, "heads": 32, "steps": 100_000}
@@ -31,3 +31,44 @@ class ExpressivenessOptions:
             problems.append(f"--lr {self.lr} must be a positive number, at most 10")
         if problems:
             raise ConfigError(together("this makes no study", problems))
+
+
+@dataclass(frozen=True)
+class HeadsOptions:
+    """The options of `study heads`."""
+
+    heads: str = option("1,2,4,8,16,32", "Numbers of heads, comma-separated; each must divide --width.")
+    width: int = option(512, "Channels of the layer that is timed, whatever its heads.")
+    tokens: int = option(256, "Its tokens.")
+    repeats: int = option(9, "Timings of each number of heads.")
+    seeds: int = option(10, "Random starts of what one layer can express.")
+    steps: int = option(1000, "Adam's steps of each.")
+
+    def check(self) -> None:
+        """Raises ConfigError with everything that makes this no study."""
+        problems = [
+            problem
+            for name, most in {
+                "width": 8192,
+                "tokens": 8192,
+                "repeats": 1000,
+                "seeds": 1000,
+                "steps": 100_000,
+            }.items()
+            for problem in out_of_range(f"--{name}", getattr(self, name), at_least=1, at_most=most)
+        ]
+        parts = self.heads.split(",")
+        if not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
+            problems.append(
+                f"--heads {quoted(self.heads)} must be numbers with commas between, such as 1,2,4"
+            )
+        elif strange := [n for n in self.chosen_heads if not 0 < n <= MOST["heads"] or self.width % n]:
+            problems.append(
+                f"--heads {strange[0]} must be from 1 to {MOST['heads']} and divide --width {self.width}"
+            )
+        if problems:
+            raise ConfigError(together("this makes no study", problems))
+
+    @property
+    def chosen_heads(self) -> list[int]:
+        return sorted({int(part) for part in self.heads.split(",")})

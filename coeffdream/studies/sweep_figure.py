@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from coeffdream.records.files import replacing
 from coeffdream.records.sweep import SweepRecord
+from coeffdream.studies.figure_files import save_figure
 
 ORANGE, BLUE, GRAY = "#d65a28", "#3c7cc8", "#8a8a8a"
-KINDS = ("png", "svg")
 LINES = ("-", "--", ":", "-.")  # one for each strength, the full one first
 
 
 def draw_sweep(made: SweepRecord, stem: Path) -> list[Path]:
     """STEM.png and STEM.svg."""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 4.6), layout="constrained")
@@ -29,13 +27,7 @@ def draw_sweep(made: SweepRecord, stem: Path) -> list[Path]:
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.suptitle(_title(made), fontsize=10)
-    files = [stem.with_suffix(f".{kind}") for kind in KINDS]
-    for file in files:
-        # Equal figures are equal bytes: an SVG has neither a date nor names left to chance.
-        undated: dict[str, None] = {"Date": None} if file.suffix == ".svg" else {}
-        with replacing(file) as temporary, rc_context({"svg.hashsalt": "coeffdream"}):
-            figure.savefig(temporary, format=file.suffix[1:], dpi=150, metadata=undated)
-    return files
+    return save_figure(figure, stem)
 
 
 def _panel(axes: Any, made: SweepRecord, across: str, untouched: float) -> None:

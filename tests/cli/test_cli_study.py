@@ -22,3 +22,29 @@ def test_expressiveness(cli, tmp_path):
     ]
     refused = cli("study", "expressiveness", "--heads", 33)
     assert (refused.status, len(refused.complaint)) == (2, 1)
+
+
+def test_heads(cli, tmp_path, monkeypatch):
+    """Numbers of heads in order, a figure, and the same numbers printed and kept."""
+    from coeffdream.studies import head_costs
+
+    one = head_costs.model_costs()[:1]
+    monkeypatch.setattr(head_costs, "model_costs", lambda: one)
+    small = ("--heads", "4,2", "--width", 8, "--tokens", 4, "--repeats", 1, "--seeds", 2, "--steps", 3)
+    shown = cli("study", "heads", *small)
+    assert shown.status == 0
+    assert "SDXL's UNet" in shown.out
+    assert "study-heads/figure.png" in shown.out + shown.err
+    numbers = json.loads(cli("study", "heads", *small, "--json").out)
+    assert [each["heads"] for each in numbers["timings"]] == [2, 4]
+    assert len(numbers["expressed"]) == 6
+    assert numbers == json.loads((tmp_path / "study-heads" / "numbers.json").read_text())
+
+
+def test_heads_that_do_not_divide_the_width(cli, tmp_path):
+    answer = cli("study", "heads", "--heads", "3")
+    assert answer.status == 2
+    assert answer.complaint == [
+        "error: this makes no study: --heads 3 must be from 1 to 32 and divide --width 512"
+    ]
+    assert not list(tmp_path.iterdir())
