@@ -293,3 +293,10 @@ def _held_out(run, index):
     photos = run.scores.references
     learned = LearnedScores([p for p in photos if p is not photos[index]], run.scores.overall, None, None)
     return replace(run, scores=replace(run.scores, references=[photos[index]], learned=learned))
+
+
+def test_a_run_that_names_no_concept_is_of_its_class_noun(made):
+    """Scores of an imported adapter may have none; two subjects of one noun are told apart by it where it is there."""
+    named = spoiled(made("lora", "cat"), source={"concept": "cat2", "class_noun": "cat"})
+    assert named.concept == "cat2"
+    assert spoiled(named, source={"concept": None}).concept == "cat"

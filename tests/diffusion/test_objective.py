@@ -102,6 +102,16 @@ def test_squared_error_is_per_sample_and_float32():
     assert error.tolist() == [1.0, 4.0]
 
 
+def test_weights_choose_the_pixels_that_count():
+    """Of each sample apart, over all its channels; a weight of any size is a share of the sum of weights."""
+    prediction, wanted = torch.zeros(2, 4, 2, 3), torch.zeros(2, 4, 2, 3)
+    wanted[0, :, 0, 1], wanted[0, :, 1, 2] = torch.tensor([1.0, 2, 3, 4]), 7.0
+    wanted[1, :, 1, 0] = 2.0
+    weights = torch.zeros(2, 2, 3)
+    weights[0, 0, 1], weights[1, 1, 0], weights[1, 0, 0] = 0.5, 3.0, 1.0
+    assert squared_error(prediction, wanted, weights).tolist() == [(1 + 4 + 9 + 16) / 4, 3 / 4 * 4]
+
+
 def test_a_perfect_prediction_has_no_loss(scheduler, latents_and_noise):
     """eps can be had back from the noised latents: noising and target fit together."""
     latents, noise = latents_and_noise
