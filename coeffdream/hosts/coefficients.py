@@ -1,20 +1,24 @@
-"""Coefficients in any transformer whose attention layers take their function from transformers' registry."""
+"""Coefficients in any host: a model of transformers, or a UNet of diffusers."""
 
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from coeffdream.adapters.coefficients import SubspaceCoefficients
+from coeffdream.adapters.processor import CoefficientProcessor
 from coeffdream.config import Parametrisation
 from coeffdream.errors import AdapterError, ConfigError
-from coeffdream.hosts.layers import HostLayer, chosen_layers, host_layers, inner_model
+from coeffdream.hosts.layers import HostLayer, chosen_layers, host_layers, inner_model, is_of_diffusers
 from coeffdream.hosts.mixing import ATTRIBUTE, NAMES, register
 
-OWN_CONFIG = "config_without_coefficients"
+# What a layer had before, kept where nn.Module does not look for modules.
+OWN = "before_coefficients"
 
 
 def add_coefficients(
@@ -32,7 +36,7 @@ def add_coefficients(
     it. A module that the model uses many times (ALBERT) has one alpha for all its uses.
 
     Args:
-        model: of transformers, or one that holds such models, or a PEFT model around either.
+        model: of transformers, a UNet of diffusers, or one that holds such models; with or without PEFT around it.
         layers: "all", "self", "cross", or a regular expression that the path of a layer must hold.
         dropout: of alpha while training, a new mask every forward, from torch's own generator.
         parametrisation: "residual" as the paper has it, or one of its ablations, which `seed` starts.
@@ -47,28 +51,31 @@ def add_coefficients(
     """
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout={dropout} must be at least 0 and below 1")
+    _check_free(model)
     chosen = chosen_layers(host_layers(model), layers)
     return attach_coefficients(model, chosen, dropout=dropout, parametrisation=parametrisation, seed=seed)
 
 
 def coefficients_of(model: nn.Module) -> dict[str, SubspaceCoefficients]:
     """The coefficients that a model has, by the path of their layer; empty when it has none."""
-    return {
-        path: getattr(module, ATTRIBUTE)
-        for path, module in inner_model(model).named_modules()
-        if hasattr(module, ATTRIBUTE)
-    }
+    found = ((path, _of_layer(module)) for path, module in inner_model(model).named_modules())
+    return {path: coefficients for path, coefficients in found if coefficients is not None}
 
 
 def remove_coefficients(model: nn.Module) -> None:
-    """Take them out again; every layer is as it was. Raises AdapterError when the model has none."""
-    modules = [module for module in inner_model(model).modules() if hasattr(module, ATTRIBUTE)]
+    """Take them out again; every layer is as it was. Raises AdapterError when the model has none of add_coefficients'."""
+    modules = [module for module in inner_model(model).modules() if OWN in vars(module)]
     if not modules:
-        raise AdapterError("the model has no coefficients to remove")
+        raise AdapterError(
+            "the model has no coefficients to remove; what coeffdream.load put in, coeffdream.unload takes out"
+        )
     for module in modules:
-        module.config = getattr(module, OWN_CONFIG)
-        delattr(module, OWN_CONFIG)
-        delattr(module, ATTRIBUTE)
+        before = vars(module).pop(OWN)
+        if is_of_diffusers(module):
+            module.set_processor(before)  # type: ignore[operator]
+        else:
+            module.config = before
+            delattr(module, ATTRIBUTE)
 
 
 def attach_coefficients(
@@ -81,7 +88,8 @@ def attach_coefficients(
 ) -> dict[str, SubspaceCoefficients]:
     """Give these layers of the model coefficients. Raises AdapterError when the model has some already."""
     _check_free(model)
-    register()
+    if not all(is_of_diffusers(layer.module) for layer in chosen):
+        register()
     configs: dict[int, Any] = {}
     made: dict[str, SubspaceCoefficients] = {}
     for number, layer in enumerate(chosen):
@@ -93,17 +101,54 @@ def attach_coefficients(
 
 
 def _attach(layer: HostLayer, coefficients: SubspaceCoefficients, configs: dict[int, Any]) -> None:
-    """The layer gets a config of its own that names our function. The model's stays as it is, and so do its masks."""
-    module, config = layer.module, layer.module.config
+    """Put them where the layer computes its attention, on its device and in its mode."""
+    module = layer.module
+    weight = next(module.parameters())
+    dtype = torch.promote_types(torch.float32, weight.dtype)  # float32 beside half precision
+    coefficients.to(weight.device, dtype).register_forward_pre_hook(_before_use)
+    if is_of_diffusers(module):
+        vars(module)[OWN] = module.processor
+        module.set_processor(CoefficientProcessor(coefficients).train(module.training))  # type: ignore[operator]
+        return
+    # A config of the layer's own names our function. The model's stays as it is, and so do its masks.
+    config = module.config
     if id(config) not in configs:
         own: Any = copy.deepcopy(config)
         own._attn_implementation = NAMES[own._attn_implementation]
         configs[id(config)] = own
-    weight = next(module.parameters())
-    dtype = torch.promote_types(torch.float32, weight.dtype)  # float32 beside half precision
-    setattr(module, OWN_CONFIG, config)
+    vars(module)[OWN] = config
     module.config = configs[id(config)]
-    setattr(module, ATTRIBUTE, coefficients.to(weight.device, dtype).train(module.training))
+    setattr(module, ATTRIBUTE, coefficients.train(module.training))
+
+
+def _of_layer(module: nn.Module) -> SubspaceCoefficients | None:
+    processor = getattr(module, "processor", None)
+    if isinstance(processor, CoefficientProcessor):
+        return processor.coefficients
+    return getattr(module, ATTRIBUTE, None)
+
+
+def _before_use(coefficients: SubspaceCoefficients, _: Any) -> None:
+    """A new dropout mask (Eq. 12) for every forward in training.
+
+    Drawn from torch's own generator, as nn.Dropout's are: checkpointing and resuming restore that.
+    """
+    if not coefficients.training:
+        return
+    if torch.is_grad_enabled() and not coefficients.alpha.requires_grad:
+        _warn_when_idle(coefficients)
+    if coefficients.dropout:
+        coefficients.keep = F.dropout(torch.ones_like(coefficients.alpha), coefficients.dropout)
+
+
+def _warn_when_idle(coefficients: SubspaceCoefficients) -> None:
+    """PEFT freezes whatever is no part of its own when it wraps a model."""
+    if coefficients.residual and not coefficients.alpha.any():
+        warnings.warn(
+            "coefficients of this model are zero and frozen, so that they do nothing; let PEFT wrap the model before "
+            "add_coefficients, or call requires_grad_(True) on each of coefficients_of(model).values()",
+            stacklevel=2,
+        )
 
 
 def _check_free(model: nn.Module) -> None:

@@ -1,7 +1,7 @@
-"""The attention layers of a transformer from Hugging Face's library, found by what their code does.
+"""The attention layers of any host: a model of transformers, or a UNet of diffusers.
 
-Every layer that fetches its attention function from the library's registry can be given another one.
-Which layers those are is read from their `forward`, so that no list of model classes has to be kept.
+Every layer that fetches its attention function from transformers' registry can be given another one. Which layers
+those are is read from their code, so that no list of model classes has to be kept.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from coeffdream.adapters.layers import AttentionLayer, attention_layers, check_served
 from coeffdream.errors import AttentionError, ConfigError, quoted
 from coeffdream.limits import layer_pattern
 
@@ -32,6 +33,7 @@ class HostLayer:
     path: str
     kind: str  # "self" or "cross"
     heads: int
+    head_width: int
     module: nn.Module
 
 
@@ -47,10 +49,15 @@ def host_layers(model: nn.Module) -> list[HostLayer]:
     """
     inner = inner_model(model)
     layers = [
-        HostLayer(path, "cross" if _is_cross(path, module) else "self", _heads(path, module), module)
+        HostLayer(path, "cross" if _is_cross(path, module) else "self", *_sizes(path, module), module)
         for path, module in inner.named_modules()
         if attention_names(module) is not None and hasattr(module, "config")
     ]
+    if any(type(module).__module__.startswith("diffusers.") for module in inner.modules()):
+        layers += [
+            HostLayer(each.path, each.kind, each.heads, each.module.inner_dim // each.heads, each.module)
+            for each in attention_layers(inner)
+        ]
     if not layers:
         raise AttentionError(
             f"{type(inner).__name__} has no attention layer whose heads can be mixed: none of its modules takes its "
@@ -82,6 +89,10 @@ def chosen_layers(layers: list[HostLayer], wanted: str) -> list[HostLayer]:
     return chosen
 
 
+def is_of_diffusers(module: nn.Module) -> bool:
+    return hasattr(module, "set_processor")
+
+
 def attention_names(module: nn.Module) -> dict[str, Any] | None:
     """The names that the module's attention code sees (its file's globals), None if it is no such layer."""
     for function in _methods(type(module)):
@@ -104,15 +115,26 @@ def _is_cross(path: str, module: nn.Module) -> bool:
     return bool(CROSS.search(own) or CROSS.search(type(module).__name__))
 
 
-def _heads(path: str, module: nn.Module) -> int:
-    for holder in (module, module.config):
-        for name in ("num_attention_heads", "num_heads", "n_heads"):
-            if isinstance(found := getattr(holder, name, None), int):
-                return found
-    raise AttentionError(f"{path} ({type(module).__name__}) does not say how many heads it has")
+def _sizes(path: str, module: nn.Module) -> tuple[int, int]:
+    """Heads, and the width of one."""
+    holders = (module, module.config)
+    heads = _first_number(holders, "num_attention_heads", "num_heads", "n_heads")
+    if heads is None:
+        raise AttentionError(f"{path} ({type(module).__name__}) does not say how many heads it has")
+    width = _first_number(holders, "head_dim", "attention_head_size", "d_kv", "key_value_proj_dim")
+    # Of the channels that go in, where neither the layer nor its config says.
+    return heads, width or next(module.parameters()).shape[-1] // heads
+
+
+def _first_number(holders: tuple[Any, ...], *names: str) -> int | None:
+    found = (getattr(holder, name, None) for holder in holders for name in names)
+    return next((number for number in found if isinstance(number, int)), None)
 
 
 def _check_served(layer: HostLayer) -> None:
+    if is_of_diffusers(layer.module):
+        check_served(AttentionLayer(0, layer.path, layer.kind, layer.heads, layer.module))
+        return
     names, now = attention_names(layer.module) or {}, layer.module.config._attn_implementation  # type: ignore[union-attr]
     if now not in SERVED:
         raise AttentionError(

@@ -8,11 +8,9 @@ Shape letters: B batch, H heads, N queries, M keys, d head dim.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coeffdream.attention import mixed_attention
@@ -133,31 +131,14 @@ def _mixed(coefficients: SubspaceCoefficients, maps: Tensor) -> Tensor:
 
 
 def _coefficients(module: nn.Module, query: Tensor) -> SubspaceCoefficients:
-    """The layer's coefficients, with a new dropout mask (Eq. 12) for this forward when training.
-
-    Drawn from torch's own generator, as nn.Dropout's are: checkpointing and resuming restore that.
-    """
+    """The layer's coefficients. Raises AttentionError where they are not for this many heads."""
     coefficients: SubspaceCoefficients = getattr(module, ATTRIBUTE)
     if query.shape[1] != coefficients.heads:
         raise AttentionError(
             f"{type(module).__name__} attends with {query.shape[1]} heads where it said {coefficients.heads}; leave it "
             "out with layers="
         )
-    if coefficients.training and torch.is_grad_enabled() and not coefficients.alpha.requires_grad:
-        _warn_when_idle(coefficients)
-    if coefficients.training and coefficients.dropout:
-        coefficients.keep = F.dropout(torch.ones_like(coefficients.alpha), coefficients.dropout)
     return coefficients
-
-
-def _warn_when_idle(coefficients: SubspaceCoefficients) -> None:
-    """PEFT freezes whatever is no part of its own when it wraps a model."""
-    if coefficients.residual and not coefficients.alpha.any():
-        warnings.warn(
-            "coefficients of this model are zero and frozen, so that they do nothing; let PEFT wrap the model before "
-            "add_coefficients, or call requires_grad_(True) on each of coefficients_of(model).values()",
-            stacklevel=4,
-        )
 
 
 def _refuse_paged(module: nn.Module, kwargs: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coeffdream.adapters.layers import attention_layers
 from coeffdream.attention import mixed_attention
 from coeffdream.diffusion.noise import generator_for
 from coeffdream.hosts.layers import host_layers
@@ -98,8 +97,8 @@ def _models() -> dict[str, Callable[[], nn.Module]]:
 
 def _cost(name: str, build: Callable[[], nn.Module]) -> Cost:
     model = build()
-    shapes = list(_shapes(model))
-    heads, head_width = max(shapes)
+    layers = host_layers(model)
+    heads, head_width = max((layer.heads, layer.head_width) for layer in layers)
     adapted = [
         module
         for path, module in model.named_modules()
@@ -107,24 +106,14 @@ def _cost(name: str, build: Callable[[], nn.Module]) -> Cost:
     ]
     return Cost(
         model=name,
-        layers=len(shapes),
+        layers=len(layers),
         heads=heads,
         head_width=head_width,
         parameters=sum(each.numel() for each in model.parameters()),
-        coefficients=sum(heads**2 for heads, _ in shapes),
+        coefficients=sum(layer.heads**2 for layer in layers),
         lora=sum(LORA_RANK * (each.in_features + each.out_features) for each in adapted),
         operations=heads / (2 * head_width),
     )
-
-
-def _shapes(model: nn.Module) -> Iterator[tuple[int, int]]:
-    """Heads and their width, layer by layer."""
-    if hasattr(model, "attn_processors"):  # diffusers
-        for layer in attention_layers(model):
-            yield layer.heads, layer.module.inner_dim // layer.heads
-    else:
-        for found in host_layers(model):
-            yield found.heads, int(found.module.head_dim)  # type: ignore[arg-type]
 
 
 def time_heads(
