@@ -51,6 +51,19 @@ def test_attention_is_computed_once_and_the_gradients_are_the_same(draw, compute
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(grads, expected, strict=True))
 
 
+def test_a_compiler_is_told_to_keep_the_operators_output(draw, computed, monkeypatch):
+    """By torch's own means, which count there: each attention is computed once, and the gradients are the same."""
+    inputs, grad_out = draw(queries=9, keys=9, head_dim=4)
+    expected = torch.autograd.grad(block(*inputs), inputs, grad_out)
+    computed.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.compiler, "is_compiling", lambda: True)
+        out = checkpoint_keeping_attention(block, *inputs)
+        grads = torch.autograd.grad(out, inputs, grad_out)
+    assert len(computed) == 2
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(grads, expected, strict=True))
+
+
 def test_blocks_do_not_take_what_others_kept(draw, computed):
     """Two checkpointed blocks in a row; the backward meets them in reverse."""
     inputs, grad_out = draw(queries=9, keys=9, head_dim=4)

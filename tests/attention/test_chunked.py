@@ -125,6 +125,19 @@ def test_operators_keep_torchs_rules(draw, masked):
     torch.library.opcheck(backward, (grad_out, lse, *saved, mask, 0.5, "chunked", [True, False, True, True]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_fake_tensor_has_the_dtypes_of_a_real_one(draw, dtype):
+    """The log-sum-exp is float32 beside halves; a compiler plans its memory by what the fake one says."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    inputs, _ = draw(queries=9, keys=7, head_dim=4)
+    real = [each.detach().to(dtype) for each in inputs]
+    with FakeTensorMode() as mode:
+        fake = forward(*map(mode.from_tensor, real), None, None, "chunked")
+    found = forward(*real, None, None, "chunked")
+    assert [(each.dtype, each.shape) for each in fake] == [(each.dtype, each.shape) for each in found]
+
+
 def test_there_is_no_double_backward(draw):
     """A second derivative raises: it would be silently wrong otherwise."""
     inputs, grad_out = draw(queries=9, keys=7, head_dim=4)
