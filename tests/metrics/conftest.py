@@ -14,6 +14,7 @@ from PIL import Image
 
 from coeffdream.config import TrainConfig
 from coeffdream.metrics.encoders import Encoders
+from coeffdream.metrics.evaluate import evaluate_run
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.metrics.options import ScoringOptions
 from coeffdream.records.base import BaseRecord
@@ -244,6 +245,30 @@ def picture(colour: tuple[int, int, int], *, seed: int, size: tuple[int, int] = 
 @pytest.fixture
 def make(tmp_path) -> RunMaker:
     return RunMaker(tmp_path)
+
+
+@pytest.fixture
+def scored(make, tiny_encoders, cache):
+    """A run with a set of 3 prompts x 2 pictures, 3 photos, and its scores."""
+    run = make.run()
+    make.set(run)
+    return run, evaluate_run(run, encoders=tiny_encoders, cache=cache)
+
+
+@pytest.fixture
+def stubs():
+    """Red is snow and green is beach to CLIP; DINO tells all colours apart. The photos are all-purpose."""
+    red, green, blue = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    texts = {"a cat in the snow": [1, 0, 0], "a cat on the beach": [0, 1, 0]}
+    clip = StubEncoder({red: [1, 0, 0], green: [0, 1, 0]}, texts)
+    dino = StubEncoder({red: [1, 0, 0, 0], green: [0, 1, 0, 0], blue: [0, 0, 1, 0]})
+    return Encoders(clip, dino, embedded=False)
+
+
+@pytest.fixture
+def same():
+    """Whether two records of scores are equal but for the moment at which they were made."""
+    return lambda one, other: vars(one) | {"created": ""} == vars(other) | {"created": ""}
 
 
 @pytest.fixture(scope="session")
