@@ -43,6 +43,7 @@ from coeffdream.records.scores import (
 )
 from coeffdream.records.study import StudyFolder
 from coeffdream.records.study_plan import Cell, Study
+from coeffdream.report.page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 120  # seconds for an answer: a busy machine starts a browser slowly
@@ -555,3 +556,13 @@ class Reading(HTMLParser):
 def reading() -> type[Reading]:
     """A parser of pages: its text, its elements, its sections."""
     return Reading
+
+
+@pytest.fixture
+def page(reading):
+    """The page of a run, made and read."""
+
+    def read(run, **options):
+        return reading(write_report(run, **options)[0].read_text(encoding="utf-8"))
+
+    return read
