@@ -113,7 +113,8 @@ def run_tests(tests: Sequence[str], code: CodeType, path: Path, folder: Path, se
 
     def work() -> int:
         own = SourceFileLoader.get_code
-        SourceFileLoader.get_code = lambda self, name: code if self.path == str(path) else own(self, name)  # type: ignore[method-assign]
+        # Never on the disk, where a run that is stopped would leave it.
+        SourceFileLoader.get_code = lambda self, name: code if self.path == str(path) else own(self, name)
         options = [*OPTIONS, "-x", f"--basetemp={folder / 'tmp'}"]
         return int(pytest.main([*options, *tests], plugins=[_FirstFailure(verdict)]))
 
