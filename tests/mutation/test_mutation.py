@@ -227,7 +227,7 @@ def test_a_planted_error_must_fail_its_own_test(tmp_path):
         "import pytest\nimport counting\n\n"
         "def test_down():\n    assert counting.down(3) == 2\n\n"
         "def test_nothing():\n    pass\n\n"
-        "def test_skipped():\n    pytest.skip()\n\n"
+        "def test_skipped():\n    pytest.skip('what would see it is not here')\n\n"
         "def test_wrong():\n    assert counting.down(3) == 1\n"
     )
     program = PLANTED_OR_NOT.format(paths=[str(HERE), str(tmp_path)])
