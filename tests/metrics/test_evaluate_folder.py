@@ -322,7 +322,7 @@ class TestWhatElseLiesThere:
         assert record.overall.n == 4
         assert any("loose.png" in warning for warning in record.warnings)
 
-    @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+    @pytest.mark.skipif(sys.platform != "linux", reason="Windows and macOS have Unicode names only")
     def test_names_that_are_not_utf8(self, sorted_pictures, named):
         """A prompt that cannot be read is asked for, before anything is encoded."""
         (sorted_pictures / "a cat").rename(sorted_pictures / os.fsdecode(b"un \xe9t\xe9"))
