@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -41,15 +42,27 @@ def real_photos() -> Path:
 
 
 @pytest.fixture
-def cat_folder(tmp_path) -> Path:
+def few_validation_draws(monkeypatch) -> None:
+    """For runs whose validation nobody looks at: an eighth of its passes through the UNet, which are most of theirs."""
+    monkeypatch.setattr("coeffdream.training.validation.DRAWS", 2)
+
+
+@pytest.fixture(scope="session")
+def cat_photos(tmp_path_factory) -> Path:
     """Three small, distinct pictures of nothing in particular, in a folder that names a class."""
-    folder = tmp_path / "cat2"
+    folder = tmp_path_factory.mktemp("photos") / "cat2"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for index in range(3):
         coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
         coarse.resize((96 + 16 * index, 80), Image.Resampling.BICUBIC).save(folder / f"{index:02d}.png")
     return folder
+
+
+@pytest.fixture
+def cat_folder(cat_photos, tmp_path) -> Path:
+    """The same pictures, for a test to alter."""
+    return Path(shutil.copytree(cat_photos, tmp_path / "cat2"))
 
 
 @pytest.fixture(scope="session")

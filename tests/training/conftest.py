@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
 import signal
@@ -16,22 +17,32 @@ from coeffdream.backbones.base import find_base
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
 from coeffdream.progress import silent
+from coeffdream.records.run import RunFolder
 from coeffdream.training import run as training
 
 
-@pytest.fixture
-def options(tiny_base, cat_folder, tmp_path) -> Callable[..., TrainConfig]:
-    """A quick configuration on the miniature, with whatever a test changes about it."""
-    plain = TrainConfig(
-        concept=str(cat_folder),
-        base=str(tiny_base),
+@pytest.fixture(autouse=True)
+def quick(few_validation_draws) -> None:
+    """Only test_validation.py looks at the validation."""
+
+
+def quick_config(concept: Path, base: Path, runs: Path) -> TrainConfig:
+    return TrainConfig(
+        concept=str(concept),
+        base=str(base),
         resolution=32,
         steps=2,
         sample_every=0,
         checkpoint_every=0,
         device="cpu",
-        runs=str(tmp_path / "runs"),
+        runs=str(runs),
     )
+
+
+@pytest.fixture
+def options(tiny_base, cat_folder, tmp_path) -> Callable[..., TrainConfig]:
+    """A quick configuration on the miniature, with whatever a test changes about it."""
+    plain = quick_config(cat_folder, tiny_base, tmp_path / "runs")
     return lambda **changes: dataclasses.replace(plain, **changes)
 
 
@@ -57,6 +68,31 @@ def learn(given):
         return run
 
     return trained
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_base, cat_photos, tmp_path_factory) -> Callable[..., Path]:
+    """The folder of a run with these options, trained once a session: to be copied, not to be touched."""
+
+    @functools.cache
+    def trained(**changes: Any) -> Path:
+        plain = quick_config(cat_photos, tiny_base, tmp_path_factory.mktemp("finished"))
+        config = dataclasses.replace(plain, **changes)
+        run, _ = training.train(config, load_concept(cat_photos), find_base(config.base), silent)
+        return run.path
+
+    return trained
+
+
+@pytest.fixture
+def learned(finished, tmp_path) -> Callable[..., RunFolder]:
+    """A finished run with these options, for a test to go on with or to damage; what is left out is as in `options`."""
+
+    def copied(**changes: Any) -> RunFolder:
+        there = finished(**changes)
+        return RunFolder(Path(shutil.copytree(there, tmp_path / "runs" / there.name)))
+
+    return copied
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from coeffdream.training import run as training
 from coeffdream.training.checkpoint import OPTIMIZER_FILE
 
 
-def test_everything_that_changed_is_listed(options, learn, go_on, cat_folder):
+def test_everything_that_changed_is_listed(options, learned, go_on, cat_folder):
     """Resuming with other options or photos would not be the same run; all differences are named."""
-    run = learn(options(steps=1))
+    run = learned(steps=1)
     (cat_folder / "00.txt").write_text("<V> cat at home")
     with pytest.raises(ConfigError) as caught:
         go_on(run, options(steps=2, lr=1e-3, rank=4, seed=7, method="lora"))
@@ -41,17 +41,17 @@ def test_other_class_noun_is_refused(options, learn, go_on, cat_folder):
         go_on(run, options(steps=2, class_noun="dog"))
 
 
-def test_fewer_steps_are_refused(options, learn, go_on):
+def test_fewer_steps_are_refused(options, learned, go_on):
     """A run cannot be resumed into its past."""
-    run = learn(options(steps=2))
+    run = learned(steps=2, checkpoint_every=1)
     with pytest.raises(ConfigError, match="--steps 1 is less than the 2 steps already done"):
         go_on(run, options(steps=1))
 
 
 @pytest.mark.parametrize("recorded", [0, 2, 4])
-def test_steps_are_held_against_the_newest_checkpoint(recorded, options, learn, go_on):
+def test_steps_are_held_against_the_newest_checkpoint(recorded, options, learned, go_on):
     """What run.json says may be older (killed in between) or newer (a damaged checkpoint was removed)."""
-    run = learn(options(steps=4, checkpoint_every=2))
+    run = learned(steps=4, checkpoint_every=2)
     run.write(dataclasses.replace(run.read(), status="training", steps_done=recorded))
     with pytest.raises(ConfigError, match="--steps 3 is less than the 4 steps already done"):
         go_on(run, options(steps=3, checkpoint_every=2))
@@ -60,9 +60,9 @@ def test_steps_are_held_against_the_newest_checkpoint(recorded, options, learn, 
     assert run.read().steps_done == 3
 
 
-def test_a_live_run_is_resumed_by_nobody(options, learn, go_on, monkeypatch):
+def test_a_live_run_is_resumed_by_nobody(options, learned, go_on, monkeypatch):
     """Refused before anything is loaded; once the other has ended it may be."""
-    run = learn(options(steps=1))
+    run = learned(steps=1)
     with monkeypatch.context() as patch, held_run(run, "train"):
         patch.setattr(training.Session, "prepare", None)
         with pytest.raises(
@@ -88,9 +88,9 @@ def test_other_weights_are_refused(options, learn, go_on, tiny_base, tmp_path):
 
 @pytest.mark.parametrize("file", [LORA_FILE, COEFF_FILE, OPTIMIZER_FILE, STATE_FILE])
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
-def test_damaged_checkpoint(file, damage, options, learn, go_on):
+def test_damaged_checkpoint(file, damage, options, learned, go_on):
     """A checkpoint cut short by a full disk is named, with the remedy, and nothing is resumed from it."""
-    run = learn(options(steps=2, checkpoint_every=1))
+    run = learned(steps=2, checkpoint_every=1)
     newest = list_checkpoints(run.checkpoints)[-1]
     if damage == "missing":
         (newest / file).unlink()
@@ -110,11 +110,11 @@ def test_damaged_checkpoint(file, damage, options, learn, go_on):
 
 
 @pytest.mark.parametrize("change", ["dropped", "reshaped"])
-def test_checkpoint_with_foreign_moments(change, options, learn, go_on):
+def test_checkpoint_with_foreign_moments(change, options, learned, go_on):
     """Adam's moments that are incomplete or of another shape must not be resumed from silently."""
     from safetensors.torch import load_file, save_file
 
-    run = learn(options(steps=1))
+    run = learned(steps=1)
     file = list_checkpoints(run.checkpoints)[-1] / OPTIMIZER_FILE
     tensors = load_file(file)
     name = next(name for name in tensors if name.endswith("|exp_avg"))
@@ -127,9 +127,9 @@ def test_checkpoint_with_foreign_moments(change, options, learn, go_on):
         go_on(run, options(steps=2))
 
 
-def test_damaged_log(options, learn, go_on):
+def test_damaged_log(options, learned, go_on):
     """A log with half a line in it is named instead of ending in a traceback."""
-    run = learn(options(steps=2))
+    run = learned(steps=2, checkpoint_every=1)
     first, second = run.log.read_text().splitlines()
     run.log.write_text(first[:20] + "\n" + second + "\n")
     with pytest.raises(RunError, match=r"train\.jsonl"):

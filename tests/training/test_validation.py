@@ -14,6 +14,11 @@ from coeffdream.training.validation import DRAWS
 LOSSES = ("validation_loss", "class_loss")
 
 
+@pytest.fixture
+def few_validation_draws() -> None:
+    """Here all of them are drawn."""
+
+
 def logged(run) -> dict[int, dict[str, float]]:
     """The validation losses of each step that has them."""
     rows = [json.loads(line) for line in run.log.read_text().splitlines()]
