@@ -176,9 +176,9 @@ def test_latest_that_cannot_be_made_costs_nothing(options, given, learn, monkeyp
 
 
 @pytest.mark.parametrize("left", ['{"step": 2, "lo', '{"step": 2, "loss": 9.0, "seconds": 1.0}\n', "\0" * 40])
-def test_what_a_kill_left_behind_the_checkpoint(left, options, learn, go_on):
+def test_what_a_kill_left_behind_the_checkpoint(left, options, learned, go_on):
     """Steps, half steps or the zeros of a power cut beyond the checkpoint: they are made again."""
-    run = learn(options(steps=1))
+    run = learned(steps=1)
     run.log.write_text(run.log.read_text() + left)
     assert go_on(run, options(steps=2))
     rows = [json.loads(line) for line in run.log.read_text().splitlines()]
@@ -217,9 +217,9 @@ def test_log_grows_by_a_line_a_step(options, session):
     assert seen == list(range(1, 28))
 
 
-def test_run_record_counts_what_is_trained(options, learn):
+def test_run_record_counts_what_is_trained(learned):
     """As numbers and as a share of the UNet: what Table 3 of the paper prints."""
-    counted = json.loads((learn(options(steps=1)).path / "run.json").read_text())["parameters"]
+    counted = json.loads((learned(steps=1).path / "run.json").read_text())["parameters"]
     trained = 4 * 2 * (2 * 32 + 2 * 32) + 8 * 4 * 4
     assert (counted["lora"], counted["alpha"], counted["trained"]) == (trained - 128, 128, trained)
     assert (counted["lora_modules"], counted["alpha_layers"]) == (8, 8)
