@@ -77,9 +77,9 @@ def test_stopped_and_resumed_equals_straight(options, learn, go_on, interrupt_af
 @pytest.mark.parametrize(
     "change", [{"lr_schedule": "linear"}, {"lr_warmup": 1}, {"max_grad_norm": 1e-4}, {"ema": 0.5}]
 )
-def test_each_of_them_changes_what_is_learned(change, options, learn, outcome):
+def test_each_of_them_changes_what_is_learned(change, options, learn, learned, outcome):
     """Shows that the comparison above could fail."""
-    plain, other = learn(options(steps=3)), learn(options(steps=3, **change))
+    plain, other = learned(steps=3), learn(options(steps=3, **change))
     assert outcome(plain)["tensors"] != outcome(other)["tensors"]
 
 
