@@ -102,9 +102,9 @@ def test_tensorboard_shows_a_step_once_that_was_trained_twice(options, learn, go
     assert [each.step for each in events(run.path).Scalars("train/loss")] == [1, 2, 3, 4]
 
 
-def test_a_resumed_run_may_begin_to_be_logged(options, learn, go_on):
+def test_a_resumed_run_may_begin_to_be_logged(options, learned, go_on):
     """Or cease to be."""
-    run = learn(options(steps=1))
+    run = learned(steps=1)
     assert go_on(run, options(steps=2, log_with="tensorboard"))
     assert go_on(run, options(steps=3, log_with="none"))
     assert [each.step for each in events(run.path).Scalars("train/loss")] == [2]
@@ -136,10 +136,10 @@ def test_two_runs_of_one_name_are_two(service, options, learn, tmp_path):
     assert len(told) == 3
 
 
-def test_a_tracker_that_fails_stops_nothing(service, options, learn, given, outcome):
+def test_a_tracker_that_fails_stops_nothing(service, options, learned, given, outcome):
     """One warning, and the run is what it would have been."""
     config = options(steps=3)
-    plain = learn(config)
+    plain = learned(steps=3)
     service("wandb")["module"].broken = True
     warnings: list[str] = []
     run, finished = training.train(
