@@ -22,10 +22,9 @@ FILES = (LORA_FILE, COEFF_FILE, OPTIMIZER_FILE, STATE_FILE)
 
 
 @pytest.fixture
-def two(options, learn):
+def two(learned):
     """A run with the checkpoints of steps 1 and 2, older first."""
-    run = learn(options(steps=2, checkpoint_every=1))
-    return list_checkpoints(run.checkpoints)
+    return list_checkpoints(learned(steps=2, checkpoint_every=1).checkpoints)
 
 
 @pytest.fixture
