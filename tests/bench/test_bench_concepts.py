@@ -23,6 +23,7 @@ from coeffdream.cli.app import main
 from coeffdream.cli.terminal import last_progress
 from coeffdream.data.shipped import shipped
 from coeffdream.errors import ConfigError, InUseError, RunError
+from coeffdream.generation import request
 from coeffdream.progress import silent
 from coeffdream.records.run import new_run
 from coeffdream.records.scores import read_scores
@@ -41,7 +42,19 @@ def study():
 
 
 @pytest.fixture
-def in_process(monkeypatch):
+def few_prompts(monkeypatch):
+    """Of each list the first five, in what runs in this process."""
+    whole = request.load_prompts
+
+    def few(source, **of):
+        found = whole(source, **of)
+        return dataclasses.replace(found, templates=found.templates[:5])
+
+    monkeypatch.setattr(request, "load_prompts", few)
+
+
+@pytest.fixture
+def in_process(monkeypatch, few_validation_draws):
     """The stages run here instead of in processes of their own; `fail` names a cell and stage to break."""
     ran: list[tuple[str, str]] = []
     fail: set[tuple[str, str]] = set()
@@ -73,7 +86,7 @@ def go_through(folder, study, in_process) -> list[str]:
         return [cell.name for cell in todo]
 
 
-def test_a_study_that_was_stopped_goes_on(study, in_process, tmp_path, monkeypatch, capsys):
+def test_a_study_that_was_stopped_goes_on(study, in_process, few_prompts, tmp_path, monkeypatch, capsys):
     """A finished cell is never run again, a broken one is named, and a broken one keeps its finished stages."""
     broken = "teapot-lora-seed0"
     in_process.fail.add((broken, "generate"))
@@ -332,7 +345,7 @@ def test_an_arm_trains_with_its_own_options(study, tmp_path):
     assert wide[wide.index("--name") + 1] == "cat-lora-rank-4-seed0"
 
 
-def test_a_study_of_arms_from_its_file_to_its_table(in_process, tmp_path, monkeypatch, capsys):
+def test_a_study_of_arms_from_its_file_to_its_table(in_process, few_prompts, tmp_path, monkeypatch, capsys):
     """Named by the file, trained apart, compared with what the file says, and kept with the study."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "mine.toml"
