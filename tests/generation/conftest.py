@@ -19,6 +19,11 @@ from coeffdream.records.run import RunFolder
 from coeffdream.training.run import train
 
 
+@pytest.fixture(autouse=True)
+def quick(few_validation_draws) -> None:
+    """Nothing here looks at the validation."""
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photos") / "cat"
