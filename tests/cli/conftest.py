@@ -39,6 +39,11 @@ class Answer:
         return lines[starts[0] :]
 
 
+@pytest.fixture(autouse=True)
+def quick(few_validation_draws) -> None:
+    """Nothing here looks at the validation."""
+
+
 @pytest.fixture
 def cli(tmp_path, monkeypatch, capsys) -> Callable[..., Answer]:
     """`coeffdream ARGUMENTS`, run in tmp_path, so that runs/ is tmp_path/runs."""
