@@ -150,6 +150,7 @@ def finished(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("COEFFDREAM_CACHE", str(folder / "cache"))
+        patch.setattr("coeffdream.training.validation.DRAWS", 2)
         for method in ("lora", "coeff-lora"):
             run("train", "--concept", "my_cat", "--method", method, *SMALLER["train"])
             run("generate", "--prompts", "two.txt", *SMALLER["generate"])
