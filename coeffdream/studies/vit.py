@@ -1,0 +1,193 @@
+"""Does alpha help when a pretrained vision transformer is tuned on few images? Tables 1 and 2 of arXiv 2503.18337.
+
+A cell is one training: a task, an arm, a seed. Arms of one task and seed see the same pictures in the same order and
+begin with the same head, so they are paired. Every cell is kept as it ends; the same study asked for again goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from coeffdream.backbones.device import pick_device
+from coeffdream.errors import ConfigError, RunError
+from coeffdream.progress import Progress
+from coeffdream.records.claim import claimed
+from coeffdream.records.environment import versions
+from coeffdream.records.fields import Count, Positive, Text, record_from_json, record_to_json
+from coeffdream.records.files import read_json, replacing, write_json
+from coeffdream.studies.vit_arms import install
+from coeffdream.studies.vit_backbone import SIDE, Backbone, Look, named, pretrained, small
+from coeffdream.studies.vit_flops import gflops
+from coeffdream.studies.vit_options import VitOptions
+from coeffdream.studies.vit_pictures import Task, digits_task, folder_task, world_task
+from coeffdream.studies.vit_training import Group, correct, fit
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+# Options that say how many cells there are and where they are computed, and not what one of them is.
+NOT_OF_A_CELL = ("tasks", "arms", "seeds", "device")
+PRETRAINING_SEED = 0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training. accuracy: share of `tested` pictures given their class. parameters: trained, but for the head's."""
+
+    task: Text
+    arm: Text
+    seed: Count
+    accuracy: Share
+    tested: Positive
+    loss: float
+    parameters: Count
+    head_parameters: Positive
+    gflops: float
+
+
+def study(out: Path, options: VitOptions, progress: Progress) -> list[Cell]:
+    """Every cell that the options ask for, those that `out` holds already as they are. Raises UserError."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file; name a folder")
+    tasks = [Path(options.data).resolve().name] if options.data else options.chosen_tasks
+    with claimed(out, "study vit", f"the study in {out}", "wait until that has ended, or choose another --out"):
+        _same_study(out, options)
+        backbone = _backbone(out, options, progress)
+        wanted = [
+            (task, arm, seed) for task in tasks for seed in range(options.seeds) for arm in options.chosen_arms
+        ]
+        absent = [each for each in wanted if not _file(out, *each).is_file()]
+        for task in tasks:
+            mine = [each for each in absent if each[0] == task]
+            if mine:
+                _fill(out, mine, absent, _task(task, options, backbone.look.side), backbone, options, progress)
+    return [
+        record_from_json(Cell, read_json(_file(out, *each)), _file(out, *each)) for each in wanted
+    ]
+
+
+def _fill(
+    out: Path,
+    mine: Sequence[tuple[str, str, int]],
+    absent: Sequence[tuple[str, str, int]],
+    task: Task,
+    backbone: Backbone,
+    options: VitOptions,
+    progress: Progress,
+) -> None:
+    """The absent cells of one task, whose place among all absent ones tells how far the study is."""
+    before = absent.index(mine[0])
+    for number, (_, arm, seed) in enumerate(mine, start=before):
+
+        def tell(step: int, steps: int, number: int = number, note: str = f"{task.name} {arm} {seed}") -> None:
+            progress("trainings", number * steps + step, len(absent) * steps, note)
+
+        cell = train_cell(task, arm, seed, backbone, options, tell)
+        write_json(_file(out, task.name, arm, seed), record_to_json(cell))
+
+
+def train_cell(
+    task: Task, arm: str, seed: int, backbone: Backbone, options: VitOptions, tell: Any
+) -> Cell:
+    """One training and what it reached."""
+    model = backbone.for_task(len(task.classes), seed)
+    groups = install(model, arm, options, seed)
+    counts = {rate: sum(each.numel() for each in group.parameters) for rate, group in groups.items()}
+    head = counts.pop("head_lr")
+    cost = gflops(model, backbone.look.side)
+    loss = _fit(model, list(groups.values()), task, backbone.look, options, options.epochs, seed, tell)
+    right = correct(model, task.test, backbone.look, options.batch_size)
+    return Cell(
+        task.name, arm, seed, sum(right) / len(right), len(right), loss, sum(counts.values()), head, cost
+    )
+
+
+def _fit(
+    model: Any,
+    groups: Sequence[Group],
+    task: Task,
+    look: Look,
+    options: VitOptions,
+    epochs: int,
+    seed: int,
+    tell: Any,
+) -> float:
+    return fit(
+        model,
+        groups,
+        task.train,
+        look,
+        epochs=epochs,
+        batch_size=options.batch_size,
+        seed=seed,
+        device=pick_device(options.device).type,
+        tell=tell,
+    )
+
+
+def _task(name: str, options: VitOptions, side: int) -> Task:
+    if options.data:
+        return folder_task(Path(options.data), side, options.train_images, options.test_images)
+    if name == "digits":
+        return digits_task(side, options.train_images, options.test_images)
+    return world_task(name, side, options.train_images, options.test_images)
+
+
+def _backbone(out: Path, options: VitOptions, progress: Progress) -> Backbone:
+    """The one that was named, or the small one, pretrained now unless `out` has it."""
+    if options.backbone:
+        return named(options.backbone)
+    from safetensors.torch import save_file
+
+    file = out / "backbone.safetensors"
+    task = None
+    if not file.is_file():
+        progress("drawing pictures", 0, 1, "")
+        task = world_task("kind", SIDE, options.pretrain_images, options.test_images)
+        model = small(len(task.classes))
+        _fit(
+            model,
+            [Group(list(model.parameters()), options.full_lr)],
+            task,
+            Look(),
+            options,
+            options.pretrain_epochs,
+            PRETRAINING_SEED,
+            lambda step, steps: progress("pretraining", step, steps, ""),
+        )
+        right = correct(model, task.test, Look(), options.batch_size)
+        write_json(out / "backbone.json", {"accuracy": sum(right) / len(right), "tested": len(right)})
+        with replacing(file) as temporary:
+            save_file({name: each.cpu() for name, each in model.state_dict().items()}, temporary)
+    return pretrained(file, 10)
+
+
+def _same_study(out: Path, options: VitOptions) -> None:
+    """Write down what the cells of this folder are. Raises RunError where they are others."""
+    file = out / "study.json"
+    of_a_cell = {
+        name: value for name, value in dataclasses.asdict(options).items() if name not in NOT_OF_A_CELL
+    }
+    if not file.is_file():
+        write_json(file, {"options": of_a_cell, "versions": versions()})
+        return
+    held = read_json(file)
+    before = held.get("options") if isinstance(held, dict) else None
+    if not isinstance(before, dict):
+        raise RunError(f"{file} is damaged (it holds no options); remove {out} and run the study again")
+    for name, value in of_a_cell.items():
+        if before.get(name) != value:
+            flag = f"--{name.replace('_', '-')}"
+            raise RunError(
+                f"{out} holds a study with {flag} {before.get(name)}, and this one has {flag} {value}; choose another "
+                "--out, or the same options"
+            )
+
+
+def _file(out: Path, task: str, arm: str, seed: int) -> Path:
+    return out / "cells" / f"{task}.{arm}.{seed}.json"

@@ -1,0 +1,111 @@
+"""The vision transformer that is transferred: a small one, pretrained on the drawn world, or one by name.
+
+Either is a model of transformers for image classification whose head, `classifier`, is a linear layer.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coeffdream.backbones.quiet import quiet
+from coeffdream.diffusion.noise import normal
+from coeffdream.errors import BaseModelError
+
+SIDE = 32
+# 4 x 4 patches and the class token; 4 layers of 4 heads.
+SMALL: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "image_size": SIDE,
+    "patch_size": 8,
+}
+HEAD_STD = 0.02
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a backbone wants its pictures: their side in pixels, and mean and deviation of each channel."""
+
+    side: int = SIDE
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+    def batch(self, items: Sequence[tuple[Tensor, int]]) -> dict[str, Tensor]:
+        """uint8 [3, S, S] and labels -> pixel_values float32 [B, 3, S, S], labels [B]."""
+        pixels = torch.stack([picture for picture, _ in items]).float() / 255
+        mean, std = (torch.tensor(each)[:, None, None] for each in (self.mean, self.std))
+        return {
+            "pixel_values": (pixels - mean) / std,
+            "labels": torch.tensor([int(label) for _, label in items]),
+        }
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained model that is copied for every training, and how it wants its pictures."""
+
+    name: str
+    model: Any = field(repr=False)
+    look: Look
+
+    def for_task(self, classes: int, seed: int) -> Any:
+        """A copy with a new head for so many classes; equal seeds give equal heads."""
+        model = copy.deepcopy(self.model)
+        head = nn.Linear(model.classifier.in_features, classes)
+        with torch.no_grad():
+            head.weight.copy_(HEAD_STD * normal(tuple(head.weight.shape), seed, "vit-head"))
+            head.bias.zero_()
+        model.classifier = head
+        model.num_labels = model.config.num_labels = classes
+        return model
+
+
+def small(classes: int, seed: int = 0) -> Any:
+    """The small vision transformer with random weights."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ViTForImageClassification(ViTConfig(**SMALL, num_labels=classes))
+
+
+def named(name: str) -> Backbone:
+    """A backbone from the hub, its cache or a folder; safetensors only. Raises BaseModelError that says what is wrong."""
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    try:
+        with quiet():
+            model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True)
+            processor = AutoImageProcessor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+        raise BaseModelError(
+            f"--backbone {name} was not loaded ({first}); fetch it where there is a network, name a folder that holds it, or "
+            "leave --backbone out for the small one that is pretrained here"
+        ) from None
+    if not isinstance(getattr(model, "classifier", None), nn.Linear):
+        raise BaseModelError(
+            f"--backbone {name}: a {type(model).__name__} has no linear head called classifier; name a ViT, a DeiT or a "
+            "DINOv2"
+        )
+    size = getattr(processor, "crop_size", None) or processor.size
+    side = size.get("height") or size["shortest_edge"]
+    return Backbone(name, model, Look(side, tuple(processor.image_mean), tuple(processor.image_std)))
+
+
+def pretrained(file: Path, classes: int) -> Backbone:
+    """The small backbone from the file in which its pretraining left it."""
+    from safetensors.torch import load_file
+
+    model = small(classes)
+    model.load_state_dict(load_file(file))
+    return Backbone("a small ViT", model, Look())
