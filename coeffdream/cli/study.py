@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from coeffdream.cli import study_heads
+from coeffdream.cli import study_vit
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json
 from coeffdream.studies.options import ExpressivenessOptions
@@ -24,6 +25,7 @@ def _group() -> None: ...
 
 
 app.command("heads")(study_heads.command)
+app.command("vit")(study_vit.command)
 
 
 @app.command("expressiveness")

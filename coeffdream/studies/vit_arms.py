@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from coeffdream.errors import AttentionError
-from coeffdream.hosts import add_coefficients
+from coeffdream.hosts.coefficients import add_coefficients
 from coeffdream.studies.vit_options import VitOptions
 from coeffdream.studies.vit_training import Group
 

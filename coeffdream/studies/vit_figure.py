@@ -1,0 +1,46 @@
+"""The accuracies of `study vit` in one picture: a panel for every task, an arm a row, those with alpha in orange."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from coeffdream.records.files import replacing
+from coeffdream.studies.vit import Cell
+from coeffdream.studies.vit_summary import ALL, ArmSummary
+
+ORANGE, BLUE, GRAY = "#d65a28", "#3c7cc8", "#8a8a8a"
+KINDS = ("png", "svg")
+
+
+def draw_vit(summary: Sequence[ArmSummary], cells: Sequence[Cell], stem: Path) -> list[Path]:
+    """STEM.png and STEM.svg: every training a dot, the mean a bar's middle, its 95 % interval the bar."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    panels = list(summary[0].accuracy)
+    figure = Figure(figsize=(1.2 + 2.1 * len(panels), 1.2 + 0.3 * len(summary)), layout="constrained")
+    rows = range(len(summary))
+    for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
+        for row, arm in zip(rows, summary, strict=True):
+            color = ORANGE if arm.arm.startswith("coeff") else BLUE
+            dots = [100 * cell.accuracy for cell in cells if (cell.task, cell.arm) == (panel, arm.arm)]
+            axes.scatter(dots, [row] * len(dots), s=10, color=GRAY, alpha=0.6, linewidths=0)
+            mean = arm.accuracy[panel]
+            axes.scatter([100 * mean.value], [row], s=26, color=color, zorder=3)
+            if mean.low is not None and mean.high is not None:
+                axes.plot([100 * mean.low, 100 * mean.high], [row, row], color=color, linewidth=1.6, zorder=2)
+        axes.set_title("mean over tasks" if panel == ALL else panel, fontsize=9)
+        axes.set_yticks(rows, [arm.arm for arm in summary], fontsize=8)
+        axes.tick_params(axis="x", labelsize=7)
+        axes.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].invert_yaxis()
+    figure.supxlabel("accuracy, % of test pictures", fontsize=8)
+    files = [stem.with_suffix(f".{kind}") for kind in KINDS]
+    for file in files:
+        # Equal figures are equal bytes: an SVG has neither a date nor names left to chance.
+        undated: dict[str, None] = {"Date": None} if file.suffix == ".svg" else {}
+        with replacing(file) as temporary, rc_context({"svg.hashsalt": "coeffdream"}):
+            figure.savefig(temporary, format=file.suffix[1:], dpi=150, metadata=undated)
+    return files
