@@ -11,6 +11,7 @@ import typer
 
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, loading, near, say, show, show_json
+from coeffdream.errors import counted
 from coeffdream.studies.vit_options import VitOptions
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def command(
     else:
         show(_accuracies(summary))
         say(
-            f"accuracy in %, mean of {options.seeds} seeds; parameters beside the head of each task; GFLOPs of a picture"
+            f"accuracy in %, mean of {counted(options.seeds, 'seed')}; parameters beside the new head; GFLOPs of a picture"
         )
         gains = [arm for arm in summary if arm.gained]
         if gains:

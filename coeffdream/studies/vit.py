@@ -20,12 +20,12 @@ from coeffdream.progress import Progress
 from coeffdream.records.claim import claimed
 from coeffdream.records.environment import versions
 from coeffdream.records.fields import Count, Positive, Text, record_from_json, record_to_json
-from coeffdream.records.files import read_json, replacing, write_json
+from coeffdream.records.files import read_json, write_json
 from coeffdream.studies.vit_arms import install
-from coeffdream.studies.vit_backbone import SIDE, Backbone, Look, named, pretrained, small
+from coeffdream.studies.vit_backbone import SIDE, Backbone, Look, keep, named, small
 from coeffdream.studies.vit_flops import gflops
 from coeffdream.studies.vit_options import VitOptions
-from coeffdream.studies.vit_pictures import Task, digits_task, folder_task, world_task
+from coeffdream.studies.vit_pictures import Task, digits_task, folder_name, folder_task, world_task
 from coeffdream.studies.vit_training import Group, correct, fit
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -54,21 +54,36 @@ def study(out: Path, options: VitOptions, progress: Progress) -> list[Cell]:
     """Every cell that the options ask for, those that `out` holds already as they are. Raises UserError."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file; name a folder")
-    tasks = [Path(options.data).resolve().name] if options.data else options.chosen_tasks
-    with claimed(out, "study vit", f"the study in {out}", "wait until that has ended, or choose another --out"):
+    tasks = [folder_name(options.data)] if options.data else options.chosen_tasks
+    with claimed(
+        out, "study vit", f"the study in {out}", "wait until that has ended, or choose another --out"
+    ):
         _same_study(out, options)
         backbone = _backbone(out, options, progress)
         wanted = [
-            (task, arm, seed) for task in tasks for seed in range(options.seeds) for arm in options.chosen_arms
+            (task, arm, seed)
+            for task in tasks
+            for seed in range(options.seeds)
+            for arm in options.chosen_arms
         ]
         absent = [each for each in wanted if not _file(out, *each).is_file()]
+        for arm in dict.fromkeys(arm for _, arm, _ in absent):
+            install(
+                backbone.for_task(2, 0), arm, options, 0
+            )  # raises now if this backbone cannot be tuned so
         for task in tasks:
             mine = [each for each in absent if each[0] == task]
             if mine:
-                _fill(out, mine, absent, _task(task, options, backbone.look.side), backbone, options, progress)
-    return [
-        record_from_json(Cell, read_json(_file(out, *each)), _file(out, *each)) for each in wanted
-    ]
+                _fill(
+                    out,
+                    mine,
+                    absent,
+                    _task(task, options, backbone.look.side, progress),
+                    backbone,
+                    options,
+                    progress,
+                )
+    return [record_from_json(Cell, read_json(_file(out, *each)), _file(out, *each)) for each in wanted]
 
 
 def _fill(
@@ -84,16 +99,16 @@ def _fill(
     before = absent.index(mine[0])
     for number, (_, arm, seed) in enumerate(mine, start=before):
 
-        def tell(step: int, steps: int, number: int = number, note: str = f"{task.name} {arm} {seed}") -> None:
+        def tell(
+            step: int, steps: int, number: int = number, note: str = f"{task.name} {arm} {seed}"
+        ) -> None:
             progress("trainings", number * steps + step, len(absent) * steps, note)
 
         cell = train_cell(task, arm, seed, backbone, options, tell)
         write_json(_file(out, task.name, arm, seed), record_to_json(cell))
 
 
-def train_cell(
-    task: Task, arm: str, seed: int, backbone: Backbone, options: VitOptions, tell: Any
-) -> Cell:
+def train_cell(task: Task, arm: str, seed: int, backbone: Backbone, options: VitOptions, tell: Any) -> Cell:
     """One training and what it reached."""
     model = backbone.for_task(len(task.classes), seed)
     groups = install(model, arm, options, seed)
@@ -130,25 +145,21 @@ def _fit(
     )
 
 
-def _task(name: str, options: VitOptions, side: int) -> Task:
+def _task(name: str, options: VitOptions, side: int, progress: Progress) -> Task:
     if options.data:
         return folder_task(Path(options.data), side, options.train_images, options.test_images)
     if name == "digits":
         return digits_task(side, options.train_images, options.test_images)
-    return world_task(name, side, options.train_images, options.test_images)
+    return world_task(name, side, options.train_images, options.test_images, progress)
 
 
 def _backbone(out: Path, options: VitOptions, progress: Progress) -> Backbone:
     """The one that was named, or the small one, pretrained now unless `out` has it."""
     if options.backbone:
         return named(options.backbone)
-    from safetensors.torch import save_file
-
-    file = out / "backbone.safetensors"
-    task = None
-    if not file.is_file():
-        progress("drawing pictures", 0, 1, "")
-        task = world_task("kind", SIDE, options.pretrain_images, options.test_images)
+    folder = out / "backbone"
+    if not folder.is_dir():
+        task = world_task("kind", SIDE, options.pretrain_images, options.test_images, progress)
         model = small(len(task.classes))
         _fit(
             model,
@@ -162,9 +173,8 @@ def _backbone(out: Path, options: VitOptions, progress: Progress) -> Backbone:
         )
         right = correct(model, task.test, Look(), options.batch_size)
         write_json(out / "backbone.json", {"accuracy": sum(right) / len(right), "tested": len(right)})
-        with replacing(file) as temporary:
-            save_file({name: each.cpu() for name, each in model.state_dict().items()}, temporary)
-    return pretrained(file, 10)
+        keep(model, folder)
+    return named(str(folder))
 
 
 def _same_study(out: Path, options: VitOptions) -> None:

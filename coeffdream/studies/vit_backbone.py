@@ -6,6 +6,7 @@ Either is a model of transformers for image classification whose head, `classifi
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,10 +103,16 @@ def named(name: str) -> Backbone:
     return Backbone(name, model, Look(side, tuple(processor.image_mean), tuple(processor.image_std)))
 
 
-def pretrained(file: Path, classes: int) -> Backbone:
-    """The small backbone from the file in which its pretraining left it."""
-    from safetensors.torch import load_file
+def keep(model: Any, folder: Path) -> None:
+    """Write the small backbone as a folder of transformers, whole or not at all."""
+    from transformers import ViTImageProcessor
 
-    model = small(classes)
-    model.load_state_dict(load_file(file))
-    return Backbone("a small ViT", model, Look())
+    begun = folder.with_name(f".{folder.name}")
+    shutil.rmtree(begun, ignore_errors=True)
+    with quiet():
+        model.cpu().save_pretrained(begun)
+        side, look = {"height": SIDE, "width": SIDE}, Look()
+        ViTImageProcessor(size=side, image_mean=list(look.mean), image_std=list(look.std)).save_pretrained(
+            begun
+        )
+    begun.replace(folder)

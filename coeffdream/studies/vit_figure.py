@@ -21,7 +21,9 @@ def draw_vit(summary: Sequence[ArmSummary], cells: Sequence[Cell], stem: Path) -
     panels = list(summary[0].accuracy)
     figure = Figure(figsize=(1.2 + 2.1 * len(panels), 1.2 + 0.3 * len(summary)), layout="constrained")
     rows = range(len(summary))
-    for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
+    for axes, panel in zip(
+        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True
+    ):
         for row, arm in zip(rows, summary, strict=True):
             color = ORANGE if arm.arm.startswith("coeff") else BLUE
             dots = [100 * cell.accuracy for cell in cells if (cell.task, cell.arm) == (panel, arm.arm)]

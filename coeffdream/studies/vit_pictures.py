@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 
 from coeffdream.diffusion.noise import generator_for
 from coeffdream.errors import ConfigError, UserError, listed, quoted
+from coeffdream.progress import Progress
 from coeffdream.toybox.world import Scene, compose, render, sample_scene, silhouette
 from coeffdream.toybox.world.names import BACKGROUNDS, COLOURS, PATTERNS, SUBJECTS
 from coeffdream.toybox.world.wish import Wish
@@ -87,19 +88,19 @@ WORLD: dict[str, tuple[tuple[str, ...], Callable[[np.random.Generator, int], Dra
 }
 
 
-def world_task(name: str, side: int, train: int, test: int) -> Task:
+def world_task(name: str, side: int, train: int, test: int, progress: Progress) -> Task:
     """So many pictures of the drawn world, each of `side` pixels."""
-    classes, _ = WORLD[name]
-    return Task(name, classes, _draw(name, "train", side, train), _draw(name, "test", side, test))
+    classes, draw = WORLD[name]
 
+    def part(split: str, count: int, before: int) -> TensorDataset:
+        drawn = []
+        for number in range(count):
+            rng = np.random.default_rng(list(f"vit {name} {split} {number}".encode()))
+            drawn.append(draw(rng, side))
+            progress(f"drawing {name}", before + number + 1, train + test, "")
+        return _dataset([picture for picture, _ in drawn], [label for _, label in drawn])
 
-def _draw(name: str, split: str, side: int, count: int) -> TensorDataset:
-    _, draw = WORLD[name]
-    drawn = [
-        draw(np.random.default_rng(list(f"vit {name} {split} {number}".encode())), side)
-        for number in range(count)
-    ]
-    return _dataset([picture for picture, _ in drawn], [label for _, label in drawn])
+    return Task(name, classes, part("train", train, 0), part("test", test, train))
 
 
 def _dataset(pictures: list[Image.Image], labels: list[int]) -> TensorDataset:
@@ -170,4 +171,9 @@ def folder_task(folder: Path, side: int, train: int, test: int) -> Task:
         order = torch.randperm(len(parts[split]), generator=generator_for(0, f"vit-{split}"))
         return Subset(parts[split], order[:count].tolist())
 
-    return Task(folder.resolve().name, tuple(classes), some("train", train), some("test", test))
+    return Task(folder_name(folder), tuple(classes), some("train", train), some("test", test))
+
+
+def folder_name(folder: str | Path) -> str:
+    """What a task from a folder is called."""
+    return Path(folder).resolve().name or "data"
