@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +38,8 @@ class Task:
 
     name: str
     classes: tuple[str, ...]
-    train: Dataset[tuple[torch.Tensor, int]]
-    test: Dataset[tuple[torch.Tensor, int]]
+    train: Dataset[Any]
+    test: Dataset[Any]
 
 
 def _kind(rng: np.random.Generator, side: int) -> Drawn:
@@ -167,7 +168,7 @@ def folder_task(folder: Path, side: int, train: int, test: int) -> Task:
     if odd := sorted(set(classes) ^ set(parts["test"].classes)):
         raise ConfigError(f"--data {folder}: train/ and test/ differ in their classes: {listed(odd)}")
 
-    def some(split: str, count: int) -> Subset[tuple[torch.Tensor, int]]:
+    def some(split: str, count: int) -> Subset[Any]:
         order = torch.randperm(len(parts[split]), generator=generator_for(0, f"vit-{split}"))
         return Subset(parts[split], order[:count].tolist())
 

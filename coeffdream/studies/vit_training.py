@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from coeffdream.studies.vit_backbone import Look
@@ -27,7 +27,7 @@ class Group:
 def fit(
     model: Any,
     groups: Sequence[Group],
-    train: Dataset[tuple[Tensor, int]],
+    train: Dataset[Any],
     look: Look,
     *,
     epochs: int,
@@ -85,7 +85,7 @@ def fit(
 
 
 @torch.no_grad()
-def correct(model: Any, test: Dataset[tuple[Tensor, int]], look: Look, batch_size: int) -> list[bool]:
+def correct(model: Any, test: Dataset[Any], look: Look, batch_size: int) -> list[bool]:
     """Whether each picture was given its own class."""
     model.eval()
     device = next(model.parameters()).device
