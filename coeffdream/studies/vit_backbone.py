@@ -61,7 +61,8 @@ class Backbone:
     def for_task(self, classes: int, seed: int) -> Any:
         """A copy with a new head for so many classes; equal seeds give equal heads."""
         model = copy.deepcopy(self.model)
-        head = nn.Linear(model.classifier.in_features, classes)
+        # Without values, which torch would draw from the generator of everybody.
+        head: nn.Linear = torch.nn.utils.skip_init(nn.Linear, model.classifier.in_features, classes)
         with torch.no_grad():
             head.weight.copy_(HEAD_STD * normal(tuple(head.weight.shape), seed, "vit-head"))
             head.bias.zero_()

@@ -15,7 +15,7 @@ def gflops(model: Any, side: int) -> float:
 
     was, device = model.training, next(model.parameters()).device
     pixels = torch.zeros(1, 3, side, side, device=device)
-    counter = FlopCounterMode(display=False, custom_mapping={OPERATOR: _mixed_attention_flops})
+    counter = FlopCounterMode(display=False, custom_mapping={OPERATOR.overloadpacket: _mixed_attention_flops})
     with torch.no_grad(), counter:
         model.eval()(pixel_values=pixels)
     model.train(was)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +83,18 @@ def fit(
             callbacks=[Telling()],
         )
         trainer.remove_callback(PrinterCallback)
-        return float(trainer.train().training_loss)
+        with _nothing_old_is_garbage():
+            return float(trainer.train().training_loss)
+
+
+@contextlib.contextmanager
+def _nothing_old_is_garbage() -> Iterator[None]:
+    """Trainer collects garbage before each training, which takes longer than a small one: every library is gone through."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ TINY = {
 # Part of the name of every parameter that an arm trains beside the head.
 TRAINED = {
     "": (),
+    "linear": (),
     "bitfit": (".bias",),
     "lora": (".lora_A.", ".lora_B."),
     "dora": (".lora_A.", ".lora_B.", ".lora_magnitude_vector."),
