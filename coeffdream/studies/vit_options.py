@@ -10,7 +10,7 @@ from coeffdream.errors import ConfigError, listed, quoted, together
 from coeffdream.limits import out_of_range
 
 # What `--tasks` may name. `kind` is what the small backbone was pretrained on, and so no transfer.
-TASKS = ("digits", "color", "pattern", "count", "orientation")
+TASKS = ("digits", "color", "count", "orientation", "place")
 # What is trained beside the head, by the name of the arm.
 ARMS = (
     "linear",
@@ -59,7 +59,7 @@ class VitOptions:
     )
     arms: str = option(",".join(ARMS), "What is compared, comma-separated.")
     seeds: int = option(3, "Trainings of each arm on each task; they differ in head, adapters and order.")
-    epochs: int = option(10, "Of each training; the paper has 100.")
+    epochs: int = option(6, "Of each training; the paper has 100.")
     batch_size: int = option(64, "Pictures at a time.")
     train_images: int = option(1000, "Pictures to learn a task from.")
     test_images: int = option(1000, "At most so many to measure the accuracy on.")

@@ -20,7 +20,7 @@ from coeffdream.diffusion.noise import generator_for
 from coeffdream.errors import ConfigError, UserError, listed, quoted
 from coeffdream.progress import Progress
 from coeffdream.toybox.world import Scene, compose, render, sample_scene, silhouette
-from coeffdream.toybox.world.names import BACKGROUNDS, COLOURS, PATTERNS, SUBJECTS
+from coeffdream.toybox.world.names import BACKGROUNDS, COLOURS, SUBJECTS
 from coeffdream.toybox.world.wish import Wish
 
 Drawn = tuple[Image.Image, int]
@@ -52,9 +52,9 @@ def _color(rng: np.random.Generator, side: int) -> Drawn:
     return render(scene, side), COLOURS.index(scene.individual.body_name)
 
 
-def _pattern(rng: np.random.Generator, side: int) -> Drawn:
-    pattern = int(rng.integers(len(PATTERNS)))
-    return render(compose(Wish(pattern=PATTERNS[pattern]), rng), side), pattern
+def _place(rng: np.random.Generator, side: int) -> Drawn:
+    scene = sample_scene(rng)
+    return render(scene, side), BACKGROUNDS.index(scene.background)
 
 
 def _count(rng: np.random.Generator, side: int) -> Drawn:
@@ -83,9 +83,9 @@ def _orientation(rng: np.random.Generator, side: int) -> Drawn:
 WORLD: dict[str, tuple[tuple[str, ...], Callable[[np.random.Generator, int], Drawn]]] = {
     "kind": (SUBJECTS, _kind),
     "color": (COLOURS, _color),
-    "pattern": (PATTERNS, _pattern),
     "count": (tuple(str(number + 1) for number in range(len(PLACES))), _count),
     "orientation": (TURNS, _orientation),
+    "place": (BACKGROUNDS, _place),
 }
 
 

@@ -50,7 +50,7 @@ def test_heads_that_do_not_divide_the_width(cli, tmp_path):
     assert not list(tmp_path.iterdir())
 def test_vit(cli, tmp_path):
     """Accuracies and gains for people, numbers for machines; asked again it trains nothing; refusals in one line."""
-    given = ("study", "vit", "--tasks", "pattern", "--arms", "linear,coeff", "--seeds", 3, "--epochs", 1)
+    given = ("study", "vit", "--tasks", "place", "--arms", "linear,coeff", "--seeds", 3, "--epochs", 1)
     given += ("--train-images", 8, "--test-images", 4, "--pretrain-images", 8, "--pretrain-epochs", 1)
     shown = cli(*given)
     assert shown.status == 0, shown.err
@@ -60,7 +60,7 @@ def test_vit(cli, tmp_path):
     numbers = json.loads(cli(*given, "--json").out)
     assert numbers == json.loads((tmp_path / "study-vit" / "numbers.json").read_text())
     assert numbers["arms"]["coeff"]["parameters"] == 4 * 4 * 4
-    assert numbers["arms"]["coeff"]["gained"]["pattern"]["low"] is not None
+    assert numbers["arms"]["coeff"]["gained"]["place"]["low"] is not None
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "study-vit" / "cells").iterdir()}
     for wrong in (("--epochs", 2), ("--arms", "none"), ("--out", "study-vit/study.json")):
         refused = cli(*given, *wrong)

@@ -20,7 +20,7 @@ from coeffdream.studies.vit_options import ARMS, WITHOUT, VitOptions
 from coeffdream.studies.vit_training import fit
 
 TINY = {
-    "tasks": "pattern",
+    "tasks": "place",
     "arms": "linear,coeff",
     "seeds": 1,
     "epochs": 1,
@@ -195,8 +195,8 @@ def test_another_study_in_the_folder_is_refused(tmp_path, trained):
     study(out, VitOptions(**{**TINY, "arms": "linear"}), silent)
     with pytest.raises(RunError, match=r"--epochs 1, and this one has --epochs 2; choose another --out"):
         study(out, VitOptions(**{**TINY, "epochs": 2}), silent)
-    (out / "cells" / "pattern.linear.0.json").write_text("{")
-    with pytest.raises(RunError, match=r"pattern\.linear\.0\.json is damaged"):
+    (out / "cells" / "place.linear.0.json").write_text("{")
+    with pytest.raises(RunError, match=r"place\.linear\.0\.json is damaged"):
         study(out, VitOptions(**{**TINY, "arms": "linear"}), silent)
     assert len(trained["cells"]) == 1
 

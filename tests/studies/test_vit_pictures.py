@@ -35,7 +35,7 @@ def shown(monkeypatch):
     [
         ("kind", lambda scene: scene.individual.subject),
         ("color", lambda scene: scene.individual.body_name),
-        ("pattern", lambda scene: scene.individual.pattern),
+        ("place", lambda scene: scene.background),
     ],
 )
 def test_what_is_asked_of_a_subject(shown, name, said):
