@@ -32,7 +32,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 # Options that say how many cells there are and where they are computed, and not what one of them is.
 NOT_OF_A_CELL = ("tasks", "arms", "seeds", "device")
-PRETRAINING_SEED = 0
+PRETRAINING_SEED, PRETRAINING_LR = 0, 1e-3
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def train_cell(task: Task, arm: str, seed: int, backbone: Backbone, options: Vit
     """One training and what it reached."""
     model = backbone.for_task(len(task.classes), seed)
     groups = install(model, arm, options, seed)
-    counts = {rate: sum(each.numel() for each in group.parameters) for rate, group in groups.items()}
-    head = counts.pop("head_lr")
+    counts = {kind: sum(each.numel() for each in group.parameters) for kind, group in groups.items()}
+    head = counts.pop("head")
     cost = gflops(model, backbone.look.side)
     loss = _fit(model, list(groups.values()), task, backbone.look, options, options.epochs, seed, tell)
     right = correct(model, task.test, backbone.look, options.batch_size)
@@ -163,7 +163,7 @@ def _backbone(out: Path, options: VitOptions, progress: Progress) -> Backbone:
         model = small(len(task.classes))
         _fit(
             model,
-            [Group(list(model.parameters()), options.full_lr)],
+            [Group(list(model.parameters()), PRETRAINING_LR)],
             task,
             Look(),
             options,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -9,39 +10,38 @@ from torch import nn
 
 from coeffdream.errors import AttentionError
 from coeffdream.hosts.coefficients import add_coefficients
-from coeffdream.studies.vit_options import VitOptions
+from coeffdream.studies.vit_options import VitOptions, method_of
 from coeffdream.studies.vit_training import Group
 
 # The low-rank part sits where LoRA's authors put it: on queries and values. transformers has two names for each.
 QUERY_AND_VALUE = ("q_proj", "v_proj", "query", "value")
 OFT_BLOCK = 8
+INJECTED = ("lora", "dora", "oft")  # by PEFT
 
 
 def install(model: Any, arm: str, options: VitOptions, seed: int) -> dict[str, Group]:
-    """Make of `model` what `arm` trains, from the same head as every other arm. Returns the groups by the rate's name.
+    """Make of `model` what `arm` trains, from the same head as every other arm.
 
-    Everything else is frozen. Raises AttentionError for a model without attention that can be mixed.
+    Returns the groups "head", "alpha" and "own", those that there are; everything else is frozen. Raises
+    AttentionError for a model without attention that can be mixed.
     """
-    method = arm.removeprefix("coeff").removeprefix("-")
-    model.requires_grad_(False)
+    method = method_of(arm)
     body = {name: each for name, each in model.named_parameters() if not name.startswith("classifier.")}
-    groups: dict[str, list[nn.Parameter]] = {}
+    trained: dict[str, list[nn.Parameter]] = {"head": list(model.classifier.parameters())}
     if method == "bitfit":
-        groups["bias_lr"] = [each for name, each in body.items() if name.endswith(".bias")]
+        trained["own"] = [each for name, each in body.items() if name.endswith(".bias")]
     elif method == "full":
-        groups["full_lr"] = list(body.values())
-    elif method in ("lora", "dora", "oft"):
-        groups["oft_lr" if method == "oft" else "lora_lr"] = _inject(model, method, options.rank, seed)
+        trained["own"] = list(body.values())
+    elif method in INJECTED:
+        trained["own"] = _inject(model, method, options.rank, seed)
     if arm.startswith("coeff"):
-        dropout = options.coeff_dropout if method in ("lora", "dora", "oft") else 0.0
-        coefficients = add_coefficients(model, dropout=dropout)
-        groups["coeff_lr"] = [each.alpha for each in coefficients.values()]
-    groups["head_lr"] = list(model.classifier.parameters())
-    trained = [each for group in groups.values() for each in group]
+        coefficients = add_coefficients(model, dropout=options.coeff_dropout if method else 0.0)
+        trained["alpha"] = [each.alpha for each in coefficients.values()]
     model.requires_grad_(False)
-    for each in trained:
+    for each in itertools.chain.from_iterable(trained.values()):
         each.requires_grad_(True)
-    return {rate: Group(group, getattr(options, rate)) for rate, group in groups.items()}
+    rates = options.rates(arm)
+    return {kind: Group(parameters, rates[kind]) for kind, parameters in trained.items()}
 
 
 def _inject(model: Any, method: str, rank: int, seed: int) -> list[nn.Parameter]:

@@ -24,8 +24,15 @@ ARMS = (
     "coeff-oft",
     "full",
 )
+
+
+def method_of(arm: str) -> str:
+    """What the arm trains beside head and alpha; "" where that is nothing but alpha."""
+    return arm.removeprefix("coeff").removeprefix("-")
+
+
 # The same model without the coefficients: what a `coeff` arm is compared with, seed by seed.
-WITHOUT = {arm: arm.removeprefix("coeff").removeprefix("-") or "linear" for arm in ARMS if "coeff" in arm}
+WITHOUT = {arm: method_of(arm) or "linear" for arm in ARMS if arm.startswith("coeff")}
 
 MOST = {
     "seeds": 100,
@@ -37,7 +44,16 @@ MOST = {
     "pretrain_images": 1_000_000,
     "pretrain_epochs": 10_000,
 }
-RATES = ("head_lr", "coeff_lr", "lora_lr", "oft_lr", "bias_lr", "full_lr")
+# Learning rates of the head and of what is trained beside it (docs/paper.md has the rule).
+RATES = {
+    "linear": (0.3, 0.0),
+    "bitfit": (0.03, 1e-2),
+    "lora": (0.03, 1e-2),
+    "dora": (0.03, 1e-2),
+    "oft": (0.03, 1e-2),
+    "full": (0.03, 1e-3),
+}
+ALPHA_ALONE, ALPHA_BESIDE = 0.9, 0.03
 
 
 @dataclass(frozen=True)
@@ -65,12 +81,13 @@ class VitOptions:
     test_images: int = option(1000, "At most so many to measure the accuracy on.")
     rank: int = option(4, "Of LoRA and DoRA.")
     coeff_dropout: float = option(0.1, "Of alpha beside another method; alpha alone has none.")
-    head_lr: float = option(3e-3, "Learning rate of the new head, in every arm.")
-    coeff_lr: float = option(1e-2, "Of alpha.")
-    lora_lr: float = option(3e-3, "Of LoRA and DoRA.")
-    oft_lr: float = option(3e-3, "Of OFT.")
-    bias_lr: float = option(3e-3, "Of BitFit's biases.")
-    full_lr: float = option(1e-3, "Of every weight, where all are trained.")
+    head_lr: float | None = option(None, "Learning rate of the new head.", shown="what suits the arm")
+    lr: float | None = option(
+        None, "Of what the arm trains beside head and alpha.", shown="what suits the arm"
+    )
+    coeff_lr: float | None = option(
+        None, "Of alpha.", shown=f"{ALPHA_ALONE:g} alone, {ALPHA_BESIDE:g} beside others"
+    )
     pretrain_images: int = option(6000, "Pictures that the small backbone is pretrained on.")
     pretrain_epochs: int = option(20, "Of its pretraining.")
     device: Literal["auto", "cpu"] = option("auto", "The first card that there is, or the CPU.")
@@ -85,15 +102,24 @@ class VitOptions:
             )
         ]
         problems += [
-            f"--{name.replace('_', '-')} {getattr(self, name)} must be a positive number, at most 10"
-            for name in RATES
-            if not 0 < getattr(self, name) <= 10
+            f"{flag} {rate} must be a positive number, at most 10"
+            for flag, rate in (("--head-lr", self.head_lr), ("--lr", self.lr), ("--coeff-lr", self.coeff_lr))
+            if rate is not None and not 0 < rate <= 10
         ]
         if not 0 <= self.coeff_dropout < 1:
             problems.append(f"--coeff-dropout {self.coeff_dropout} must be at least 0 and below 1")
         problems += _names("--tasks", self.tasks, TASKS) + _names("--arms", self.arms, ARMS)
         if problems:
             raise ConfigError(together("this makes no study", problems))
+
+    def rates(self, arm: str) -> dict[str, float]:
+        """Learning rates of the head, of alpha, and of what else the arm trains: as typed, else what suits it.
+
+        With alpha and without it head and method have the same.
+        """
+        head, own = RATES[WITHOUT.get(arm, arm)]
+        alpha = ALPHA_BESIDE if method_of(arm) else ALPHA_ALONE
+        return {"head": self.head_lr or head, "alpha": self.coeff_lr or alpha, "own": self.lr or own}
 
     @property
     def chosen_tasks(self) -> list[str]:

@@ -16,7 +16,7 @@ from coeffdream.studies.vit import study
 from coeffdream.studies.vit_arms import install
 from coeffdream.studies.vit_backbone import Backbone, Look, named, small
 from coeffdream.studies.vit_flops import gflops
-from coeffdream.studies.vit_options import ARMS, WITHOUT, VitOptions
+from coeffdream.studies.vit_options import ARMS, WITHOUT, VitOptions, method_of
 from coeffdream.studies.vit_training import fit
 
 TINY = {
@@ -62,7 +62,7 @@ def test_an_arm_trains_what_it_says(backbone, arm):
     batch = Look().batch([pictures()[number] for number in range(6)])
     model(**batch).loss.backward()
     moved = {name for name, each in model.named_parameters() if each.grad is not None}
-    parts = TRAINED[arm.removeprefix("coeff").removeprefix("-")]
+    parts = TRAINED[method_of(arm)]
     parts += (".alpha",) if "coeff" in arm else ()
     expected = {
         name
@@ -234,6 +234,23 @@ def test_a_backbone_without_heads_to_mix(tmp_path, trained, network):
     assert not trained["cells"]
 
 
+def test_rates_are_the_arms_own_unless_typed(backbone):
+    """Arms that are compared differ in alpha alone; what is typed is what every arm gets."""
+    for arm, without in WITHOUT.items():
+        rates = [
+            {
+                kind: group.lr
+                for kind, group in install(backbone.for_task(3, 0), each, VitOptions(), 0).items()
+            }
+            for each in (arm, without)
+        ]
+        assert {kind: rates[0][kind] for kind in rates[1]} == rates[1]
+        assert set(rates[0]) - set(rates[1]) == {"alpha"}
+    typed = VitOptions(head_lr=0.5, lr=0.25, coeff_lr=0.125)
+    groups = install(backbone.for_task(3, 0), "coeff-lora", typed, 0)
+    assert {kind: group.lr for kind, group in groups.items()} == {"head": 0.5, "own": 0.25, "alpha": 0.125}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -241,6 +258,7 @@ def test_a_backbone_without_heads_to_mix(tmp_path, trained, network):
         {"epochs": 10**6},
         {"coeff_lr": float("nan")},
         {"head_lr": 0},
+        {"lr": -1.0},
         {"coeff_dropout": 1.0},
         {"tasks": "kind"},
         {"arms": "linear,adalora"},
