@@ -7,6 +7,7 @@ begin with the same head, so they are paired. Every cell is kept as it ends; the
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from coeffdream.backbones.device import pick_device
-from coeffdream.errors import ConfigError, RunError
+from coeffdream.backbones.threads import settle_threads
+from coeffdream.errors import ConfigError, NonFiniteLossError, RunError
 from coeffdream.progress import Progress
 from coeffdream.records.claim import claimed
 from coeffdream.records.environment import versions
@@ -26,7 +28,7 @@ from coeffdream.studies.vit_backbone import SIDE, Backbone, Look, keep, named, s
 from coeffdream.studies.vit_flops import gflops
 from coeffdream.studies.vit_options import VitOptions
 from coeffdream.studies.vit_pictures import Task, digits_task, folder_name, folder_task, world_task
-from coeffdream.studies.vit_training import Group, correct, fit
+from coeffdream.studies.vit_training import Group, Tell, correct, fit
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -55,60 +57,32 @@ def study(out: Path, options: VitOptions, progress: Progress) -> list[Cell]:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file; name a folder")
     tasks = [folder_name(options.data)] if options.data else options.chosen_tasks
-    with claimed(
-        out, "study vit", f"the study in {out}", "wait until that has ended, or choose another --out"
-    ):
+    remedy = "wait until that has ended, or choose another --out"
+    with claimed(out, "study vit", f"the study in {out}", remedy):
         _same_study(out, options)
         backbone = _backbone(out, options, progress)
-        wanted = [
-            (task, arm, seed)
-            for task in tasks
-            for seed in range(options.seeds)
-            for arm in options.chosen_arms
-        ]
+        settle_threads(backbone.model)
+        seeds, arms = range(options.seeds), options.chosen_arms
+        wanted = [(task, arm, seed) for task in tasks for seed in seeds for arm in arms]
         absent = [each for each in wanted if not _file(out, *each).is_file()]
         for arm in dict.fromkeys(arm for _, arm, _ in absent):
-            install(
-                backbone.for_task(2, 0), arm, options, 0
-            )  # raises now if this backbone cannot be tuned so
-        for task in tasks:
-            mine = [each for each in absent if each[0] == task]
-            if mine:
-                _fill(
-                    out,
-                    mine,
-                    absent,
-                    _task(task, options, backbone.look.side, progress),
-                    backbone,
-                    options,
-                    progress,
-                )
+            install(backbone.for_task(2, 0), arm, options, 0)  # raises now if it cannot be tuned so
+        for name in dict.fromkeys(task for task, _, _ in absent):
+            task = _task(name, options, backbone.look.side, progress)
+            for number, (_, arm, seed) in enumerate(absent):
+                if absent[number][0] == name:
+                    tell = _telling(progress, number, len(absent), f"{name} {arm} {seed}")
+                    cell = train_cell(task, arm, seed, backbone, options, tell)
+                    write_json(_file(out, name, arm, seed), record_to_json(cell))
     return [record_from_json(Cell, read_json(_file(out, *each)), _file(out, *each)) for each in wanted]
 
 
-def _fill(
-    out: Path,
-    mine: Sequence[tuple[str, str, int]],
-    absent: Sequence[tuple[str, str, int]],
-    task: Task,
-    backbone: Backbone,
-    options: VitOptions,
-    progress: Progress,
-) -> None:
-    """The absent cells of one task, whose place among all absent ones tells how far the study is."""
-    before = absent.index(mine[0])
-    for number, (_, arm, seed) in enumerate(mine, start=before):
-
-        def tell(
-            step: int, steps: int, number: int = number, note: str = f"{task.name} {arm} {seed}"
-        ) -> None:
-            progress("trainings", number * steps + step, len(absent) * steps, note)
-
-        cell = train_cell(task, arm, seed, backbone, options, tell)
-        write_json(_file(out, task.name, arm, seed), record_to_json(cell))
+def _telling(progress: Progress, number: int, count: int, note: str) -> Tell:
+    """Tells the steps of training `number` among those of all `count`."""
+    return lambda step, steps: progress("trainings", number * steps + step, count * steps, note)
 
 
-def train_cell(task: Task, arm: str, seed: int, backbone: Backbone, options: VitOptions, tell: Any) -> Cell:
+def train_cell(task: Task, arm: str, seed: int, backbone: Backbone, options: VitOptions, tell: Tell) -> Cell:
     """One training and what it reached."""
     model = backbone.for_task(len(task.classes), seed)
     groups = install(model, arm, options, seed)
@@ -116,6 +90,11 @@ def train_cell(task: Task, arm: str, seed: int, backbone: Backbone, options: Vit
     head = counts.pop("head")
     cost = gflops(model, backbone.look.side)
     loss = _fit(model, list(groups.values()), task, backbone.look, options, options.epochs, seed, tell)
+    if not math.isfinite(loss):
+        raise NonFiniteLossError(
+            f"{task.name}, {arm}, seed {seed}: the loss is {loss}; study again in another --out with a lower --head-lr, "
+            "--lr or --coeff-lr"
+        )
     right = correct(model, task.test, backbone.look, options.batch_size)
     return Cell(
         task.name, arm, seed, sum(right) / len(right), len(right), loss, sum(counts.values()), head, cost
@@ -130,7 +109,7 @@ def _fit(
     options: VitOptions,
     epochs: int,
     seed: int,
-    tell: Any,
+    tell: Tell,
 ) -> float:
     return fit(
         model,

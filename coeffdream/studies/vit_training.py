@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from coeffdream.studies.vit_backbone import Look
 
+Tell = Callable[[int, int], None]  # hears (step, of how many) after each step
+
 WEIGHT_DECAY = 1e-4
 WARM_UP = 0.1  # of the steps; a cosine to zero follows
 
@@ -36,12 +38,9 @@ def fit(
     batch_size: int,
     seed: int,
     device: str,
-    tell: Callable[[int, int], None],
+    tell: Tell,
 ) -> float:
-    """Train `groups` with AdamW; the mean loss. The order of the pictures follows from `seed` alone.
-
-    tell: hears (step, of how many) after each step.
-    """
+    """Train `groups` with AdamW; the mean loss. The order of the pictures follows from `seed` alone."""
     from transformers import (
         PrinterCallback,
         Trainer,
@@ -71,6 +70,7 @@ def fit(
                 use_cpu=device == "cpu",
                 save_strategy="no",
                 logging_strategy="no",
+                logging_nan_inf_filter=False,  # which would hide a loss that is not a number
                 report_to="none",
                 disable_tqdm=True,
                 log_level="error",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from coeffdream.errors import BaseModelError, ConfigError, RunError, UserError
+from coeffdream.errors import BaseModelError, ConfigError, NonFiniteLossError, RunError, UserError
 from coeffdream.hosts.coefficients import add_coefficients
 from coeffdream.progress import silent
 from coeffdream.studies import vit
@@ -199,6 +199,22 @@ def test_another_study_in_the_folder_is_refused(tmp_path, trained):
     with pytest.raises(RunError, match=r"place\.linear\.0\.json is damaged"):
         study(out, VitOptions(**{**TINY, "arms": "linear"}), silent)
     assert len(trained["cells"]) == 1
+
+
+def test_a_training_that_diverges_is_told(tmp_path, monkeypatch):
+    """With the task, the arm and what to lower; the cells before it stay."""
+    real = vit.install
+
+    def broken(model, arm, *rest):
+        groups = real(model, arm, *rest)
+        if arm == "full":
+            groups["own"].parameters[0].data.fill_(float("nan"))
+        return groups
+
+    monkeypatch.setattr(vit, "install", broken)
+    with pytest.raises(NonFiniteLossError, match="place, full, seed 0: the loss is nan; .* lower --head-lr"):
+        study(tmp_path / "out", VitOptions(**{**TINY, "arms": "linear,full"}), silent)
+    assert [file.name for file in (tmp_path / "out" / "cells").iterdir()] == ["place.linear.0.json"]
 
 
 def test_an_out_that_is_a_file(tmp_path):
