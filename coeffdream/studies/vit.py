@@ -39,7 +39,10 @@ PRETRAINING_SEED, PRETRAINING_LR = 0, 1e-3
 
 @dataclass(frozen=True)
 class Cell:
-    """One training. accuracy: share of `tested` pictures given their class. parameters: trained, but for the head's."""
+    """One training. accuracy: share of `tested` pictures given their class. parameters: trained, but for the head's.
+
+    rates: learning rates of the head, of alpha, and of what else the arm trains.
+    """
 
     task: Text
     arm: Text
@@ -50,6 +53,7 @@ class Cell:
     parameters: Count
     head_parameters: Positive
     gflops: float
+    rates: dict[str, float]
 
 
 def study(out: Path, options: VitOptions, progress: Progress) -> list[Cell]:
@@ -97,7 +101,16 @@ def train_cell(task: Task, arm: str, seed: int, backbone: Backbone, options: Vit
         )
     right = correct(model, task.test, backbone.look, options.batch_size)
     return Cell(
-        task.name, arm, seed, sum(right) / len(right), len(right), loss, sum(counts.values()), head, cost
+        task=task.name,
+        arm=arm,
+        seed=seed,
+        accuracy=sum(right) / len(right),
+        tested=len(right),
+        loss=loss,
+        parameters=sum(counts.values()),
+        head_parameters=head,
+        gflops=cost,
+        rates={kind: group.lr for kind, group in groups.items()},
     )
 
 

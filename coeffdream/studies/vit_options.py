@@ -47,13 +47,13 @@ MOST = {
 # Learning rates of the head and of what is trained beside it (docs/paper.md has the rule).
 RATES = {
     "linear": (0.3, 0.0),
-    "bitfit": (0.03, 1e-2),
-    "lora": (0.03, 1e-2),
-    "dora": (0.03, 1e-2),
-    "oft": (0.03, 1e-2),
-    "full": (0.03, 1e-3),
+    "bitfit": (0.3, 3e-3),
+    "lora": (0.3, 3e-2),
+    "dora": (0.3, 3e-2),  # as LoRA
+    "oft": (0.03, 9e-2),
+    "full": (0.03, 3e-3),
 }
-ALPHA_ALONE, ALPHA_BESIDE = 0.9, 0.03
+ALPHA_ALONE, ALPHA_BESIDE = 0.9, 3e-3
 
 
 @dataclass(frozen=True)

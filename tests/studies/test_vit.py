@@ -212,7 +212,7 @@ def test_a_training_that_diverges_is_told(tmp_path, monkeypatch):
         return groups
 
     monkeypatch.setattr(vit, "install", broken)
-    with pytest.raises(NonFiniteLossError, match="place, full, seed 0: the loss is nan; .* lower --head-lr"):
+    with pytest.raises(NonFiniteLossError, match=r"place, full, seed 0: the loss is nan; .* lower --head-lr"):
         study(tmp_path / "out", VitOptions(**{**TINY, "arms": "linear,full"}), silent)
     assert [file.name for file in (tmp_path / "out" / "cells").iterdir()] == ["place.linear.0.json"]
 

@@ -17,7 +17,7 @@ ACCURACY = {
     ("count", "coeff-lora"): (0.47, 0.52, 0.51),
 }
 CELLS = [
-    Cell(task, arm, seed, accuracy, 100, 0.5, 4160, 650, 0.005)
+    Cell(task, arm, seed, accuracy, 100, 0.5, 4160, 650, 0.005, {})
     for (task, arm), accuracies in ACCURACY.items()
     for seed, accuracy in enumerate(accuracies)
 ]
