@@ -58,7 +58,9 @@ def command(
         gains = [arm for arm in summary if arm.gained]
         if gains:
             show(_gains(gains))
-            say("points of accuracy that alpha adds, same task, seed and order; 95 % intervals over seeds")
+            say(
+                "points of accuracy that alpha adds, with 95 % intervals over seeds: same task, seed, head and order"
+            )
     say(f"figure: {near(figures[0])}; every number: {near(out / 'numbers.json')}")
 
 
@@ -70,7 +72,8 @@ def _accuracies(summary: Sequence[ArmSummary]) -> Any:
     for heading in ("parameters", "GFLOPs", *summary[0].accuracy):
         shown.add_column(heading, justify="right")
     for arm in summary:
-        accuracies = (f"{100 * mean.value:.1f}" for mean in arm.accuracy.values())
+        *tasks, last = arm.accuracy.values()
+        accuracies = [*(f"{100 * mean.value:.1f}" for mean in tasks), _with_interval(last, "")]
         shown.add_row(arm.arm, f"{arm.parameters:,}", f"{arm.gflops:.3g}", *accuracies)
     return shown
 
@@ -84,11 +87,12 @@ def _gains(gains: Sequence[ArmSummary]) -> Any:
     for heading in gains[0].accuracy:
         shown.add_column(heading, justify="right")
     for arm in gains:
-        shown.add_row(arm.arm, arm.without, *map(_gain, (arm.gained or {}).values()))
+        gained = (_with_interval(mean, "+") for mean in (arm.gained or {}).values())
+        shown.add_row(arm.arm, arm.without, *gained)
     return shown
 
 
-def _gain(mean: Mean) -> str:
-    if mean.low is None or mean.high is None:
-        return f"{100 * mean.value:+.1f}"
-    return f"{100 * mean.value:+.1f} [{100 * mean.low:+.1f}, {100 * mean.high:+.1f}]"
+def _with_interval(mean: Mean, sign: str) -> str:
+    value = f"{100 * mean.value:{sign}.1f}"
+    known = mean.low is not None and mean.high is not None
+    return f"{value} ± {50 * (mean.high - mean.low):.1f}" if known else value  # type: ignore[operator]

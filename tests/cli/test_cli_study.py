@@ -55,6 +55,7 @@ def test_vit(cli, tmp_path):
     shown = cli(*given)
     assert shown.status == 0, shown.err
     assert "with alpha" in shown.out
+    assert " ± " in shown.out
     assert "figure: study-vit/figure.png" in shown.err
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "study-vit" / "cells").iterdir()}
     numbers = json.loads(cli(*given, "--json").out)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import TensorDataset
 
 from coeffdream.errors import BaseModelError, ConfigError, NonFiniteLossError, RunError, UserError
@@ -217,6 +218,17 @@ def test_a_training_that_diverges_is_told(tmp_path, monkeypatch):
     assert [file.name for file in (tmp_path / "out" / "cells").iterdir()] == ["place.linear.0.json"]
 
 
+def test_a_folder_of_pictures_is_one_task(tmp_path, trained):
+    """Its name is the folder's, and it is learned instead of the others."""
+    for split in ("train", "test"):
+        for name in ("blue", "red"):
+            (tmp_path / "colors" / split / name).mkdir(parents=True)
+            Image.new("RGB", (40, 20), name).save(tmp_path / "colors" / split / name / "0.png")
+    options = VitOptions(**{**TINY, "tasks": None, "data": str(tmp_path / "colors"), "arms": "linear"})
+    [cell] = study(tmp_path / "out", options, silent)
+    assert (cell.task, cell.tested, cell.head_parameters) == ("colors", 2, 2 * 65)
+
+
 def test_an_out_that_is_a_file(tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(ConfigError, match="is a file"):
@@ -277,6 +289,8 @@ def test_rates_are_the_arms_own_unless_typed(backbone):
         {"lr": -1.0},
         {"coeff_dropout": 1.0},
         {"tasks": "kind"},
+        {"tasks": ""},
+        {"tasks": "digits", "data": "photos"},
         {"arms": "linear,adalora"},
     ],
 )
