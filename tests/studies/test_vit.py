@@ -244,6 +244,45 @@ def test_a_backbone_that_is_not_there():
         named("./no/such/folder")
 
 
+@pytest.mark.parametrize(
+    ("network", "processor"),
+    [
+        ("ViT", {"image_processor_type": "ViTImageProcessor", "size": {"height": 28, "width": 28}}),
+        ("DeiT", {"image_processor_type": "DeiTImageProcessor", "crop_size": {"height": 28, "width": 28}}),
+        (
+            "Dinov2",
+            {
+                "image_processor_type": "BitImageProcessor",
+                "size": {"shortest_edge": 40},
+                "crop_size": {"height": 28, "width": 28},
+            },
+        ),
+    ],
+)
+def test_backbones_by_name(tmp_path, network, processor):
+    """Each kind that the docs name, from its folder: its own look, a new head, LoRA and alpha in every layer."""
+    import transformers
+
+    config = getattr(transformers, f"{network}Config")(
+        hidden_size=24,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        image_size=28,
+        patch_size=14,
+    )
+    getattr(transformers, f"{network}ForImageClassification")(config).save_pretrained(tmp_path / "net")
+    look = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.1, 0.2, 0.3]}
+    (tmp_path / "net" / "preprocessor_config.json").write_text(json.dumps(processor | look))
+    loaded = named(str(tmp_path / "net"))
+    assert loaded.look == Look(28, (0.4, 0.5, 0.6), (0.1, 0.2, 0.3))
+    model = loaded.for_task(5, seed=0)
+    groups = install(model, "coeff-lora", VitOptions(), seed=0)
+    assert sum(each.numel() for each in groups["alpha"].parameters) == 2 * 9
+    assert sum(each.numel() for each in groups["own"].parameters) == 2 * 2 * 4 * (24 + 24)
+    assert model(pixel_values=torch.zeros(1, 3, 28, 28)).logits.shape == (1, 5)
+
+
 @pytest.mark.parametrize("network", ["MobileNetV2", "ResNet"])
 def test_a_backbone_without_heads_to_mix(tmp_path, trained, network):
     """Refused before anything is trained."""
