@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from coeffdream.cli import study_heads
-from coeffdream.cli import study_vit
+from coeffdream.cli import study_heads, study_vit
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json
 from coeffdream.studies.options import ExpressivenessOptions

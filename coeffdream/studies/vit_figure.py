@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from coeffdream.records.files import replacing
+from coeffdream.studies.figure_files import save_figure
 from coeffdream.studies.vit import Cell
 from coeffdream.studies.vit_summary import ALL, ArmSummary
 
 ORANGE, BLUE, GRAY = "#d65a28", "#3c7cc8", "#8a8a8a"
-KINDS = ("png", "svg")
 
 
 def draw_vit(summary: Sequence[ArmSummary], cells: Sequence[Cell], stem: Path) -> list[Path]:
     """STEM.png and STEM.svg: every training a dot, the mean a bar's middle, its 95 % interval the bar."""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     panels = list(summary[0].accuracy)
@@ -39,10 +37,4 @@ def draw_vit(summary: Sequence[ArmSummary], cells: Sequence[Cell], stem: Path) -
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].invert_yaxis()
     figure.supxlabel("accuracy, % of test pictures", fontsize=8)
-    files = [stem.with_suffix(f".{kind}") for kind in KINDS]
-    for file in files:
-        # Equal figures are equal bytes: an SVG has neither a date nor names left to chance.
-        undated: dict[str, None] = {"Date": None} if file.suffix == ".svg" else {}
-        with replacing(file) as temporary, rc_context({"svg.hashsalt": "coeffdream"}):
-            figure.savefig(temporary, format=file.suffix[1:], dpi=150, metadata=undated)
-    return files
+    return save_figure(figure, stem)

@@ -48,6 +48,8 @@ def test_heads_that_do_not_divide_the_width(cli, tmp_path):
         "error: this makes no study: --heads 3 must be from 1 to 32 and divide --width 512"
     ]
     assert not list(tmp_path.iterdir())
+
+
 def test_vit(cli, tmp_path):
     """Accuracies and gains for people, numbers for machines; asked again it trains nothing; refusals in one line."""
     given = ("study", "vit", "--tasks", "place", "--arms", "linear,coeff", "--seeds", 3, "--epochs", 1)
