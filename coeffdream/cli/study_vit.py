@@ -83,12 +83,11 @@ def _gains(gains: Sequence[ArmSummary]) -> Any:
 
     shown = table()
     shown.add_column("with alpha", no_wrap=True)
-    shown.add_column("without", no_wrap=True)
     for heading in gains[0].accuracy:
         shown.add_column(heading, justify="right")
     for arm in gains:
         gained = (_with_interval(mean, "+") for mean in (arm.gained or {}).values())
-        shown.add_row(arm.arm, arm.without, *gained)
+        shown.add_row(arm.arm, *gained)
     return shown
 
 
