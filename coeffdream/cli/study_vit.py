@@ -59,7 +59,8 @@ def command(
         if gains:
             show(_gains(gains))
             say(
-                "points of accuracy that alpha adds, with 95 % intervals over seeds: same task, seed, head and order"
+                "points of accuracy that alpha adds to the arm without it (coeff: to linear), with 95 % intervals over "
+                "seeds; same task, seed, head and order"
             )
     say(f"figure: {near(figures[0])}; every number: {near(out / 'numbers.json')}")
 
