@@ -61,16 +61,17 @@ def study(out: Path, options: VitOptions, progress: Progress) -> list[Cell]:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file; name a folder")
     tasks = [folder_name(options.data)] if options.data else options.chosen_tasks
+    if options.data or "digits" in tasks:  # which may not be there: told now, not after a pretraining
+        _task("digits", options, SIDE, progress)
+    loaded = _loaded(options) if options.backbone else None
     remedy = "wait until that has ended, or choose another --out"
     with claimed(out, "study vit", f"the study in {out}", remedy):
         _same_study(out, options)
-        backbone = _backbone(out, options, progress)
+        backbone = loaded or _small(out, options, progress)
         settle_threads(backbone.model)
         seeds, arms = range(options.seeds), options.chosen_arms
         wanted = [(task, arm, seed) for task in tasks for seed in seeds for arm in arms]
         absent = [each for each in wanted if not _file(out, *each).is_file()]
-        for arm in dict.fromkeys(arm for _, arm, _ in absent):
-            install(backbone.for_task(2, 0), arm, options, 0)  # raises now if it cannot be tuned so
         for name in dict.fromkeys(task for task, _, _ in absent):
             task = _task(name, options, backbone.look.side, progress)
             for number, (_, arm, seed) in enumerate(absent):
@@ -145,10 +146,17 @@ def _task(name: str, options: VitOptions, side: int, progress: Progress) -> Task
     return world_task(name, side, options.train_images, options.test_images, progress)
 
 
-def _backbone(out: Path, options: VitOptions, progress: Progress) -> Backbone:
-    """The one that was named, or the small one, pretrained now unless `out` has it."""
-    if options.backbone:
-        return named(options.backbone)
+def _loaded(options: VitOptions) -> Backbone:
+    """The backbone that was named. Raises UserError when it is not there or an arm cannot tune it."""
+    assert options.backbone
+    backbone = named(options.backbone)
+    for arm in options.chosen_arms:
+        install(backbone.for_task(2, 0), arm, options, 0)
+    return backbone
+
+
+def _small(out: Path, options: VitOptions, progress: Progress) -> Backbone:
+    """The small one, pretrained now unless `out` has it."""
     folder = out / "backbone"
     if not folder.is_dir():
         task = world_task("kind", SIDE, options.pretrain_images, options.test_images, progress)

@@ -229,6 +229,15 @@ def test_a_folder_of_pictures_is_one_task(tmp_path, trained):
     assert (cell.task, cell.tested, cell.head_parameters) == ("colors", 2, 2 * 65)
 
 
+@pytest.mark.parametrize("change", [{"data": "no/such/folder", "tasks": None}, {"train_images": 1001}])
+def test_pictures_that_are_not_there(tmp_path, change):
+    """Told before the backbone is pretrained, and nothing is left behind."""
+    options = VitOptions(**{**TINY, "tasks": "place,digits", **change})
+    with pytest.raises(ConfigError, match=r"has no train/|of the digits 1,000"):
+        study(tmp_path / "out", options, silent)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_out_that_is_a_file(tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(ConfigError, match="is a file"):
@@ -299,6 +308,7 @@ def test_a_backbone_without_heads_to_mix(tmp_path, trained, network):
     with pytest.raises(UserError, match=r"no attention layer|no linear head"):
         study(tmp_path / "out", VitOptions(**{**TINY, "backbone": str(tmp_path / "net")}), silent)
     assert not trained["cells"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_rates_are_the_arms_own_unless_typed(backbone):
