@@ -74,8 +74,8 @@ def study(out: Path, options: VitOptions, progress: Progress) -> list[Cell]:
         absent = [each for each in wanted if not _file(out, *each).is_file()]
         for name in dict.fromkeys(task for task, _, _ in absent):
             task = _task(name, options, backbone.look.side, progress)
-            for number, (_, arm, seed) in enumerate(absent):
-                if absent[number][0] == name:
+            for number, (of, arm, seed) in enumerate(absent):
+                if of == name:
                     tell = _telling(progress, number, len(absent), f"{name} {arm} {seed}")
                     cell = train_cell(task, arm, seed, backbone, options, tell)
                     write_json(_file(out, name, arm, seed), record_to_json(cell))
@@ -161,6 +161,7 @@ def _small(out: Path, options: VitOptions, progress: Progress) -> Backbone:
     if not folder.is_dir():
         task = world_task("kind", SIDE, options.pretrain_images, options.test_images, progress)
         model = small(len(task.classes))
+        settle_threads(model)
         _fit(
             model,
             [Group(list(model.parameters()), PRETRAINING_LR)],
