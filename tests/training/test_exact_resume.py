@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
+from coeffdream.errors import RunError
 from coeffdream.progress import silent
 from coeffdream.training import run as training
 from coeffdream.training import session
@@ -155,6 +157,23 @@ def test_the_name_is_claimed_before_loading(options, learn):
     assert (Path(options().runs) / "latest").resolve() == first.path
 
 
+@pytest.mark.parametrize("stage", ["prepare", "run_steps"])
+def test_nothing_is_written_into_a_folder_that_was_removed(stage, options, learn, monkeypatch):
+    """While the base loads, or after the last step: what lies under the name now, if anything, is another's."""
+    where = training.Session if stage == "prepare" else training
+    original = getattr(where, stage)
+
+    def removing(*given, **more):
+        done = original(*given, **more)
+        shutil.rmtree(Path(options().runs) / "cat2-coeff-lora")
+        return done
+
+    monkeypatch.setattr(where, stage, removing)
+    with pytest.raises(RunError, match="was removed or replaced while it was being worked in"):
+        learn(options(steps=1))
+    assert not list(Path(options().runs).glob("cat2-*/*"))
+
+
 def test_latest_that_cannot_be_made_costs_nothing(options, given, learn, monkeypatch):
     """A folder of somebody's own in its place, or a disk that refuses: the run is trained all the same."""
     own = Path(options().runs) / "latest" / "notes.txt"
@@ -198,6 +217,7 @@ def test_log_has_what_a_person_wants_to_plot(options, learn):
         assert row["lora_grad"] > 0
         assert (row["lr"], row["coeff_lr"]) == (3e-4, 1e-3)
         assert len(row["timesteps"]) == len(row["photos"]) == 2
+        assert row["seconds"] == round(row["seconds"], 4)
 
 
 def test_log_grows_by_a_line_a_step(options, session):

@@ -160,6 +160,21 @@ def test_the_same_checkpoint_again_is_never_out_of_the_way(two, options, session
     assert [path.name for path in sorted(two[1].parent.iterdir())] == ["000001", "000002"]
 
 
+def test_another_state_of_the_same_step_takes_its_place(two, options, session):
+    """Whole as the one before may be, it is not this run's any more."""
+    ready = session(options())
+    restore_checkpoint(two[1], ready.state, ready.components.architecture)
+    before = sha256_of_file(two[1] / LORA_FILE)
+    with torch.no_grad():
+        next(iter(ready.state.adapter.lora.values())).add_(1e-3)
+    save_checkpoint(two[1].parent, ready.state, ready.components.architecture)
+    assert sha256_of_file(two[1] / LORA_FILE) != before
+    again = session(options())
+    restore_checkpoint(two[1], again.state, again.components.architecture)
+    for one, other in zip(again.state.adapter.lora.values(), ready.state.adapter.lora.values(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_steps_are_held_against_the_newest_checkpoint(two, options, go_on):
     """run.json may lag behind it after a kill; a run is not resumed into its past."""
     run = training.RunFolder(two[1].parents[1])
