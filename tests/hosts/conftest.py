@@ -98,8 +98,15 @@ def built(name: str, attention: str) -> nn.Module:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.3)
-    model.set_attn_implementation(attention)
+    attend_by(model, attention)
     return model
+
+
+def attend_by(model: nn.Module, attention: str) -> None:
+    """Have every part attend so; transformers 5.17's own setter does not reach the two halves of a T5."""
+    for module in model.modules():
+        if hasattr(module, "config"):
+            module.config._attn_implementation = attention
 
 
 def called(model: nn.Module, name: str) -> Tensor:

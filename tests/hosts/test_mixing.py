@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from coeffdream import add_coefficients, coefficients_of
 from coeffdream.errors import AttentionError
 
-from .conftest import KINDS, built, called
+from .conftest import KINDS, attend_by, built, called
 
 BOTH = pytest.mark.parametrize("attention", ["sdpa", "eager"])
 EVERY = pytest.mark.parametrize("name", list(KINDS))
@@ -91,7 +91,7 @@ def test_output_and_gradients_are_those_of_the_definition(name: str, attention: 
     mixing = [alpha.detach().clone().requires_grad_() for alpha in order]
     AttentionInterface.register("written_out", _definition(mixing))
     AttentionMaskInterface.register("written_out", eager_mask)
-    slow.set_attn_implementation("written_out")
+    attend_by(slow, "written_out")
     wanted = called(slow, name)
     wanted.square().mean().backward()
 
