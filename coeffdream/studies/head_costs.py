@@ -91,7 +91,7 @@ def _models() -> dict[str, Callable[[], nn.Module]]:
         "BART-base": lambda: on_meta("Bart", d_model=768, **bart),
         "as GPT-3 6.7B": lambda: decoder(4096, 32, 32),
         "as GPT-3 175B": lambda: decoder(12288, 96, 96),
-        "a layer of 100": lambda: decoder(12800, 100, 1),
+        "100-head layer": lambda: decoder(12800, 100, 1),
     }
 
 

@@ -31,7 +31,7 @@ def test_coefficients_are_those_of_the_papers_tables(costs):
 
 def test_a_layer_of_a_hundred_heads(costs):
     """100 x 100 coefficients; a LoRA of rank 2 on two square projections; 100 heads over twice their width."""
-    cost = costs["a layer of 100"]
+    cost = costs["100-head layer"]
     assert (cost.layers, cost.heads, cost.head_width) == (1, 100, 128)
     assert (cost.coefficients, cost.lora) == (10_000, 2 * 2 * (12_800 + 12_800))
     assert cost.operations == 100 / 256
