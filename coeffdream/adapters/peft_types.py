@@ -84,11 +84,16 @@ def method_config(name: str, targets: Sequence[str], options: Sequence[str] = ()
 
 
 def with_method(model: nn.Module, name: str, config: Any) -> Any:
-    """The PEFT model around `model`, which PEFT freezes. Raises AdapterError with PEFT's reason where it does not fit."""
+    """The PEFT model around `model`, which PEFT freezes.
+
+    Raises AdapterError with PEFT's reason where it does not fit; `model` may then be changed in part, and is of no use.
+    """
     from peft import get_peft_model
 
     try:
-        return get_peft_model(model, config)  # type: ignore[arg-type]  # any module will do
+        # PEFT's signature asks for a model of transformers; its code takes any module.
+        return get_peft_model(model, config)  # type: ignore[arg-type]
+    # Sizes that do not divide, options that contradict: each tuner of PEFT raises what it likes.
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError) as error:
         raise AdapterError(
             f"PEFT cannot put {name} into this {type(model).__name__} ({listed(config_targets(config))}): {_one_line(error)}"

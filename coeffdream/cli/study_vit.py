@@ -94,5 +94,6 @@ def _gains(gains: Sequence[ArmSummary]) -> Any:
 
 def _with_interval(mean: Mean, sign: str) -> str:
     value = f"{100 * mean.value:{sign}.1f}"
-    known = mean.low is not None and mean.high is not None
-    return f"{value} ± {50 * (mean.high - mean.low):.1f}" if known else value  # type: ignore[operator]
+    if mean.low is None or mean.high is None:
+        return value
+    return f"{value} ± {50 * (mean.high - mean.low):.1f}"

@@ -64,7 +64,7 @@ def coefficients_of(model: nn.Module) -> dict[str, SubspaceCoefficients]:
 
 def remove_coefficients(model: nn.Module) -> None:
     """Take them out again; every layer is as it was. Raises AdapterError when the model has none of add_coefficients'."""
-    modules = [module for module in inner_model(model).modules() if OWN in vars(module)]
+    modules: list[Any] = [module for module in inner_model(model).modules() if OWN in vars(module)]
     if not modules:
         raise AdapterError(
             "the model has no coefficients to remove; what coeffdream.load put in, coeffdream.unload takes out"
@@ -72,7 +72,7 @@ def remove_coefficients(model: nn.Module) -> None:
     for module in modules:
         before = vars(module).pop(OWN)
         if is_of_diffusers(module):
-            module.set_processor(before)  # type: ignore[operator]
+            module.set_processor(before)
         else:
             module.config = before
             delattr(module, ATTRIBUTE)
@@ -108,7 +108,7 @@ def _attach(layer: HostLayer, coefficients: SubspaceCoefficients, configs: dict[
     coefficients.to(weight.device, dtype).register_forward_pre_hook(_before_use)
     if is_of_diffusers(module):
         vars(module)[OWN] = module.processor
-        module.set_processor(CoefficientProcessor(coefficients).train(module.training))  # type: ignore[operator]
+        module.set_processor(CoefficientProcessor(coefficients).train(module.training))
         return
     # A config of the layer's own names our function. The model's stays as it is, and so do its masks.
     config = module.config

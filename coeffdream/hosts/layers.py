@@ -34,12 +34,13 @@ class HostLayer:
     kind: str  # "self" or "cross"
     heads: int
     head_width: int
-    module: nn.Module
+    module: Any  # of either library, with what its attention has
 
 
 def inner_model(model: nn.Module) -> nn.Module:
     """The model itself where PEFT has wrapped it."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    inner: nn.Module = getattr(model, "get_base_model", lambda: model)()
+    return inner
 
 
 def host_layers(model: nn.Module) -> list[HostLayer]:
@@ -135,7 +136,7 @@ def _check_served(layer: HostLayer) -> None:
     if is_of_diffusers(layer.module):
         check_served(AttentionLayer(0, layer.path, layer.kind, layer.heads, layer.module))
         return
-    names, now = attention_names(layer.module) or {}, layer.module.config._attn_implementation  # type: ignore[union-attr]
+    names, now = attention_names(layer.module) or {}, layer.module.config._attn_implementation
     if now not in SERVED:
         raise AttentionError(
             f"{layer.path} cannot mix its heads: its attention is {quoted(now)}; load the model with attn_implementation "

@@ -58,6 +58,7 @@ def fit(
         weight_decay=WEIGHT_DECAY,
         fused=True,  # on a CPU too: a fifth of a small model's step less
     )
+    # Datasets that are no streams have a length, which their type leaves out.
     steps = epochs * -(-len(train) // batch_size)  # type: ignore[arg-type]
     schedule = get_cosine_schedule_with_warmup(optimizer, round(WARM_UP * steps), steps)
     with torch.random.fork_rng(devices=[]):  # Trainer seeds torch, and leaves it so

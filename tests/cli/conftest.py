@@ -56,7 +56,7 @@ def cli(tmp_path, monkeypatch, capsys) -> Callable[..., Answer]:
         with pytest.raises(SystemExit) as ended:
             main()
         printed = capsys.readouterr()
-        return Answer(ended.value.code, printed.out, printed.err)  # type: ignore[arg-type]
+        return Answer(ended.value.code, printed.out, printed.err)
 
     return call
 
@@ -99,7 +99,7 @@ def learned(tiny_base, tmp_path_factory):
             config = TrainConfig(
                 concept=str(photos),
                 base=str(tiny_base),
-                method=method,  # type: ignore[arg-type]
+                method=method,
                 resolution=32,
                 steps=1,
                 sample_every=0,

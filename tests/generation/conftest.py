@@ -45,7 +45,7 @@ def learned(tiny_base, photos, tmp_path_factory):
             config = TrainConfig(
                 concept=str(photos),
                 base=str(tiny_base),
-                method=method,  # type: ignore[arg-type]
+                method=method,
                 resolution=32,
                 steps=3,
                 lr=0.05,

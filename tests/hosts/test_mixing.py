@@ -57,10 +57,7 @@ def _definition(mixing: list[Tensor]) -> Any:
         alpha = mixing[number]
         heads = len(alpha)
         mixed = torch.stack(
-            [
-                maps[:, h] + sum(alpha[h, i] * maps[:, i] for i in range(heads))  # type: ignore[operator]
-                for h in range(heads)
-            ],
+            [maps[:, h] + sum(alpha[h, i] * maps[:, i] for i in range(heads)) for h in range(heads)],
             1,
         )
         return (mixed @ value).transpose(1, 2).contiguous(), None
