@@ -78,7 +78,7 @@ def _optional(hint: Any) -> bool:
 def _shown(field: dataclasses.Field[Any]) -> str:
     """The default as Typer would print it, had the option one of its own."""
     default = field.metadata["shown"] or field.default
-    if default is None or default == "" or field.metadata["switch"]:
+    if default is None or field.default_factory is not dataclasses.MISSING or default == "" or field.metadata["switch"]:
         return ""
     if isinstance(default, bool):
         default = "on" if default else "off"
