@@ -274,6 +274,11 @@ class TrainConfig:
         return found
 
 
+def default_of(option: dataclasses.Field[Any]) -> Any:
+    """The default of a field; of a list, which dataclasses make anew each time, an empty one."""
+    return [] if option.default is dataclasses.MISSING else option.default
+
+
 def flag_of(name: str, of: type | None = None) -> str:
     """The command-line spelling of a field of `of`, a dataclass of options; TrainConfig unless it is given."""
     flags = {each.name: each.metadata.get("flag") for each in dataclasses.fields(of or TrainConfig)}

@@ -10,6 +10,8 @@ from coeffdream.errors import quoted
 NAME = re.compile(r"coeff|(coeff-)?(?!coeff)[a-z0-9_]{1,40}")
 OPTION = re.compile(r"\w{1,80}=.{1,1000}")
 LOW_RANK = ("lora", "dora")
+# What our own train, of every projection of every attention layer.
+OURS = {"full": ("weight", "bias"), "bitfit": ("bias",)}
 
 
 def plain_method(method: str) -> str:
@@ -27,9 +29,6 @@ def method_problems(method: str, options: Sequence[str]) -> list[str]:
     found = [
         f"--method-option {quoted(each)} must be KEY=VALUE" for each in options if not OPTION.fullmatch(each)
     ]
-    if options and plain_method(method) in ("", *LOW_RANK):
-        found.append(
-            f"--method-option {quoted(options[0])} is for a method of PEFT's; {method} has options of its own, such as "
-            "--rank"
-        )
+    if options and plain_method(method) in ("", *LOW_RANK, *OURS):
+        found.append(f"--method-option {quoted(options[0])} is for a method of PEFT's, which {method} is not")
     return found

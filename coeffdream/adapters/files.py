@@ -12,6 +12,7 @@ keys, and adapter_config.json; for `full` and `bitfit` weight_changes.safetensor
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,14 +22,14 @@ import torch
 from torch import Tensor
 
 from coeffdream.adapters.install import Adapter, AdapterSpec, install
-from coeffdream.adapters.opened import COMPANION, CONFIG, FORMAT, check_companion, open_adapter
-from coeffdream.adapters.other import OWN, Other
+from coeffdream.adapters.opened import COMPANION, CONFIG, FORMAT, VERSION, check_companion, open_adapter
+from coeffdream.adapters.other import Other
 from coeffdream.adapters.peft_part import shapes_of
 from coeffdream.adapters.peft_types import config_from, config_targets, config_values
 from coeffdream.adapters.values import faults
 from coeffdream.config import Parametrisation
 from coeffdream.errors import AdapterError
-from coeffdream.methods import plain_method
+from coeffdream.methods import OURS, plain_method
 from coeffdream.progress import unheard
 from coeffdream.records.adapter_names import ADAPTER_FILES, CHANGES_FILE, CONFIG_FILE, MODEL_FILE
 from coeffdream.records.files import sha256_of_file, write_json
@@ -49,7 +50,11 @@ def save_adapter(adapter: Adapter, folder: Path, architecture: str) -> None:
         arrays = {key: value.detach().cpu().numpy() for key, value in tensors[name].items()}
         write_tensors(folder / name, arrays, metadata)
         if name == MODEL_FILE:
-            write_json(folder / CONFIG_FILE, json.loads(metadata[CONFIG]))
+            # By its version PEFT knows whether it computes today what it did then.
+            write_json(
+                folder / CONFIG_FILE,
+                {**json.loads(metadata[CONFIG]), VERSION: importlib.metadata.version("peft")},
+            )
         weights = name
 
 
@@ -241,7 +246,7 @@ def _spec(folder: Path, files: dict[str, TensorFile]) -> AdapterSpec:
             spec = dataclasses.replace(spec, other=Other(name, _paths(config_targets(config)), config))
         if CHANGES_FILE in files:
             name = plain_method(files[CHANGES_FILE].metadata["coeffdream.method"])
-            if name not in OWN:
+            if name not in OURS:
                 raise ValueError(f"method={name!r}")
             paths = dict.fromkeys(key.rpartition(".")[0] for key in files[CHANGES_FILE].shapes)
             spec = dataclasses.replace(spec, other=Other(name, tuple(paths)))

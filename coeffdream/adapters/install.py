@@ -21,7 +21,7 @@ from coeffdream.adapters.layers import (
     check_served,
     lora_modules,
 )
-from coeffdream.adapters.other import OWN, Other, Part, other_for
+from coeffdream.adapters.other import Other, Part, other_for
 from coeffdream.adapters.own_part import OwnPart
 from coeffdream.adapters.peft_part import PeftPart, shapes_of
 from coeffdream.adapters.peft_types import ADAPTER_NAME
@@ -29,6 +29,7 @@ from coeffdream.adapters.processor import CoefficientProcessor, new_processor
 from coeffdream.config import Parametrisation, TrainConfig
 from coeffdream.diffusion.noise import generator_for
 from coeffdream.errors import AdapterError
+from coeffdream.methods import OURS
 
 LORA_PARTS = ("lora_A", "lora_B", "lora_magnitude_vector")
 
@@ -184,7 +185,7 @@ def install(unet: Any, spec: AdapterSpec, *, seed: int = 0) -> Adapter:
         if spec.lora:
             _install_lora(adapter, seed)
         if spec.other:
-            own = spec.other.name in OWN
+            own = spec.other.name in OURS
             adapter.part = OwnPart(unet, spec.other) if own else PeftPart(unet, spec.other, seed)
     except AdapterError:
         adapter.uninstall()

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coeffdream.adapters.other import OWN
 from coeffdream.errors import AdapterError, RunError
-from coeffdream.methods import LOW_RANK, plain_method
+from coeffdream.methods import LOW_RANK, OURS, plain_method
 from coeffdream.records.adapter_names import (
     CHANGES_FILE,
     CONFIG_FILE,
@@ -25,6 +24,7 @@ FORMAT = "2"
 OLDEST = "1"  # without a digest
 # What the model file of PEFT's layout says of its method: the same as adapter_config.json, inside its digest.
 CONFIG = "coeffdream.config"
+VERSION = "peft_version"  # stands in adapter_config.json alone
 COMPANION = "coeffdream.companion_sha256"
 
 
@@ -124,7 +124,7 @@ def _check_config(folder: Path, model: TensorFile) -> None:
         raise AdapterError(
             f"the metadata of {model.path} is damaged ({CONFIG}); put the original back"
         ) from None
-    if said != written:
+    if not isinstance(said, dict) or {key: said[key] for key in said if key != VERSION} != written:
         raise AdapterError(
             f"{folder / CONFIG_FILE} was altered: {MODEL_FILE} was trained with another; put the original back"
         )
@@ -132,4 +132,4 @@ def _check_config(folder: Path, model: TensorFile) -> None:
 
 def _file_of(method: str) -> str:
     plain = plain_method(method)
-    return LORA_FILE if plain in LOW_RANK else CHANGES_FILE if plain in OWN else MODEL_FILE
+    return LORA_FILE if plain in LOW_RANK else CHANGES_FILE if plain in OURS else MODEL_FILE

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from coeffdream.adapters.layers import AttentionLayer, lora_modules
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError, listed
+from coeffdream.methods import LOW_RANK, OURS
 
-# What our own train, of every projection of every attention layer.
-OWN = {"full": ("weight", "bias"), "bitfit": ("bias",)}
 EVERYWHERE = "all.q,all.k,all.v,all.out"
 
 
@@ -56,22 +55,30 @@ class Part(Protocol):
 def other_for(config: TrainConfig, layers: list[AttentionLayer]) -> Other | None:
     """The method that a training config asks for on these layers; None for those of the paper. Raises ConfigError."""
     name = config.plain_method
-    if name in ("", "lora", "dora"):
+    if name in ("", *LOW_RANK):
         return None
-    if name in OWN:
-        if config.method_option:
-            raise ConfigError(f"{name} has no options of its own; leave --method-option out")
+    if name in OURS:
         return Other(name, tuple(own_modules(name, layers)))
+    modules = lora_modules(layers, config.lora_targets)
+    return Other(name, tuple(modules), _peft_config(config, modules))
+
+
+def check_method(config: TrainConfig) -> None:
+    """Everything that can be said of a method before a base is loaded. Raises ConfigError."""
+    if config.plain_method not in ("", *LOW_RANK, *OURS):
+        _peft_config(config, ["to_q"])
+
+
+def _peft_config(config: TrainConfig, modules: list[str]) -> Any:
     from coeffdream.adapters.peft_types import method_config, needs_calls
 
-    modules = lora_modules(layers, config.lora_targets)
-    method = method_config(name, modules, config.method_option)
-    if needs_calls(method):
+    made = method_config(config.plain_method, modules, config.method_option)
+    if needs_calls(made):
         raise ConfigError(
-            f"{name} with these options chooses its ranks anew in every step, from what PEFT keeps in no file: such a "
-            "run could not be resumed exactly"
+            f"{config.plain_method} with these options chooses its ranks anew in every step, from what PEFT keeps in no "
+            "file: such a run could not be resumed exactly"
         )
-    return Other(name, tuple(modules), method)
+    return made
 
 
 def own_modules(name: str, layers: list[AttentionLayer]) -> list[str]:
@@ -80,11 +87,11 @@ def own_modules(name: str, layers: list[AttentionLayer]) -> list[str]:
     found = [
         path
         for path in lora_modules(layers, EVERYWHERE)
-        if any(_has(paths, path, part) for part in OWN[name])
+        if any(_has(paths, path, part) for part in OURS[name])
     ]
     if not found:
         raise ConfigError(
-            f"{name} trains {listed(OWN[name])} of attention's projections, and this base has none"
+            f"{name} trains {listed(OURS[name])} of attention's projections, and this base has none"
         )
     return found
 

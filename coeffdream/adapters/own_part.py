@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coeffdream.adapters.other import OWN, Other
+from coeffdream.adapters.other import Other
+from coeffdream.methods import OURS
 
 
 class ChangedLinear(nn.Module):
@@ -64,7 +65,7 @@ class OwnPart:
         self.parameters: dict[str, nn.Parameter] = {}
         self._unet, self._layers = unet, {}
         for path in other.modules:
-            layer = ChangedLinear(unet.get_submodule(path), OWN[other.name])
+            layer = ChangedLinear(unet.get_submodule(path), OURS[other.name])
             self._put(path, layer)
             self._layers[path] = layer
             for name, parameter in layer.named_parameters(recurse=False):

@@ -98,7 +98,7 @@ def run_steps(
                 seen += draws + priors
 
             scaler.unscale_(optimizer)
-            row["lora_grad"], row["alpha_grad"] = gradient_norms(adapter.lora, adapter.alpha)
+            row["lora_grad"], row["alpha_grad"] = gradient_norms(adapter.weights, adapter.alpha)
             # Under loss scaling an overflow is usual, and the scaler leaves that step out.
             if not (scaler.is_enabled() or math.isfinite(row["lora_grad"] + row["alpha_grad"])):
                 raise NonFiniteLossError(_explanation("gradient", step, seen, config))

@@ -15,9 +15,9 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def new_optimizer(adapter: Adapter, config: TrainConfig) -> torch.optim.Adam:
-    """The paper's Adam, with a group for the low-rank weights and one for alpha; `full_lr`: see training/rates.py."""
+    """The paper's Adam, with a group for the method's weights and one for alpha; `full_lr`: see training/rates.py."""
     groups = [
-        {"params": list(adapter.lora.values()), "lr": config.lr, "full_lr": config.lr},
+        {"params": list(adapter.weights.values()), "lr": config.lr, "full_lr": config.lr},
         {"params": list(adapter.alpha.values()), "lr": config.alpha_lr, "full_lr": config.alpha_lr},
     ]
     return torch.optim.Adam([group for group in groups if group["params"]])
