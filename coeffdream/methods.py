@@ -19,6 +19,11 @@ def plain_method(method: str) -> str:
     return "" if method == "coeff" else method.removeprefix("coeff-")
 
 
+def takes_loras_place(method: str) -> bool:
+    """Whether a run's method is neither of the paper's nor what another tool trained."""
+    return NAME.fullmatch(method) is not None and plain_method(method) not in ("", *LOW_RANK)
+
+
 def method_problems(method: str, options: Sequence[str]) -> list[str]:
     """What can be said of a method and its options before PEFT says the rest, one line each."""
     if not NAME.fullmatch(method):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from coeffdream.adapters.layers import AttentionLayer, lora_modules
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError, listed
-from coeffdream.methods import LOW_RANK, OURS
+from coeffdream.methods import OURS, takes_loras_place
 
 EVERYWHERE = "all.q,all.k,all.v,all.out"
 
@@ -55,7 +55,7 @@ class Part(Protocol):
 def other_for(config: TrainConfig, layers: list[AttentionLayer]) -> Other | None:
     """The method that a training config asks for on these layers; None for those of the paper. Raises ConfigError."""
     name = config.plain_method
-    if name in ("", *LOW_RANK):
+    if not takes_loras_place(config.method):
         return None
     if name in OURS:
         return Other(name, tuple(own_modules(name, layers)))
@@ -65,7 +65,7 @@ def other_for(config: TrainConfig, layers: list[AttentionLayer]) -> Other | None
 
 def check_method(config: TrainConfig) -> None:
     """Everything that can be said of a method before a base is loaded. Raises ConfigError."""
-    if config.plain_method not in ("", *LOW_RANK, *OURS):
+    if takes_loras_place(config.method) and config.plain_method not in OURS:
         _peft_config(config, ["to_q"])
 
 

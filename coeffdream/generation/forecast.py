@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from coeffdream.adapters.install import install, spec_for
-from coeffdream.adapters.lora import compute_in_base_dtype
+from coeffdream.adapters.shapes import install_in_shapes
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES, planned
 from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase
@@ -21,12 +20,14 @@ ADAPTER = "adapter"
 
 @dataclass(frozen=True)
 class DrawingForecast:
-    """What a request takes on a device: its phases in their order, and what of the base is there together."""
+    """What a request takes on a device: its phases in their order, and what of the base is there together. `left_out`: what the
+    phases are without, in words."""
 
     device: str
     precision: Precision
     placement: Placement
     phases: list[Phase]
+    left_out: str | None = None
 
 
 def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig | None) -> DrawingForecast:
@@ -36,10 +37,9 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
     """
     device, precision = planned(request.device, request.precision)
     shapes, sampling = Shapes(base, DTYPES[precision]), request.sampling(base.settings)
-    weights = {**shapes.weights, ADAPTER: 0}
+    weights, left_out = {**shapes.weights, ADAPTER: 0}, None
     if trained is not None:
-        adapter = install(shapes.unet, spec_for(trained, shapes.unet))
-        compute_in_base_dtype(adapter)
+        adapter, left_out = install_in_shapes(shapes.unet, trained)
         weights[ADAPTER] = sum(parameter.nbytes for parameter in adapter.trainable.values())
     chosen = placement(
         request.model_offload,
@@ -64,4 +64,4 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
         phase("draw", weights, drawing, [(UNET, drawn)]),
         phase("decode", weights, drawing, [(VAE, decoded)]),
     ]
-    return DrawingForecast(device, precision, chosen, phases)
+    return DrawingForecast(device, precision, chosen, phases, left_out)
