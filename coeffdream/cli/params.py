@@ -90,8 +90,8 @@ def command(
             each.method, f"{each.low_rank:,}", f"{each.alpha:,}", f"{each.trained:,}", f"{each.percent:.4f} %"
         )
     show(shares)
-    for each, why in refused.items():
-        say(f"{each}: {why}")
+    for name, reason in refused.items():
+        say(f"{name}: {reason}")
     fullest = max(counts, key=lambda each: each.trained)
     layers = table(f"{fullest.method} by part of the UNet")
     for column in ("part", "attention", "layers", beside, "alpha"):

@@ -20,7 +20,6 @@ from coeffdream.adapters.peft_types import FAILING, method_names
 from coeffdream.config import TrainConfig
 from coeffdream.errors import AdapterError, ConfigError
 from coeffdream.methods import LOW_RANK, OURS
-from coeffdream.records.run import COEFF_FILE
 from coeffdream.training.checkpoint import TrainingState, restore_checkpoint, save_checkpoint
 from coeffdream.training.optimizer import new_optimizer
 
@@ -169,3 +168,73 @@ def assert_as_it_was(unet: Any, untouched: Any) -> None:
     assert {path: type(module) for path, module in unet.named_modules()} == modules
     assert not any(each.requires_grad for each in unet.parameters())
     assert not hasattr(unet, "peft_config")
+
+
+def test_a_method_that_peft_adds_is_there(untouched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list is PEFT's own: nothing here is edited for a new one."""
+
+    class Later(str, Enum):
+        NEW = "BRANDNEW"
+
+    monkeypatch.setitem(mapping.PEFT_TYPE_TO_CONFIG_MAPPING, Later.NEW, peft.LoHaConfig)
+    monkeypatch.setitem(mapping.PEFT_TYPE_TO_TUNER_MAPPING, Later.NEW, peft.LoHaModel)
+    state = installed(copy.deepcopy(untouched), "coeff-brandnew")
+    assert state.adapter.spec.method == "coeff-brandnew"
+    assert train(state, 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "said"),
+    [
+        *((name, [], f"PEFT's {name} cannot be put beside attention here: {why}") for name, why in FAILING.items()),
+        ("coeff-adalora", ["total_step=9"], "chooses its ranks anew in every step, from what PEFT keeps in no file"),
+        ("adamss", ["use_asa=true"], "chooses its ranks anew"),
+        ("coeff-oftt", [], r"no method 'oftt' .*\(did you mean oft\?\)"),
+        ("oft", ["oft_blocksize=4"], r"no option 'oft_blocksize=4' \(did you mean oft_block_size\?\)"),
+        ("fourierft", ["n_frequency=many"], "n_frequency='many' does not fit"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_said_at_once(method: str, options: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        check_method(TrainConfig(method=method, method_option=options))
+
+
+def test_a_method_whose_sizes_do_not_fit_leaves_no_trace(untouched: Any) -> None:
+    unet = copy.deepcopy(untouched)
+    config = TrainConfig(method="coeff-road", method_option=["group_size=64"])
+    with pytest.raises(AdapterError, match="PEFT cannot put road into this .*divisible by group_size"):
+        install(unet, spec_for(config, unet))
+    assert_as_it_was(unet, untouched)
+
+
+def test_half_precision(untouched: Any) -> None:
+    """The base may be bfloat16, what is trained is not; PEFT's ln_tuning cannot do that, and is refused."""
+    unet = copy.deepcopy(untouched).to(torch.bfloat16)
+    halved = copy.deepcopy(unet)
+    for method in ("coeff-full", "coeff-oft"):
+        adapter = installed(unet, method).adapter
+        assert {each.dtype for each in adapter.trainable.values()} == {torch.float32}
+        adapter.uninstall()
+    with pytest.raises(AdapterError, match="ln_tuning trains in the base's own bfloat16.*--precision fp32"):
+        installed(unet, "coeff-ln_tuning")
+    assert_as_it_was(unet, halved)
+
+
+@pytest.mark.parametrize("name", ["full", "bitfit", "loha", "lokr", "shira"])
+def test_what_was_learned_fades_where_the_method_has_a_scale(name: str, untouched: Any) -> None:
+    unet = copy.deepcopy(untouched)
+    state = installed(unet, name)
+    train(state, 2)
+    with torch.no_grad():
+        learned = says(unet)
+        state.adapter.set_scales(lora=0.0)
+        assert torch.equal(says(unet), says(untouched))
+        state.adapter.set_scales(lora=1.0)
+        assert torch.equal(says(unet), learned)
+
+
+def test_a_scale_that_a_method_has_not_is_refused(untouched: Any) -> None:
+    adapter = installed(copy.deepcopy(untouched), "coeff-oft").adapter
+    adapter.set_scales(alpha=0.5)
+    with pytest.raises(ConfigError, match="PEFT's oft has no scale, .*--lora-scale 0.5.*leave it out"):
+        adapter.set_scales(lora=0.5)
