@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from coeffdream.adapters.install import Adapter, AdapterSpec, install
+from coeffdream.adapters.layers import attention_layers
 from coeffdream.adapters.opened import COMPANION, CONFIG, FORMAT, VERSION, check_companion, open_adapter
-from coeffdream.adapters.other import Other
+from coeffdream.adapters.other import Other, own_modules
 from coeffdream.adapters.peft_part import shapes_of
 from coeffdream.adapters.peft_types import config_from, config_targets, config_values
 from coeffdream.adapters.values import faults
@@ -65,7 +66,7 @@ def load_adapter(
     file is missing, altered, belongs to another architecture, has missing, extra or mis-shaped keys,
     or values beyond any use. `warn` hears what an older file lacks."""
     files = open_adapter(folder, architecture)
-    spec = _spec(folder, files)
+    spec = _spec(unet, folder, files)
     if spec.other and spec.other.config:
         _check_shapes(unet, spec.other, folder, files[MODEL_FILE])
     adapter = install(unet, spec)
@@ -229,7 +230,7 @@ def _includes(said: str | None, value: str) -> bool:
     return all(fields.get(key) == each for key, each in json.loads(value).items())
 
 
-def _spec(folder: Path, files: dict[str, TensorFile]) -> AdapterSpec:
+def _spec(unet: Any, folder: Path, files: dict[str, TensorFile]) -> AdapterSpec:
     """The adapter that the files describe; nothing of it is believed that cannot be."""
     spec = AdapterSpec()
     try:
@@ -248,8 +249,8 @@ def _spec(folder: Path, files: dict[str, TensorFile]) -> AdapterSpec:
             name = plain_method(files[CHANGES_FILE].metadata["coeffdream.method"])
             if name not in OURS:
                 raise ValueError(f"method={name!r}")
-            paths = dict.fromkeys(key.rpartition(".")[0] for key in files[CHANGES_FILE].shapes)
-            spec = dataclasses.replace(spec, other=Other(name, tuple(paths)))
+            modules = own_modules(name, attention_layers(unet))
+            spec = dataclasses.replace(spec, other=Other(name, tuple(modules)))
         if COEFF_FILE in files:
             meta = files[COEFF_FILE].metadata
             dropout, kind = float(meta["coeffdream.dropout"]), meta["coeffdream.parametrisation"]

@@ -72,11 +72,11 @@ class PeftPart:
         torch.manual_seed(generator_for(seed, "method-dropout", step).initial_seed())
 
     def set_scale(self, scale: float) -> None:
-        if scale == 1:
-            return
         for path in self._other.modules:
             layer = self._unet.get_submodule(path)
             if not hasattr(layer, "set_scale") or ADAPTER_NAME not in getattr(layer, "scaling", {}):
+                if scale == 1:
+                    return
                 raise ConfigError(
                     f"PEFT's {self._other.name} has no scale, so there is nothing that --lora-scale {scale:g} could "
                     "weaken; leave it out"
@@ -112,13 +112,18 @@ def shapes_of(unet: Any, other: Other) -> dict[str, dict[str, tuple[int, ...]]] 
 
     Raises AdapterError for what does not fit, with PEFT's reason.
     """
-    try:
-        part = PeftPart(_without_weights(unet, other.modules), other, 0)
-        return {"parameters": _shapes(part.parameters), "tensors": _shapes(part.tensors())}
-    except AdapterError as error:
-        if isinstance(error.__cause__, RuntimeError):  # and NotImplementedError, which is one
-            return None
-        raise
+    for device in (
+        "meta",
+        "cpu",
+    ):  # where PEFT makes what it does not make beside a weight; two methods need the latter
+        try:
+            with torch.device(device):
+                part = PeftPart(_without_weights(unet, other.modules), other, 0)
+            return {"parameters": _shapes(part.parameters), "tensors": _shapes(part.tensors())}
+        except AdapterError as error:
+            if not isinstance(error.__cause__, RuntimeError):  # NotImplementedError is one, too
+                raise
+    return None
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -127,9 +132,13 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 def _without_weights(unet: Any, paths: Sequence[str]) -> nn.Module:
     """A tree of these linear layers alone, on the meta device."""
-    root = nn.Module()
+    root, modules = nn.Module(), dict(unet.named_modules())
     for path in paths:
-        layer = unet.get_submodule(path)
+        layer = modules.get(path)
+        if not isinstance(layer, nn.Linear):
+            raise AdapterError(
+                f"the UNet has no fitting {path}, which the adapter wants to change; it belongs to another base"
+            )
         *parents, name = path.split(".")
         parent = functools.reduce(_child, parents, root)
         bias = layer.bias is not None

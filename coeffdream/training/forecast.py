@@ -98,7 +98,8 @@ class Forecast:
         unet.train()
         with LiveBytes(unet.parameters()) as counted, flash_shapes():
             predicted = unet(**self._shapes.unet_inputs(self._size, batch)).sample
-            predicted.float().square().mean().backward()
+            if predicted.requires_grad:  # not where all that is trained had to be left out
+                predicted.float().square().mean().backward()
         unet.disable_gradient_checkpointing()
         for parameter in self.adapter.trainable.values():
             parameter.grad = None

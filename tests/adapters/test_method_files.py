@@ -54,7 +54,6 @@ def test_a_config_that_was_altered_is_refused(values, saved, refuse) -> None:
         ({"oft_block_size": "large"}, "expected int"),
         ({"target_modules": "all-linear"}, "is no list of modules"),
         ({"oft_block_size": 8}, "another shape than the options"),
-        ({"r": 10**9, "oft_block_size": 0}, "does not fit"),
         ({"target_modules": ["conv_in"]}, "conv_in"),
     ],
 )
@@ -62,6 +61,12 @@ def test_nor_is_one_believed_that_passes_for_the_truth(values, said, saved, rewr
     folder = saved(method="oft", method_option=OFT["method_option"])
     said_inside(rewrite, folder, **values)
     refuse(folder, said)
+
+
+def test_no_memory_is_taken_for_a_size_that_the_file_does_not_have(saved, rewrite, refuse) -> None:
+    folder = saved("loha")
+    said_inside(rewrite, folder, r=10**9)
+    refuse(folder, "another shape than the options")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", "[" * 10_000])
@@ -94,7 +99,7 @@ def test_what_does_not_belong_together_is_refused(saved, refuse) -> None:
     ("alter", "said"),
     [
         (lambda tensors: tensors.pop(next(iter(tensors))), "is missing"),
-        (lambda tensors: tensors.update(more=next(iter(tensors.values()))), "does not fit"),
+        (lambda tensors: tensors.update(more=next(iter(tensors.values()))), "is not part of"),
         (lambda tensors: next(iter(tensors.values())).fill_(float("nan")), "not finite"),
     ],
 )

@@ -202,7 +202,7 @@ def test_what_cannot_be_trained_is_said_at_once(method: str, options: list[str],
 def test_a_method_whose_sizes_do_not_fit_leaves_no_trace(untouched: Any) -> None:
     unet = copy.deepcopy(untouched)
     config = TrainConfig(method="coeff-road", method_option=["group_size=64"])
-    with pytest.raises(AdapterError, match="PEFT cannot put road into this .*divisible by group_size"):
+    with pytest.raises(AdapterError, match=r"PEFT cannot put road into this .*divisible by group_size"):
         install(unet, spec_for(config, unet))
     assert_as_it_was(unet, untouched)
 
@@ -215,7 +215,7 @@ def test_half_precision(untouched: Any) -> None:
         adapter = installed(unet, method).adapter
         assert {each.dtype for each in adapter.trainable.values()} == {torch.float32}
         adapter.uninstall()
-    with pytest.raises(AdapterError, match="ln_tuning trains in the base's own bfloat16.*--precision fp32"):
+    with pytest.raises(AdapterError, match=r"ln_tuning trains in the base's own bfloat16.*--precision fp32"):
         installed(unet, "coeff-ln_tuning")
     assert_as_it_was(unet, halved)
 
@@ -236,5 +236,5 @@ def test_what_was_learned_fades_where_the_method_has_a_scale(name: str, untouche
 def test_a_scale_that_a_method_has_not_is_refused(untouched: Any) -> None:
     adapter = installed(copy.deepcopy(untouched), "coeff-oft").adapter
     adapter.set_scales(alpha=0.5)
-    with pytest.raises(ConfigError, match="PEFT's oft has no scale, .*--lora-scale 0.5.*leave it out"):
+    with pytest.raises(ConfigError, match=r"PEFT's oft has no scale, .*--lora-scale 0.5.*leave it out"):
         adapter.set_scales(lora=0.5)
