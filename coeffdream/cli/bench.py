@@ -11,11 +11,13 @@ import typer
 from coeffdream.cli.bench_attention import attention
 from coeffdream.cli.bench_loops import generate, train
 from coeffdream.cli.help import Command
+from coeffdream.cli.methods import check_methods
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, doing, last_progress, loading, near, say, show, show_json
-from coeffdream.config import Method
+from coeffdream.config import Method, TrainConfig
 from coeffdream.errors import ConfigError, counted, listed, quoted
 from coeffdream.limits import out_of_range
+from coeffdream.methods import method_problems
 from coeffdream.records.study_plan import Study
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ def concepts(
         from coeffdream.compare.scored import load_runs
 
     described = {arm: described[arm] for arm in chosen if arm in described}
+    check_methods(_configs(chosen, described))
     plan = Study([str(folder) for folder in folders], chosen, described, **typed)
     workers = Workers(plan.device)
     with open_study(study, plan) as todo:
@@ -111,11 +114,22 @@ def _chosen(methods: str | None, arms: Arms) -> list[str]:
     words = methods if methods is not None else ",".join(arms) if arms else "lora,coeff-lora"
     chosen = [word.strip() for word in words.split(",") if word.strip()]
     there = [*arms, *(method for method in get_args(Method) if method not in arms)]
-    unknown = [word for word in chosen if word not in there]
+    unknown = [word for word in chosen if word not in arms and method_problems(word, [])]
     if unknown or len(chosen) < 2:
         what = f"{listed(unknown)} is no method" if unknown else "a study compares at least two methods"
-        raise ConfigError(f"--methods {quoted(words)}: {what}; there are {', '.join(there)}")
+        raise ConfigError(
+            f"--methods {quoted(words)}: {what}; there are {', '.join(there)}, and [coeff-] with full, bitfit or a "
+            "method of PEFT's"
+        )
     return chosen
+
+
+def _configs(chosen: list[str], arms: Arms) -> list[TrainConfig]:
+    """The method of each arm and its options, which PEFT is to look at."""
+    described = [arms.get(name, {"method": name}) for name in chosen]
+    return [
+        TrainConfig(method=arm["method"], method_option=arm.get("method_option", [])) for arm in described
+    ]
 
 
 app.command("attention", cls=Command)(attention)
