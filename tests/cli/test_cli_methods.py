@@ -38,6 +38,18 @@ def test_methods_are_counted(cli) -> None:
     assert counted["trained"] == counted["low_rank"] > 0
 
 
+def test_every_method_is_counted_or_it_is_said_why_not(cli) -> None:
+    """`--method all`, as the page has it; road's defaults are for wider layers than the toybox has."""
+    answer = cli("params", "--base", "toybox", "--method", "all", "--json")
+    assert answer.status == 0
+    found = json.loads(answer.out)
+    assert {"lora", "coeff-dora", "full", "bitfit", "ia3", "vera"} <= {
+        each["method"] for each in found["methods"]
+    }
+    assert "PEFT builds shira from the base's weights" in found["not_counted"]["shira"]
+    assert "divisible by group_size" in found["not_counted"]["road"]
+
+
 def test_a_dry_run_says_what_it_cannot_count(cli) -> None:
     answer = cli("train", "--concept", "cat", "--base", "toybox", "--method", "shira", "--dry-run")
     assert answer.status == 0
