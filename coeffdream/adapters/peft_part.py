@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -117,7 +118,9 @@ def shapes_of(unet: Any, other: Other) -> dict[str, dict[str, tuple[int, ...]]] 
         "cpu",
     ):  # where PEFT makes what it does not make beside a weight; two methods need the latter
         try:
-            with torch.device(device):
+            # Nothing is trained: PEFT's warnings are for when it is.
+            with torch.device(device), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 part = PeftPart(_without_weights(unet, other.modules), other, 0)
             return {"parameters": _shapes(part.parameters), "tensors": _shapes(part.tensors())}
         except AdapterError as error:

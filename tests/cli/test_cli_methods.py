@@ -39,7 +39,7 @@ def test_methods_are_counted(cli) -> None:
 
 
 def test_every_method_is_counted_or_it_is_said_why_not(cli) -> None:
-    """`--method all`, as the page has it; road's defaults are for wider layers than the toybox has."""
+    """`--method all`, as the page has it; for some PEFT needs the weights, or an option."""
     answer = cli("params", "--base", "toybox", "--method", "all", "--json")
     assert answer.status == 0
     found = json.loads(answer.out)
@@ -47,7 +47,7 @@ def test_every_method_is_counted_or_it_is_said_why_not(cli) -> None:
         each["method"] for each in found["methods"]
     }
     assert "PEFT builds shira from the base's weights" in found["not_counted"]["shira"]
-    assert "divisible by group_size" in found["not_counted"]["road"]
+    assert "total_step" in found["not_counted"]["adalora"]
 
 
 def test_a_dry_run_says_what_it_cannot_count(cli) -> None:
