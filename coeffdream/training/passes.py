@@ -11,6 +11,7 @@ from torch import Tensor
 
 from coeffdream.backbones.replay import Replayed
 from coeffdream.config import TrainConfig
+from coeffdream.methods import takes_loras_place
 from coeffdream.progress import unheard
 from coeffdream.training.step import Draw, alike, as_tensors, losses, losses_of
 
@@ -39,8 +40,10 @@ class Passes:
         notice: Callable[[str], None] = unheard,
     ) -> None:
         self._unet, self._scaler, self._config = unet, scaler, config
-        # Under model off-loading the UNet leaves the card whenever pictures are decoded.
-        self._replayed = Replayed(self._of_tensors, unet.device, notice) if not config.model_offload else None
+        # Under model off-loading the UNet leaves the card whenever pictures are decoded; what PEFT's other methods do in
+        # a pass beside launching kernels is theirs to know.
+        whole = not (config.model_offload or takes_loras_place(config.method))
+        self._replayed = Replayed(self._of_tensors, unet.device, notice) if whole else None
 
     @property
     def records(self) -> bool:
