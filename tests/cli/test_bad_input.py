@@ -127,7 +127,7 @@ class TestTrainOptions:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            (["--method", "loha"], ["--method", "'loha' is not one of 'lora'", "coeff-dora"]),
+            (["--method", "LoRA!"], ["--method 'LoRA!' is no method", "coeff-oft"]),
             (["--preset", "best"], ["--preset", "'best' is not one of", "table3"]),
             (["--base", "nosuch"], ["--base 'nosuch' is neither sdxl, toybox, a hub id"]),
             (["--base", "."], ["--base . is a folder without model_index.json", "diffusers' layout"]),
@@ -173,7 +173,7 @@ class TestTrainOptions:
             ("steps = = 3", ["is not valid TOML"]),
             ("stepps = 3", ["'stepps', which is no option", "did you mean steps"]),
             ('steps = "three"', ["--steps 'three' is not a whole number"]),
-            ('method = "loha"', ["--method 'loha' is not one of lora, dora"]),
+            ('method = "LoRA!"', ["--method 'LoRA!' is no method"]),
             ("[train]\nsteps = 3", ["'train', which is no option"]),
             ("steps = 0\nlr = -1.0", ["--steps 0 must be at least 1", "--lr -1.0 must be a positive"]),
         ],
