@@ -85,8 +85,12 @@ def _table(comparison: Comparison, contrasts: Sequence[Contrast]) -> Any:
         values = []
         for each in contrast.differences:
             digits = MEASURES[each.metric].digits
-            ends = each.difference.bounds(lambda value, digits=digits: f"{value:+.{digits}f}")  # type: ignore[misc]
-            values.append(f"{each.difference.value:+.{digits}f}\n{ends}")
+            low, high = (
+                each.difference.low,
+                each.difference.high,
+            )  # symmetric; "±" leaves room for seven scores
+            half = "" if low is None or high is None else f"± {(high - low) / 2:.{digits}f}"
+            values.append(f"{each.difference.value:+.{digits}f}\n{half}")
         percent = rows[contrast.baseline].percent
         shown.add_row(contrast.baseline, "-" if percent is None else f"{percent:.4f} %", *values)
     return shown
