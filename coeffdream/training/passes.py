@@ -39,8 +39,11 @@ class Passes:
         notice: Callable[[str], None] = unheard,
     ) -> None:
         self._unet, self._scaler, self._config = unet, scaler, config
+        self._device, self._dtype = unet.device, unet.dtype
         # Under model off-loading the UNet leaves the card whenever pictures are decoded.
-        self._replayed = Replayed(self._of_tensors, unet.device, notice) if not config.model_offload else None
+        self._replayed = (
+            Replayed(self._of_tensors, self._device, notice) if not config.model_offload else None
+        )
 
     @property
     def records(self) -> bool:
@@ -49,9 +52,9 @@ class Passes:
     def __call__(self, draws: list[Draw]) -> Losses:
         """draws: the photos', of which there are `config.batch_size`, then those of the class."""
         if self._replayed and len(alike(draws)) == 1:
-            values = self._replayed(as_tensors(draws, self._unet.device, self._unet.dtype))
+            values = self._replayed(as_tensors(draws, self._device, self._dtype))
         else:
-            values = self._backward(losses(self._unet, draws))
+            values = self._backward(losses(self._unet, draws, self._device, self._dtype))
         total, photos, priors, *each = values.tolist()
         return Losses(total, photos, priors, each)
 

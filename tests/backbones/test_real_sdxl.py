@@ -44,7 +44,12 @@ def step(unet, adapter, side: int) -> torch.Tensor:
     conditioning = Conditioning(text, pooled, text, pooled)
     time_ids = (8 * side, 8 * side, 0, 0, 8 * side, 8 * side)
     sample = TrainingSample("photo", LatentPosterior(latents, latents), time_ids, conditioning)
-    loss = losses(unet, [Draw(sample, 500, latents, normal(shapes["latents"], 0, "noise"), 1.0)])
+    loss = losses(
+        unet,
+        [Draw(sample, 500, latents, normal(shapes["latents"], 0, "noise"), 1.0)],
+        unet.device,
+        unet.dtype,
+    )
     assert loss.shape == (1,)
     loss.sum().backward()
     return loss.detach()
