@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coeffdream.adapters.lora import CastOnce
 from coeffdream.backbones.replay import Replayed
 from coeffdream.config import TrainConfig
 from coeffdream.progress import unheard
@@ -34,11 +35,12 @@ class Passes:
     def __init__(
         self,
         unet: Any,
+        cast: CastOnce,
         scaler: torch.amp.GradScaler,
         config: TrainConfig,
         notice: Callable[[str], None] = unheard,
     ) -> None:
-        self._unet, self._scaler, self._config = unet, scaler, config
+        self._unet, self._cast, self._scaler, self._config = unet, cast, scaler, config
         self._device, self._dtype = unet.device, unet.dtype
         # Under model off-loading the UNet leaves the card whenever pictures are decoded.
         self._replayed = (
@@ -49,12 +51,17 @@ class Passes:
     def records(self) -> bool:
         return self._replayed is not None and self._replayed.records
 
-    def __call__(self, draws: list[Draw]) -> Losses:
-        """draws: the photos', of which there are `config.batch_size`, then those of the class."""
+    def __call__(self, draws: list[Draw], meanwhile: Callable[[], object] = lambda: None) -> Losses:
+        """draws: the photos', of which there are `config.batch_size`, then those of the class.
+
+        `meanwhile` is called while a card works.
+        """
         if self._replayed and len(alike(draws)) == 1:
             values = self._replayed(as_tensors(draws, self._device, self._dtype))
         else:
-            values = self._backward(losses(self._unet, draws, self._device, self._dtype))
+            with self._cast.of_a_pass():
+                values = self._backward(losses(self._unet, draws, self._device, self._dtype))
+        meanwhile()
         total, photos, priors, *each = values.tolist()
         return Losses(total, photos, priors, each)
 
@@ -64,7 +71,8 @@ class Passes:
             self._replayed.release()
 
     def _of_tensors(self, batch: Mapping[str, Tensor]) -> Tensor:
-        return self._backward(losses_of(self._unet, batch))
+        with self._cast.of_a_pass():
+            return self._backward(losses_of(self._unet, batch))
 
     def _backward(self, each: Tensor) -> Tensor:
         """total, photos, priors and each, in one tensor: every copy from a card waits for it."""

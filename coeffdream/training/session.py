@@ -27,9 +27,9 @@ from coeffdream.progress import Progress
 from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.run import RunRecord, Status, Validated
 from coeffdream.training.average import new_average
+from coeffdream.training.batches import TrainingData
 from coeffdream.training.checkpoint import TrainingState
 from coeffdream.training.latent_cache import cache_class_images, cache_concept
-from coeffdream.training.loop import TrainingData
 from coeffdream.training.optimizer import new_optimizer
 from coeffdream.training.prior import class_images
 from coeffdream.training.samples import Sampler

@@ -122,7 +122,9 @@ def test_operators_keep_torchs_rules(draw, masked):
     torch.library.opcheck(forward, (*inputs, mask, None, "chunked", True))
     lse = forward(*inputs, mask, 0.5, "chunked", False)[1]
     saved = [t.detach() for t in inputs]
-    torch.library.opcheck(backward, (grad_out, lse, *saved, mask, 0.5, "chunked", True, [True, False, True, True]))
+    torch.library.opcheck(
+        backward, (grad_out, lse, *saved, mask, 0.5, "chunked", True, [True, False, True, True])
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

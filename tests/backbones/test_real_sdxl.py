@@ -38,7 +38,7 @@ def sdxl():
 
 def step(unet, adapter, side: int) -> torch.Tensor:
     """Forward and backward of one training step, by the code that trains any base, on latents of `side`."""
-    adapter.draw_dropout(0, 0)
+    adapter.set_masks(adapter.drawn_masks(0, 0))
     shapes = {"latents": (4, side, side), "text": (77, 2048), "pooled": (1280,)}
     latents, text, pooled = (normal(shape, 0, purpose) for purpose, shape in shapes.items())
     conditioning = Conditioning(text, pooled, text, pooled)

@@ -122,7 +122,7 @@ def test_the_loss_is_that_of_one_at_a_time(made):
 
 
 def _gradients(session, draws):
-    session.state.adapter.draw_dropout(0, 0)
+    session.state.adapter.set_masks(session.state.adapter.drawn_masks(0, 0))
     parameters = list(session.state.adapter.trainable.values())
     return torch.autograd.grad(
         losses(session.components.unet, draws, CPU, torch.float32).mean(), parameters, allow_unused=True
