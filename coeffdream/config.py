@@ -147,6 +147,11 @@ class TrainConfig:
     gradient_checkpointing: bool = option(
         False, "Trade a slower step for much less memory.", group="Training", shown="the base's; SDXL: on"
     )
+    deterministic: bool = option(
+        True,
+        "On a card: a repeated run is equal to the last bit; plain LoRA is slower for it.",
+        group="Training",
+    )
     model_offload: bool | None = option(
         None, "Models take turns on the device: slower pictures.", group="Training", shown="if memory asks"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ DTYPES: dict[str, torch.dtype] = {name: dtype for dtype, name in PRECISIONS.item
 
 def pick_device(name: str) -> torch.device:
     """ "auto" takes CUDA, then Apple's GPU, then the CPU. Raises ConfigError for a device that is not here."""
+    # cuBLAS reads it at its first product; without, its sums over splits have no order of their own.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -98,6 +98,7 @@ class Replayed:
             with torch.cuda.graph(graph, stream=self._stream):
                 result = self._work(inputs)
         except RuntimeError as error:
+            self._forget_the_attempt()
             self.release()
             self.records = False
             self._notice(
@@ -106,6 +107,11 @@ class Replayed:
             return None
         self._recordings[layout] = _Recording(graph, inputs, result)
         return self._recordings[layout]
+
+    def _forget_the_attempt(self) -> None:
+        """A recording that fails leaves the card's generator as if it went on; one that ends sets it right."""
+        with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph(), stream=self._stream):
+            torch.zeros((), device=self._stream.device)
 
 
 @contextlib.contextmanager

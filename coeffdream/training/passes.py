@@ -13,6 +13,7 @@ from coeffdream.adapters.lora import CastOnce
 from coeffdream.backbones.replay import Replayed
 from coeffdream.config import TrainConfig
 from coeffdream.progress import unheard
+from coeffdream.training.deterministic import deterministic
 from coeffdream.training.step import Draw, alike, as_tensors, losses, losses_of
 
 
@@ -56,11 +57,12 @@ class Passes:
 
         `meanwhile` is called while a card works.
         """
-        if self._replayed and len(alike(draws)) == 1:
-            values = self._replayed(as_tensors(draws, self._device, self._dtype))
-        else:
-            with self._cast.of_a_pass():
-                values = self._backward(losses(self._unet, draws, self._device, self._dtype))
+        with deterministic(self._config.deterministic and self._device.type == "cuda"):
+            if self._replayed and len(alike(draws)) == 1:
+                values = self._replayed(as_tensors(draws, self._device, self._dtype))
+            else:
+                with self._cast.of_a_pass():
+                    values = self._backward(losses(self._unet, draws, self._device, self._dtype))
         meanwhile()
         total, photos, priors, *each = values.tolist()
         return Losses(total, photos, priors, each)
