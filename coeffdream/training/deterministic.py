@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -23,10 +24,11 @@ def deterministic(wanted: bool) -> Iterator[None]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torchs: Any = torch.utils.deterministic  # a module whose attribute it adds as it is imported
+    filled = torchs.fill_uninitialized_memory
     # A warning would not do: plain attention then stays as it is.
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torchs.fill_uninitialized_memory = False
     try:
         yield
     except RuntimeError as error:
@@ -37,4 +39,4 @@ def deterministic(wanted: bool) -> Iterator[None]:
         ) from None
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        torchs.fill_uninitialized_memory = filled
