@@ -112,7 +112,9 @@ def backward(
     precision = "tf32x3" if query.dtype == torch.float32 else "tf32"
     for b in range(batch):
         q, do = rows_last(query[b]), rows_last(grad_out[b])
-        k, v = (F.pad(rows_last(t[b]), (0, 0, 0, pitch - keys)) for t in (key, value))
+        k, v = (rows_last(t[b]) for t in (key, value))
+        if pitch > keys:
+            k, v = (F.pad(t, (0, 0, 0, pitch - keys)) for t in (k, v))
         key_sum = value_sum = None
         for first in range(0, queries, step):
             rows = slice(first, min(first + step, queries))
@@ -136,7 +138,7 @@ def backward(
             if need_value:
                 value_sum = _added(value_sum, torch.bmm(maps.mT, do_rows))
             if need_query:
-                grad_query[b, :, rows] = torch.bmm(grad_maps, k)
+                torch.bmm(grad_maps, k, out=grad_query[b, :, rows])
             if need_key:
                 key_sum = _added(key_sum, torch.bmm(grad_maps.mT, q_rows))
         if key_sum is not None:
