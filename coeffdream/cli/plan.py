@@ -115,9 +115,9 @@ def say_drawing_plan(request: GenerateRequest, record: RunRecord, base: Base, as
         return
     say(f"would draw {pictures:,} pictures of {sampling.size} pixels in {sampling.steps} steps each")
     say_phases(forecast.phases, forecast.device, forecast.precision)
-    for flag, on in dataclasses.asdict(forecast.placement).items():
-        if on:
-            say(f"  with {' '.join(train_option(flag, True))}")
+    for flag, chosen in dataclasses.asdict(forecast.placement).items():
+        if chosen not in (False, "none"):
+            say(f"  with {' '.join(train_option(flag, chosen))}")
     say("dry run: nothing was written")
 
 

@@ -118,7 +118,7 @@ class SetSampler:
         if base.is_toybox:
             warn_of_unknown_words(jobs.texts(), warn)
         sampling = request.sampling(base.settings)
-        components = components or _load(request, base, sampling.size, progress)
+        components = components or _load(request, record, base, sampling.size, progress)
         initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
         check_lengths(components, [request.negative, *jobs.texts()])
         return cls(
@@ -287,14 +287,22 @@ def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
     return ImageRecord(**vars(job), sha256=sha256_of_file(folder.path / job.file))
 
 
-def _load(request: GenerateRequest, base: Base, size: int, progress: Progress) -> Components:
+def _load(
+    request: GenerateRequest, record: RunRecord, base: Base, size: int, progress: Progress
+) -> Components:
     progress("loading the base", 0, 1, base.name)
     device, cpu = pick_device(request.device), torch.device("cpu")
     dtype = pick_dtype(request.precision, device)
-    components = load_components(base, device=device, dtype=dtype, unet_device=cpu)
+    components = load_components(
+        base,
+        device=device,
+        dtype=dtype,
+        unet_device=cpu,
+        base_precision=request.base_precision or record.config.base_precision,
+    )
     if request.scheduler is not None:
         components.scheduler = drawing_scheduler(components.scheduler, request.scheduler)
-    place(components, request.model_offload, request.vae_tiling, size)
-    components.move([] if components.model_offload else ["unet"], device)
+    place(components, request.offload, request.vae_tiling, size)
+    components.move(["unet"] if components.offload == "none" else [], device)
     progress("loading the base", 1, 1, base.name)
     return components

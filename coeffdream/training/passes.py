@@ -39,8 +39,9 @@ class Passes:
         notice: Callable[[str], None] = unheard,
     ) -> None:
         self._unet, self._scaler, self._config = unet, scaler, config
-        # Under model off-loading the UNet leaves the card whenever pictures are decoded.
-        self._replayed = Replayed(self._of_tensors, unet.device, notice) if not config.model_offload else None
+        # Under off-loading the UNet leaves the card whenever pictures are decoded.
+        whole = config.offload == "none"
+        self._replayed = Replayed(self._of_tensors, unet.device, notice) if whole else None
 
     @property
     def records(self) -> bool:
