@@ -69,7 +69,10 @@ def test_from_the_cheapest_on():
     assert changes(CARD, 10) == {"vae_tiling": True}
     assert changes(CARD, 6) == turns | {"vae_tiling": True} | split
     assert changes(CARD, 4) == {"sample_every": 0} | split
-    assert changes(CARD, 3) == {"sample_every": 0, "gradient_checkpointing": True} | split
+    least = {"sample_every": 0, "gradient_checkpointing": True} | split
+    assert changes(CARD, 3) == least
+    assert changes(CARD, 2) == least | {"base_precision": "int8"}
+    assert changes(CARD, 1) == least | {"offload": "blocks"}
 
 
 def test_what_costs_nothing_is_not_paid_for():
@@ -84,9 +87,17 @@ def test_what_was_typed_stays():
     """But for the batch, whose steps stay what they are."""
     assert changes(CARD, 12, "gradient_checkpointing", "sample_every", "batch_size") == {"vae_tiling": True}
     with pytest.raises(ConfigError):
-        fit(CARD, BASE, 3 + 1, ("gradient_checkpointing",))
+        fit(CARD, BASE, 1 + 1, ("gradient_checkpointing",))
     with pytest.raises(ConfigError):
         fit(dataclasses.replace(CARD, vae_tiling=False, offload="none"), BASE, 5, ("sample_every",))
+    rounded = dataclasses.replace(CARD, base_precision="int8")
+    assert changes(rounded, 1, "base_precision")["offload"] == "blocks"
+    for typed in (
+        {"base_precision": "auto", "offload": "none"},
+        {"base_precision": "fp8", "offload": "model"},
+    ):
+        with pytest.raises(ConfigError):
+            fit(dataclasses.replace(CARD, **typed), BASE, 1.5 + 1, tuple(typed))
 
 
 def test_precision_is_the_last_but_one_thing():
@@ -99,16 +110,17 @@ def test_precision_is_the_last_but_one_thing():
     assert "--precision bf16" in costs  # nothing is turned down without its price
     assert "rounded" in costs["--precision bf16"]
     with pytest.raises(ConfigError):
-        fit(cpu, BASE, 4 + 1, ("precision",))
+        fit(cpu, BASE, 4 + 1, ("precision", "base_precision"))
+    assert changes(cpu, 2) == {"precision": "bf16", "base_precision": "int8", "gradient_checkpointing": True}
 
 
 def test_nothing_fits():
     """One line with the least that it could be, which then does."""
     with pytest.raises(
-        ConfigError, match=r"--fit 3: this training takes 3\.5 GB at the least .*'step'.*--resolution"
+        ConfigError, match=r"--fit 1.5: this training takes 2\.0 GB at the least .*'step'.*--resolution"
     ):
-        fit(CARD, BASE, 3, ())
-    assert fit(CARD, BASE, 3.5, ()).config.gradient_checkpointing
+        fit(CARD, BASE, 1.5, ())
+    assert fit(CARD, BASE, 2, ()).config.gradient_checkpointing
 
 
 def test_every_choice_has_its_price():
@@ -119,6 +131,9 @@ def test_every_choice_has_its_price():
     prior = dataclasses.replace(CARD, sample_every=5, prior=True, prior_images=100)
     assert "each of 112 pictures" in fit(prior, BASE, 7, ()).costs["--offload model"]
     assert "4 passes" in costs["--batch-size 1"]
+    assert "8 bits" in fit(CARD, BASE, 3, ()).costs["--base-precision int8"]
+    assert "1.5 GB" in fit(CARD, BASE, 2, ()).costs["--offload blocks"]
+    assert "each of its 120 passes" in fit(CARD, BASE, 2, ()).costs["--offload blocks"]
     dear = fit(CARD, BASE, 4, ()).costs
     assert dear["--gradient-checkpointing"] == "120 passes of the UNet in training instead of 80"
     assert "no pictures" in dear["--sample-every 0"]
