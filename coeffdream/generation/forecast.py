@@ -13,7 +13,7 @@ from coeffdream.backbones.device import DTYPES, planned
 from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase
 from coeffdream.backbones.placement import Placement, memory_of, placement
 from coeffdream.backbones.replay import replays
-from coeffdream.config import Precision, TrainConfig
+from coeffdream.config import BasePrecision, Precision, TrainConfig
 from coeffdream.generation.request import GenerateRequest
 
 ADAPTER = "adapter"
@@ -25,6 +25,7 @@ class DrawingForecast:
 
     device: str
     precision: Precision
+    base_precision: BasePrecision
     placement: Placement
     phases: list[Phase]
 
@@ -36,7 +37,7 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
     """
     device, precision = planned(request.device, request.precision)
     asked, sampling = request.base_precision, request.sampling(base.settings)
-    kept = asked or (trained.base_precision if trained else "auto")
+    kept: BasePrecision = asked or (trained.base_precision if trained else "auto")
     shapes = Shapes(base, DTYPES[precision], kept, request.offload)
     weights = {**shapes.weights, ADAPTER: 0}
     if trained is not None:
@@ -69,4 +70,4 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
         phase("draw", weights, drawing, [(UNET, drawn)]),
         phase("decode", weights, drawing, [(VAE, decoded)]),
     ]
-    return DrawingForecast(device, precision, chosen, phases)
+    return DrawingForecast(device, precision, kept, chosen, phases)
