@@ -63,5 +63,5 @@ def test_the_dry_run_tells_the_form(teach):
         json.loads(teach("--dry-run", "--json", "--base-precision", form).out)["memory_bytes"]["phases"][-1]
         for form in ("auto", "int8")
     )
-    assert rounded["held"]["unet"] < 0.6 * whole["held"]["unet"]
+    assert rounded["held"]["unet"] < 0.8 * whole["held"]["unet"]  # the convolutions of the miniature stay
     assert "the UNet's blocks in int8" in teach("--dry-run", "--base-precision", "int8").err
