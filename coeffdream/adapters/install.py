@@ -183,9 +183,12 @@ def _check_size(
     unet: Any, spec: AdapterSpec, modules: dict[str, Any], layers: dict[str, AttentionLayer]
 ) -> None:
     """An adapter larger than its model is a slip of the keyboard, or a file made to fill the memory."""
-    low_rank = sum(spec.rank * sum(modules[path].weight.shape) for path in spec.lora)
+    low_rank = sum(spec.rank * (modules[path].in_features + modules[path].out_features) for path in spec.lora)
     wanted = low_rank + sum(layers[path].heads ** 2 for path in spec.alpha)
     available = sum(parameter.numel() for parameter in unet.parameters())
+    for module in modules.values():  # whose weight is no parameter where it is kept in fewer bits
+        if isinstance(module, nn.Linear) and "weight" not in module._parameters:
+            available += module.in_features * module.out_features
     if wanted > available:
         raise AdapterError(
             f"an adapter of rank {spec.rank} would have {wanted:,} parameters, more than the {available:,} of the "

@@ -121,7 +121,7 @@ def replaying(components: Any, notice: Callable[[str], None] = unheard) -> Itera
     components: of backbones.load. A UNet that leaves the card between passes cannot be recorded.
     """
     unet = components.unet
-    if components.model_offload or not replays(unet.device):
+    if components.offload != "none" or not replays(unet.device):
         yield
         return
     forward = unet.forward

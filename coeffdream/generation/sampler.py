@@ -11,14 +11,11 @@ import torch
 from PIL import Image
 
 from coeffdream.backbones.base import Base
-from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.encode import Conditioning, check_lengths, encode_prompt
 from coeffdream.backbones.halving import halving
-from coeffdream.backbones.load import Components, load_components
-from coeffdream.backbones.placement import place
+from coeffdream.backbones.load import Components
 from coeffdream.backbones.replay import replaying
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
-from coeffdream.backbones.schedule import drawing_scheduler
 from coeffdream.data.images import of_one_color
 from coeffdream.errors import ConfigError, out_of_memory
 from coeffdream.generation.adapted import (
@@ -30,6 +27,7 @@ from coeffdream.generation.adapted import (
     ready,
 )
 from coeffdream.generation.base_run import begin_run
+from coeffdream.generation.loading import load_to_draw
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.generation.set_record import set_record
@@ -118,7 +116,7 @@ class SetSampler:
         if base.is_toybox:
             warn_of_unknown_words(jobs.texts(), warn)
         sampling = request.sampling(base.settings)
-        components = components or _load(request, base, sampling.size, progress)
+        components = components or load_to_draw(request, record, base, sampling.size, progress)
         initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
         check_lengths(components, [request.negative, *jobs.texts()])
         return cls(
@@ -285,16 +283,3 @@ class SetSampler:
 
 def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
     return ImageRecord(**vars(job), sha256=sha256_of_file(folder.path / job.file))
-
-
-def _load(request: GenerateRequest, base: Base, size: int, progress: Progress) -> Components:
-    progress("loading the base", 0, 1, base.name)
-    device, cpu = pick_device(request.device), torch.device("cpu")
-    dtype = pick_dtype(request.precision, device)
-    components = load_components(base, device=device, dtype=dtype, unet_device=cpu)
-    if request.scheduler is not None:
-        components.scheduler = drawing_scheduler(components.scheduler, request.scheduler)
-    place(components, request.model_offload, request.vae_tiling, size)
-    components.move([] if components.model_offload else ["unet"], device)
-    progress("loading the base", 1, 1, base.name)
-    return components

@@ -43,10 +43,9 @@ class Passes:
     ) -> None:
         self._unet, self._cast, self._scaler, self._config = unet, cast, scaler, config
         self._device, self._dtype = unet.device, unet.dtype
-        # Under model off-loading the UNet leaves the card whenever pictures are decoded.
-        self._replayed = (
-            Replayed(self._of_tensors, self._device, notice) if not config.model_offload else None
-        )
+        # Under off-loading the UNet leaves the card whenever pictures are decoded.
+        whole = config.offload == "none"
+        self._replayed = Replayed(self._of_tensors, self._device, notice) if whole else None
 
     @property
     def records(self) -> bool:

@@ -206,4 +206,5 @@ def of_random_weights(base: Any) -> Components:
         device=CPU,
         architecture="",
         sketch=[],
+        parameters=0,
     )
