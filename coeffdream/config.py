@@ -237,6 +237,12 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 found.append(f"{flag_of(name)} {quoted(value)} must lie in [0, 1)")
+        kept_otherwise = self.base_precision != "auto" or self.offload == "blocks"
+        if kept_otherwise and not (self.uses_lora or self.method == "coeff"):
+            found.append(
+                f"--method {quoted(self.method)} changes or reads the base's weights as they are, so it goes with neither "
+                "--base-precision nor --offload blocks; leave them out, or choose lora or dora"
+            )
         if self.lr_warmup and self.lr_warmup >= self.steps:
             found.append(f"--lr-warmup {self.lr_warmup} must be less than --steps {self.steps}")
         if not -LARGEST <= self.noise_offset <= LARGEST:
