@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from coeffdream.backbones.quiet import quiet
 from coeffdream.diffusion.noise import normal
@@ -117,3 +118,15 @@ def keep(model: Any, folder: Path) -> None:
             begun
         )
     begun.replace(folder)
+
+
+@torch.no_grad()
+def correct(model: Any, test: Dataset[Any], look: Look, batch_size: int) -> list[bool]:
+    """Whether each picture was given its own class."""
+    model.eval()
+    device = next(model.parameters()).device
+    right: list[bool] = []
+    for batch in DataLoader(test, batch_size=batch_size, collate_fn=look.batch):
+        logits = model(pixel_values=batch["pixel_values"].to(device)).logits
+        right += (logits.argmax(-1).cpu() == batch["labels"]).tolist()
+    return right

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from coeffdream.config import option
 from coeffdream.errors import ConfigError, listed, quoted, together
@@ -94,6 +95,10 @@ class VitOptions:
     pretrain_epochs: int = option(20, "Of its pretraining.")
     device: Literal["auto", "cpu"] = option("auto", "The first card that there is, or the CPU.")
 
+    study: ClassVar[str] = "vit"
+    known_arms: ClassVar[tuple[str, ...]] = ARMS
+    against: ClassVar[Mapping[str, str]] = WITHOUT
+
     def check(self) -> None:
         """Raises ConfigError with everything that makes this no study."""
         problems = [
@@ -114,9 +119,21 @@ class VitOptions:
             problems.append(
                 f"--tasks {quoted(self.tasks)} are none of --data {quoted(self.data)}; give one of the two"
             )
-        problems += _names("--tasks", self.chosen_tasks, TASKS) + _names("--arms", self.chosen_arms, ARMS)
+        problems += _names("--tasks", self.chosen_tasks, TASKS) + _names(
+            "--arms", self.chosen_arms, self.known_arms
+        )
         if problems:
             raise ConfigError(together("this makes no study", problems))
+
+    def method(self, arm: str) -> str:
+        """What the arm trains beside head and alpha."""
+        return method_of(arm)
+
+    def alpha(self, arm: str) -> dict[str, Any] | None:
+        """What the arm asks of `add_coefficients`; None where it has no alpha."""
+        if not arm.startswith("coeff"):
+            return None
+        return {"dropout": self.coeff_dropout if method_of(arm) else 0.0}
 
     def rates(self, arm: str) -> dict[str, float]:
         """Learning rates of the head, of alpha, and of what else the arm trains: as typed, else what suits it.
