@@ -4,11 +4,13 @@ rate."""
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 from torch import nn
 
 from coeffdream.hosts.coefficients import add_coefficients
+from coeffdream.hosts.layers import host_layers
 from coeffdream.studies.fit import Group
 from coeffdream.studies.injected import INJECTED, inject
 from coeffdream.studies.vit_options import VitOptions
@@ -29,11 +31,21 @@ def install(model: Any, arm: str, options: VitOptions, seed: int) -> dict[str, G
         trained["own"] = list(body.values())
     elif method in INJECTED:
         trained["own"] = inject(model, method, options.rank, seed)
-    alpha = options.alpha(arm)
-    if alpha is not None:
-        trained["alpha"] = [each.alpha for each in add_coefficients(model, **alpha, seed=seed).values()]
+    asked = options.alpha(arm)
+    if asked is not None:
+        if "layers" in asked:
+            asked = {**asked, "layers": _half(model, asked["layers"])}
+        trained["alpha"] = [each.alpha for each in add_coefficients(model, **asked, seed=seed).values()]
     model.requires_grad_(False)
     for each in itertools.chain.from_iterable(trained.values()):
         each.requires_grad_(True)
     rates = options.rates(arm)
     return {kind: Group(parameters, rates[kind]) for kind, parameters in trained.items()}
+
+
+def _half(model: Any, which: str) -> str:
+    """A pattern of the paths of the first or the second half of the attention layers."""
+    paths = [layer.path for layer in host_layers(model)]
+    middle = len(paths) // 2
+    chosen = paths[:middle] if which == "first-half" else paths[middle:]
+    return "|".join(f"^{re.escape(path)}$" for path in chosen)

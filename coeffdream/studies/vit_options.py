@@ -96,6 +96,7 @@ class VitOptions:
     device: Literal["auto", "cpu"] = option("auto", "The first card that there is, or the CPU.")
 
     study: ClassVar[str] = "vit"
+    reported: ClassVar[tuple[str, ...]] = REPORTED
     known_arms: ClassVar[tuple[str, ...]] = ARMS
     against: ClassVar[Mapping[str, str]] = WITHOUT
 
@@ -146,7 +147,7 @@ class VitOptions:
 
     @property
     def chosen_tasks(self) -> list[str]:
-        return _split(self.tasks) if self.tasks is not None else list(REPORTED)
+        return _split(self.tasks) if self.tasks is not None else list(self.reported)
 
     @property
     def chosen_arms(self) -> list[str]:

@@ -68,3 +68,36 @@ def test_vit(cli, tmp_path):
     for wrong in (("--epochs", 2), ("--arms", "none"), ("--out", "study-vit/study.json")):
         refused = cli(*given, *wrong)
         assert (refused.status, len(refused.complaint)) == (2, 1)
+
+
+def test_ablation(cli, tmp_path):
+    """Every arm against the usual alpha, with p values; the same numbers printed and kept."""
+    given = ("study", "ablation", "--tasks", "place", "--arms", "residual,groups-2", "--seeds", 3)
+    given += ("--train-images", 8, "--test-images", 4, "--pretrain-images", 8, "--pretrain-epochs", 1)
+    given += ("--epochs", 1)
+    shown = cli(*given)
+    assert shown.status == 0, shown.err
+    assert "against residual" in shown.out
+    numbers = json.loads(cli(*given, "--json").out)
+    assert numbers == json.loads((tmp_path / "study-ablation" / "numbers.json").read_text())
+    assert numbers["arms"]["groups-2"]["against"] == "residual"
+    assert numbers["arms"]["groups-2"]["p_holm"] is not None
+    assert (tmp_path / "study-ablation" / "figure.svg").is_file()
+    refused = cli("study", "vit", *given[2:4], "--out", "study-ablation", "--arms", "linear")
+    assert (refused.status, len(refused.complaint)) == (2, 1)
+
+
+def test_vqa(cli, tmp_path):
+    """Answers and gains for people, with the number of coefficients; numbers for machines; a refusal in one line."""
+    given = ("study", "vqa", "--arms", "lora,coeff-lora", "--seeds", 3, "--epochs", 1, "--train-pictures", 2)
+    given += ("--test-pictures", 2, "--pretrain-pictures", 2, "--pretrain-epochs", 1)
+    shown = cli(*given)
+    assert shown.status == 0, shown.err
+    assert "with alpha" in shown.out
+    assert "alpha: 96 coefficients in 6 attention layers" in shown.out + shown.err
+    numbers = json.loads(cli(*given, "--json").out)
+    assert numbers == json.loads((tmp_path / "study-vqa" / "numbers.json").read_text())
+    assert numbers["arms"]["coeff-lora"]["gained"]["where"]["low"] is not None
+    assert {each["rank"] for each in numbers["trainings"]} == {10}
+    refused = cli(*given, "--batch-size", 2)
+    assert (refused.status, len(refused.complaint)) == (2, 1)
