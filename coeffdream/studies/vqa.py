@@ -18,8 +18,10 @@ from torch import Tensor, nn
 
 from coeffdream.backbones.device import pick_device
 from coeffdream.backbones.threads import settle_threads
+from coeffdream.data.images import load_image
 from coeffdream.errors import NonFiniteLossError
 from coeffdream.hosts.coefficients import add_coefficients
+from coeffdream.metrics.dino import DinoEncoder
 from coeffdream.progress import Progress
 from coeffdream.records.fields import Count, Positive, Text
 from coeffdream.records.files import write_json
@@ -27,9 +29,12 @@ from coeffdream.studies.cells import Tell, study_folder, train_absent
 from coeffdream.studies.fit import Group, fit
 from coeffdream.studies.injected import INJECTED, inject
 from coeffdream.studies.vqa_backbone import PictureBart, Reader, answered, keep, named, seen, small
+from coeffdream.studies.vqa_data import asked_of
 from coeffdream.studies.vqa_options import VqaOptions
 from coeffdream.studies.vqa_questions import Question, about_pictures, to_pretrain
+from coeffdream.toybox.paths import DINO_SCORER
 
+Asked = tuple[Tensor, list[Question]]  # features [pictures, R, F], and what is asked about them
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 NOT_OF_A_CELL = ("arms", "seeds", "device")
@@ -75,16 +80,24 @@ def by_question(trainings: Sequence[Training]) -> list[Answered]:
 
 def study(out: Path, options: VqaOptions, progress: Progress) -> list[Training]:
     """Every training that the options ask for, those that `out` holds already as they are. Raises UserError."""
-    device = pick_device(options.device).type
+    encoder = DinoEncoder(options.vision or str(DINO_SCORER), device=pick_device(options.device).type)
+    given = (
+        {split: asked_of(Path(options.data), split, most) for split, most in _splits(options)}
+        if options.data
+        else {}
+    )
+    loaded = named(options.backbone, encoder.width) if options.backbone else None
 
-    def asked(split: str, count: int) -> tuple[Tensor, list[Question]]:
-        pictures, questions = about_pictures(split, count, progress)
-        return seen(pictures, options.vision, device, progress), questions
+    def asked(split: str, most: int) -> Asked:
+        if split in given:
+            files, questions = given[split]
+            return seen(lambda number: load_image(files[number]), len(files), encoder, progress), questions
+        pictures, questions = about_pictures(split, most, progress)
+        return seen(pictures.__getitem__, len(pictures), encoder, progress), questions
 
     with study_folder(out, "study vqa", options, NOT_OF_A_CELL):
-        train, test = asked("train", options.train_pictures), asked("test", options.test_pictures)
-        width = train[0].shape[-1]
-        reader = named(options.backbone, width) if options.backbone else _small(out, options, width, progress)
+        train, test = (asked(split, most) for split, most in _splits(options))
+        reader = loaded or _small(out, options, encoder, progress)
         settle_threads(reader.model)
 
         def training(key: tuple[str, int], tell: Tell) -> Training:
@@ -94,12 +107,16 @@ def study(out: Path, options: VqaOptions, progress: Progress) -> list[Training]:
         return train_absent(out, Training, wanted, training, progress)
 
 
+def _splits(options: VqaOptions) -> list[tuple[str, int]]:
+    return [("train", options.train_pictures), ("test", options.test_pictures)]
+
+
 def train_one(
     arm: str,
     seed: int,
     reader: Reader,
-    train: tuple[Tensor, list[Question]],
-    test: tuple[Tensor, list[Question]],
+    train: Asked,
+    test: Asked,
     options: VqaOptions,
     tell: Tell,
 ) -> Training:
@@ -185,13 +202,13 @@ def _fit(
     )
 
 
-def _small(out: Path, options: VqaOptions, width: int, progress: Progress) -> Reader:
+def _small(out: Path, options: VqaOptions, encoder: DinoEncoder, progress: Progress) -> Reader:
     """The small one, pretrained now unless `out` has it."""
     folder = out / "backbone"
     if not folder.is_dir():
         pictures, questions = to_pretrain(options.pretrain_pictures, progress)
-        features = seen(pictures, options.vision, pick_device(options.device).type, progress)
-        reader = small(width)
+        features = seen(pictures.__getitem__, len(pictures), encoder, progress)
+        reader = small(encoder.width)
         settle_threads(reader.model)
         _fit(
             reader.model,
@@ -206,4 +223,4 @@ def _small(out: Path, options: VqaOptions, width: int, progress: Progress) -> Re
         right = accuracies(reader.model, reader, features, questions, options.batch_size)
         write_json(out / "backbone.json", {"accuracy": right, "of": "what it was pretrained on"})
         keep(reader, folder)
-    return named(str(folder), width)
+    return named(str(folder), encoder.width)

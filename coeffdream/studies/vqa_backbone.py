@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from coeffdream.errors import BaseModelError
 from coeffdream.metrics.dino import DinoEncoder
 from coeffdream.progress import Progress
 from coeffdream.studies.vqa_questions import Question, words
-from coeffdream.toybox.paths import DINO_SCORER
 
 REGIONS = 4  # of a side: VL-BART's are six
 # 2 + 2 layers of 4 heads: 6 attention layers.
@@ -120,18 +119,16 @@ def answered(
     return right
 
 
-def seen(pictures: Sequence[Image], vision: str | None, device: str, progress: Progress) -> Tensor:
-    """Frozen features [pictures, R, F]: the encoder's patches, averaged within each of 4 x 4 regions."""
-    encoder = DinoEncoder(vision or str(DINO_SCORER), device=device)
+def seen(picture: Callable[[int], Image], count: int, encoder: DinoEncoder, progress: Progress) -> Tensor:
+    """Frozen features [count, R, F] of pictures by their number: the patches, averaged within each of 4 x 4 regions."""
     found = []
-    for start in range(0, len(pictures), 64):
-        patches = torch.from_numpy(
-            encoder.patches([each.convert("RGB") for each in pictures[start : start + 64]])
-        )
+    for start in range(0, count, 64):
+        numbers = range(start, min(start + 64, count))
+        patches = torch.from_numpy(encoder.patches([picture(number) for number in numbers]))
         side = round(patches.shape[1] ** 0.5)
         grid = patches.mT.unflatten(2, (side, side))
         found.append(nn.functional.adaptive_avg_pool2d(grid, REGIONS).flatten(2).mT)
-        progress("looking at pictures", min(start + 64, len(pictures)), len(pictures), "")
+        progress("looking at pictures", numbers.stop, count, "")
     features = torch.cat(found)
     return nn.functional.layer_norm(features, features.shape[-1:])
 

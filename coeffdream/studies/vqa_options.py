@@ -44,6 +44,11 @@ class VqaOptions:
         "A BART of the hub, or its folder, e.g. facebook/bart-base.",
         shown="a small one, pretrained here",
     )
+    data: str | None = option(
+        None,
+        "Learn a folder of questions instead: train.jsonl and test.jsonl, each line with image, question, answer.",
+        shown="drawn scenes",
+    )
     vision: str | None = option(
         None, "The frozen DINOv2 that sees the pictures, of the hub or a folder.", shown="the embedded one"
     )
@@ -51,8 +56,8 @@ class VqaOptions:
     seeds: int = option(3, "Trainings of each arm; they differ in adapters and order.")
     epochs: int = option(6, "Of each training; VL-BART has 20.")
     batch_size: int = option(64, "Questions at a time.")
-    train_pictures: int = option(800, "Pictures to learn from, three questions each.")
-    test_pictures: int = option(500, "Pictures to measure on, three questions each.")
+    train_pictures: int = option(800, "At most so many pictures to learn from.")
+    test_pictures: int = option(500, "At most so many to measure on.")
     rank: int | None = option(None, "Of LoRA and DoRA.", shown="128 of 768 channels, and in proportion")
     coeff_dropout: float = option(0.2, "Of alpha.")
     coeff_weight_decay: float = option(1e-6, "Of alpha.")
@@ -87,6 +92,10 @@ class VqaOptions:
             problems.append(f"--coeff-dropout {self.coeff_dropout} must be at least 0 and below 1")
         if not 0 <= self.coeff_weight_decay <= 1:
             problems.append(f"--coeff-weight-decay {self.coeff_weight_decay} must be from 0 to 1")
+        if self.data and not self.backbone:
+            problems.append(
+                f"--data {quoted(self.data)} needs --backbone: the small one knows the words of drawn scenes only"
+            )
         if strange := [arm for arm in self.chosen_arms if arm not in ARMS]:
             problems.append(f"--arms {quoted(listed(strange))}: there are {', '.join(ARMS)}")
         if problems:

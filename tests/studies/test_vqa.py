@@ -6,15 +6,18 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from coeffdream.errors import BaseModelError, ConfigError, NonFiniteLossError, RunError
 from coeffdream.hosts.coefficients import coefficients_of
+from coeffdream.metrics.dino import DinoEncoder
 from coeffdream.progress import silent
 from coeffdream.studies import vqa
 from coeffdream.studies.vqa import by_question, install, study
 from coeffdream.studies.vqa_backbone import IGNORED, PictureBart, answered, keep, named, seen, small
 from coeffdream.studies.vqa_options import ARMS, WITHOUT, VqaOptions
 from coeffdream.studies.vqa_questions import Question, about_pictures
+from coeffdream.toybox.paths import DINO_SCORER
 
 TINY = {
     "arms": "projection,coeff",
@@ -146,12 +149,10 @@ def test_without_a_picture_none_is_looked_at(reader, data):
 def test_features_are_those_of_the_regions():
     """Of 8 x 8 patches each 2 x 2 are one region, in reading order, at unit scale."""
     pictures, _ = about_pictures("test", 1, silent)
-    features = seen(pictures, None, "cpu", silent)
+    encoder = DinoEncoder(str(DINO_SCORER))
+    features = seen(pictures.__getitem__, 1, encoder, silent)
     assert features.shape == (1, 16, 96)
-    from coeffdream.metrics.dino import DinoEncoder
-    from coeffdream.toybox.paths import DINO_SCORER
-
-    patches = torch.from_numpy(DinoEncoder(str(DINO_SCORER)).patches(pictures))
+    patches = torch.from_numpy(encoder.patches(pictures))
     corner = patches[0, [8 * 6 + 6, 8 * 6 + 7, 8 * 7 + 6, 8 * 7 + 7]].mean(0)
     torch.testing.assert_close(features[0, -1], torch.nn.functional.layer_norm(corner, (96,)))
 
@@ -218,6 +219,38 @@ def test_a_backbone_is_kept_and_named(tmp_path, reader, data):
         named(str(tmp_path / "net"), 8)
 
 
+def test_questions_of_ones_own(tmp_path, trained):
+    """Pictures from files, accuracies by the kind of question, a backbone by name with a new layer for pictures."""
+    keep(small(96), tmp_path / "net")
+    (tmp_path / "net" / "picture.safetensors").unlink()
+    for number, color in enumerate(("red", "blue", "green")):
+        Image.new("RGB", (50, 40), color).save(tmp_path / f"{number}.png")
+    for split in ("train", "test"):
+        rows = [
+            {"image": f"{n}.png", "question": "what color is it ?", "answer": answer, "kind": kind, "id": n}
+            for n, answer, kind in (
+                (0, "red", "color"),
+                (1, "blue", "color"),
+                (0, "red", "again"),
+                (2, "green", "color"),
+            )
+        ]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = {**TINY, "arms": "coeff", "data": str(tmp_path), "backbone": str(tmp_path / "net")}
+    [made] = study(tmp_path / "out", VqaOptions(**options), silent)
+    assert (made.tested, list(made.accuracy)) == (3, ["color", "again"])  # of two pictures
+    (tmp_path / "test.jsonl").write_text('{"image": "0.png", "question": ""}\n')
+    with pytest.raises(ConfigError, match=r"test.jsonl, row 1: .*; each line has image, question and answer"):
+        study(tmp_path / "other", VqaOptions(**options), silent)
+    (tmp_path / "test.jsonl").write_text("")
+    with pytest.raises(ConfigError, match=r"test.jsonl holds no question"):
+        study(tmp_path / "other", VqaOptions(**options), silent)
+    (tmp_path / "test.jsonl").unlink()
+    with pytest.raises(ConfigError, match=r"has no test.jsonl"):
+        study(tmp_path / "other", VqaOptions(**options), silent)
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -230,6 +263,7 @@ def test_a_backbone_is_kept_and_named(tmp_path, reader, data):
         {"coeff_dropout": 1.0},
         {"coeff_weight_decay": -1.0},
         {"arms": "lora,adalora"},
+        {"data": "photos"},
     ],
 )
 def test_what_makes_no_study(change):
