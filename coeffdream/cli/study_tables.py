@@ -20,7 +20,7 @@ def accuracies(summary: Sequence[ArmSummary], cost: Mapping[str, Mapping[str, st
         shown.add_column(heading, justify="right")
     for arm in summary:
         *tasks, last = arm.accuracy.values()
-        reached = [*(f"{100 * mean.value:.1f}" for mean in tasks), _with_interval(last, "")]
+        reached = [*(f"{100 * mean.value:.1f}" for mean in tasks), with_interval(last)]
         further = [column[arm.arm] for column in columns.values()]
         shown.add_row(arm.arm, f"{arm.parameters:,}", *further, *reached)
     return shown
@@ -35,12 +35,13 @@ def gains(compared: Sequence[ArmSummary], heading: str) -> Any:
     for column in (*compared[0].accuracy, "p (Holm)"):
         shown.add_column(column, justify="right")
     for arm in compared:
-        gained = [_with_interval(mean, "+") for mean in (arm.gained or {}).values()]
+        gained = [with_interval(mean, "+") for mean in (arm.gained or {}).values()]
         shown.add_row(arm.arm, *gained, "" if arm.p_holm is None else f"{arm.p_holm:.2g}")
     return shown
 
 
-def _with_interval(mean: Mean, sign: str) -> str:
+def with_interval(mean: Mean, sign: str = "") -> str:
+    """In percent, with half the width of its interval."""
     value = f"{100 * mean.value:{sign}.1f}"
     if mean.low is None or mean.high is None:
         return value

@@ -149,7 +149,7 @@ def _small(out: Path, options: VitOptions, progress: Progress) -> Backbone:
     folder = out / "backbone"
     if not folder.is_dir():
         task = world_task("kind", SIDE, options.pretrain_images, options.test_images, progress)
-        model = small(len(task.classes))
+        model = small(len(task.classes), options.heads)
         settle_threads(model)
         _fit(
             model,

@@ -35,6 +35,8 @@ def method_of(arm: str) -> str:
 # The same model without the coefficients: what a `coeff` arm is compared with, seed by seed.
 WITHOUT = {arm: method_of(arm) or "linear" for arm in ARMS if arm.startswith("coeff")}
 
+WIDTH = 64  # of the small backbone
+
 MOST = {
     "seeds": 100,
     "epochs": 10_000,
@@ -76,6 +78,7 @@ class VitOptions:
         "A vision transformer of the hub, or its folder, e.g. google/vit-base-patch16-224-in21k.",
         shown="a small one, pretrained here",
     )
+    heads: int = option(4, f"Of each layer of the small backbone; they divide its {WIDTH} channels.")
     arms: str = option(",".join(ARMS), "What is compared, comma-separated.")
     seeds: int = option(3, "Trainings of each arm on each task; they differ in head, adapters and order.")
     epochs: int = option(6, "Of each training; the paper has 100.")
@@ -116,6 +119,10 @@ class VitOptions:
         ]
         if not 0 <= self.coeff_dropout < 1:
             problems.append(f"--coeff-dropout {self.coeff_dropout} must be at least 0 and below 1")
+        if not 0 < self.heads <= WIDTH or WIDTH % self.heads:
+            problems.append(f"--heads {self.heads} must divide {WIDTH}")
+        elif self.backbone and self.heads != 4:
+            problems.append(f"--heads {self.heads} is of the small backbone, and --backbone names another")
         if self.tasks is not None and self.data is not None:
             problems.append(
                 f"--tasks {quoted(self.tasks)} are none of --data {quoted(self.data)}; give one of the two"

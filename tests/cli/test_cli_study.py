@@ -38,7 +38,32 @@ def test_heads(cli, tmp_path, monkeypatch):
     numbers = json.loads(cli("study", "heads", *small, "--json").out)
     assert [each["heads"] for each in numbers["timings"]] == [2, 4]
     assert len(numbers["expressed"]) == 6
+    assert numbers["tuned"] == []
     assert numbers == json.loads((tmp_path / "study-heads" / "numbers.json").read_text())
+
+
+def test_heads_of_a_task(cli, tmp_path, monkeypatch):
+    """With each number of heads a backbone of its own is tuned, H^2 coefficients in each of its four layers."""
+    from coeffdream.studies import head_costs, heads_tuned
+    from coeffdream.studies.vit_options import VitOptions
+
+    one = head_costs.model_costs()[:1]
+    monkeypatch.setattr(head_costs, "model_costs", lambda: one)
+
+    def tiny(**given):
+        few = {"epochs": 1, "train_images": 8, "test_images": 4, "pretrain_images": 8, "pretrain_epochs": 1}
+        return VitOptions(**{**given, **few})
+
+    monkeypatch.setattr(heads_tuned, "VitOptions", tiny)
+    small = ("--heads", "8,2", "--width", 8, "--tokens", 4, "--repeats", 1, "--seeds", 2, "--steps", 3)
+    shown = cli("study", "heads", *small, "--task", "place")
+    assert shown.status == 0, shown.err
+    assert "alpha adds" in shown.out
+    tuned = json.loads((tmp_path / "study-heads" / "numbers.json").read_text())["tuned"]
+    assert [(each["heads"], each["arms"]["coeff"]["parameters"]) for each in tuned] == [(2, 16), (8, 256)]
+    assert all(each["arms"]["coeff"]["gained"]["place"]["low"] is not None for each in tuned)
+    config = json.loads((tmp_path / "study-heads/tuned/8/backbone/config.json").read_text())
+    assert config["num_attention_heads"] == 8
 
 
 def test_heads_that_do_not_divide_the_width(cli, tmp_path):

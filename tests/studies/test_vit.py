@@ -341,6 +341,9 @@ def test_rates_are_the_arms_own_unless_typed(backbone):
         {"tasks": ""},
         {"tasks": "digits", "data": "photos"},
         {"arms": "linear,adalora"},
+        {"heads": 3},
+        {"heads": 0},
+        {"heads": 8, "backbone": "net"},
     ],
 )
 def test_what_makes_no_study(change):

@@ -10,7 +10,6 @@ import pytest
 from coeffdream.progress import silent
 from coeffdream.studies import vqa_questions
 from coeffdream.studies.vqa_questions import (
-    CORNERS,
     NUMBERS,
     about_pictures,
     others,
@@ -20,6 +19,7 @@ from coeffdream.studies.vqa_questions import (
     told,
     words,
 )
+from coeffdream.toybox.world import silhouette
 
 COUNT = 12
 
@@ -31,46 +31,39 @@ def shown():
 
 
 def test_answers_are_what_is_shown(shown):
-    """Of the questions about a picture, by what was drawn; over some scenes each number of things appears."""
+    """By what was drawn; over some scenes each number of things appears, and where is asked of one alone."""
     seen = set()
     for one, rng in shown:
-        by_subject = {thing.subject: (corner, thing.color) for corner, thing in one.things.items()}
-        assert len(by_subject) == len(one.things)
-        color, count, where = reported(one, rng, 3)
-        subject = re.fullmatch(r"what color is the (\w+) \?", color.text).group(1)
-        corner, wanted = by_subject[subject]
-        assert (color.answer, where.answer) == (wanted, CORNERS[corner])
-        assert where.text == f"where is the {subject} ?"
-        assert count.answer == NUMBERS[len(one.things) - 1]
-        assert [each.picture for each in (color, count, where)] == [3] * 3
-        seen.add(len(one.things))
+        color, count, *where = reported(one, 3)
+        assert (color.text, color.answer) == (f"what color is the {one.subject} ?", one.color)
+        assert count.answer == NUMBERS[len(one.corners) - 1]
+        assert len(set(one.corners)) == len(one.corners)
+        assert [each.answer for each in where] == (list(one.corners) if len(one.corners) == 1 else [])
+        assert {each.picture for each in (color, count, *where)} == {3}
+        seen.add(len(one.corners))
         what, whether, behind = others(one, rng, 3)
-        at = CORNERS.index(re.fullmatch(r"what is at the (.+) \?", what.text).group(1))
-        assert what.answer == (one.things[at].subject if at in one.things else "nothing")
-        assert whether.answer == ("yes" if whether.text.split()[-2] in by_subject else "no")
-        assert behind.answer == one.background
+        corner = re.fullmatch(r"is there one at the (.+) \?", whether.text).group(1)
+        assert whether.answer == ("yes" if corner in one.corners else "no")
+        assert (what.answer, behind.answer) == (one.subject, one.background)
+        assert told(one).split(" . ") == [f"{one.color} {one.subject} {corner}" for corner in one.corners]
     assert seen == {1, 2, 3, 4}
 
 
-def test_what_is_told_holds_every_thing(shown):
-    for one, rng in shown:
-        wanted = {f"{thing.color} {thing.subject} {CORNERS[corner]}" for corner, thing in one.things.items()}
-        assert set(told(one, rng).split(" . ")) == wanted
-
-
 def test_a_thing_is_in_its_corner(shown, monkeypatch):
-    """Where it is said to be, the picture differs most from its background alone."""
+    """Each is drawn where it is said to be, and is what it is said to be."""
     drawn = []
     monkeypatch.setattr(vqa_questions, "together", lambda placed, side: drawn.append(placed))
     list(scenes("test", COUNT, silent))
-    from coeffdream.toybox.world import silhouette
-
     for (one, _), placed in zip(shown, drawn, strict=True):
-        for corner, scene in zip(one.things, placed, strict=True):
-            mask = np.asarray(silhouette(scene, 64)) > 127
-            rows, columns = np.nonzero(mask)
-            place = ("top" if rows.mean() < 32 else "bottom") + (" left" if columns.mean() < 32 else " right")
-            assert place == CORNERS[corner]
+        corners = []
+        for scene in placed:
+            rows, columns = np.nonzero(np.asarray(silhouette(scene, 64)) > 127)
+            corners.append(
+                ("top" if rows.mean() < 32 else "bottom") + (" left" if columns.mean() < 32 else " right")
+            )
+            assert (scene.individual.subject, scene.individual.body_name) == (one.subject, one.color)
+            assert scene.background == one.background
+        assert tuple(corners) == one.corners
 
 
 def test_a_picture_is_a_function_of_its_split_and_number():
