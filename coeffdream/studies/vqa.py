@@ -126,7 +126,7 @@ def train_one(
     loss = _fit(model, groups, reader, reader.dataset(*train), options, options.epochs, seed, tell)
     if not math.isfinite(loss):
         raise NonFiniteLossError(
-            f"{arm}, seed {seed}: the loss is {loss}; study again in another --out with a lower --picture-lr, --lr or --coeff-lr"
+            f"{arm}, seed {seed}: the loss is {loss}; study again in another --out with a lower --lr or --coeff-lr"
         )
     counts = {kind: sum(each.numel() for each in group.parameters) for kind, group in groups.items()}
     pictures = counts.pop("picture")
@@ -161,11 +161,13 @@ def install(model: PictureBart, arm: str, options: VqaOptions, seed: int) -> dic
     for parameters in trained.values():
         for each in parameters:
             each.requires_grad_(True)
-    rates = options.rates(arm)
-    groups = {kind: Group(parameters, rates[kind]) for kind, parameters in trained.items()}
-    if "alpha" in groups:
-        groups["alpha"] = Group(trained["alpha"], rates["alpha"], options.coeff_weight_decay)
-    return groups
+    lr, coeff_lr = options.rates(arm)
+    return {
+        kind: Group(parameters, coeff_lr, options.coeff_weight_decay)
+        if kind == "alpha"
+        else Group(parameters, lr)
+        for kind, parameters in trained.items()
+    }
 
 
 def accuracies(

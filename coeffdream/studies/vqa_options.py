@@ -25,14 +25,15 @@ MOST = {
     "pretrain_pictures": 1_000_000,
     "pretrain_epochs": 10_000,
 }
-# Learning rates of what is trained beside alpha, and of alpha (arXiv 2503.18337, Appendix B.4, for LoRA and DoRA).
-PAPER = {
-    "projection": (1e-3, 2e-4),
+# Learning rates of all but alpha, and of alpha: for LoRA and DoRA those of arXiv 2503.18337, Appendix B.4.
+RATES = {
+    "projection": (5e-4, 5e-4),
     "lora": (5e-4, 2e-4),
     "dora": (1e-3, 5e-4),
-    "full": (1e-4, 0.0),
+    "full": (5e-5, 0.0),
 }
-RATES = PAPER
+# For the small backbone, of a twelfth of the channels, after a hundredth of the steps (docs/paper.md).
+SMALL_TIMES = 20
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,10 @@ class VqaOptions:
     rank: int | None = option(None, "Of LoRA and DoRA.", shown="128 of 768 channels, and in proportion")
     coeff_dropout: float = option(0.2, "Of alpha.")
     coeff_weight_decay: float = option(1e-6, "Of alpha.")
-    picture_lr: float = option(1e-3, "Learning rate of the layer that makes words of a picture.")
-    lr: float | None = option(None, "Of what the arm trains beside it and alpha.", shown="what suits the arm")
+    lr: float | None = option(None, "Learning rate of all but alpha.", shown="what suits the arm")
     coeff_lr: float | None = option(None, "Of alpha.", shown="what suits the arm")
     pretrain_pictures: int = option(
-        2000, "Pictures that the small backbone is pretrained on, three questions each."
+        1500, "Pictures that the small backbone is pretrained on, with the questions about each."
     )
     pretrain_epochs: int = option(10, "Of its pretraining.")
     device: Literal["auto", "cpu"] = option("auto", "The first card that there is, or the CPU.")
@@ -82,10 +82,9 @@ class VqaOptions:
             )
         ]
         problems += out_of_range("--rank", self.rank, at_least=1, at_most=2048)
-        rates = {"--picture-lr": self.picture_lr, "--lr": self.lr, "--coeff-lr": self.coeff_lr}
         problems += [
             f"{flag} {rate} must be a positive number, at most 10"
-            for flag, rate in rates.items()
+            for flag, rate in (("--lr", self.lr), ("--coeff-lr", self.coeff_lr))
             if rate is not None and not 0 < rate <= 10
         ]
         if not 0 <= self.coeff_dropout < 1:
@@ -105,13 +104,11 @@ class VqaOptions:
         """LoRA's and DoRA's in a model of so many channels."""
         return self.rank or max(1, width // 6)
 
-    def rates(self, arm: str) -> dict[str, float]:
-        """Learning rates of the layer for pictures, of alpha, and of what else the arm trains.
-
-        With alpha and without it the others have the same.
-        """
+    def rates(self, arm: str) -> tuple[float, float]:
+        """Learning rates of all but alpha, and of alpha; the first is the same with alpha and without it."""
+        times = 1 if self.backbone else SMALL_TIMES
         own, alpha = RATES[WITHOUT.get(arm, arm)]
-        return {"picture": self.picture_lr, "alpha": self.coeff_lr or alpha, "own": self.lr or own}
+        return self.lr or times * own, self.coeff_lr or times * alpha
 
     @property
     def chosen_arms(self) -> list[str]:

@@ -115,7 +115,7 @@ def test_ablation(cli, tmp_path):
 def test_vqa(cli, tmp_path):
     """Answers and gains for people, with the number of coefficients; numbers for machines; a refusal in one line."""
     given = ("study", "vqa", "--arms", "lora,coeff-lora", "--seeds", 3, "--epochs", 1, "--train-pictures", 2)
-    given += ("--test-pictures", 2, "--pretrain-pictures", 2, "--pretrain-epochs", 1)
+    given += ("--test-pictures", 3, "--pretrain-pictures", 2, "--pretrain-epochs", 1)
     shown = cli(*given)
     assert shown.status == 0, shown.err
     assert "with alpha" in shown.out

@@ -25,7 +25,7 @@ TINY = {
     "epochs": 1,
     "batch_size": 4,
     "train_pictures": 2,
-    "test_pictures": 2,
+    "test_pictures": 3,
     "pretrain_pictures": 2,
     "pretrain_epochs": 1,
     "device": "cpu",
@@ -97,17 +97,20 @@ def test_step_0_with_alpha_is_step_0_without(reader, data, arm):
     assert torch.equal(*said)
 
 
-def test_alpha_has_the_papers_rates():
-    """Appendix B.4: beside LoRA's 5e-4 2e-4, beside DoRA's 1e-3 5e-4, with a weight decay of 1e-6 and dropout of .2."""
-    options = VqaOptions()
-    reader = small(8)
+def test_alpha_has_the_papers_rates(reader):
+    """Appendix B.4: beside LoRA's 5e-4 2e-4, beside DoRA's 1e-3 5e-4; the small backbone all of them 20 times. With a
+    weight decay of 1e-6 and a dropout of .2."""
     for arm, own, alpha in (("coeff-lora", 5e-4, 2e-4), ("coeff-dora", 1e-3, 5e-4)):
+        assert VqaOptions(backbone="facebook/bart-base").rates(arm) == (own, alpha)
         model = reader.copied()
-        groups = install(model, arm, options, 0)
-        assert (groups["own"].lr, groups["alpha"].lr) == (own, alpha)
+        groups = install(model, arm, VqaOptions(), 0)
+        rates = [groups[kind].lr for kind in ("picture", "own", "alpha")]
+        assert rates == pytest.approx([20 * own, 20 * own, 20 * alpha])
         assert groups["alpha"].weight_decay == 1e-6
         assert {each.dropout for each in coefficients_of(model).values()} == {0.2}
-        assert options.rates(WITHOUT[arm])["own"] == own
+        assert VqaOptions().rates(WITHOUT[arm])[0] == groups["own"].lr
+    typed = VqaOptions(lr=0.25, coeff_lr=0.125)
+    assert {typed.rates(arm) for arm in ARMS} == {(0.25, 0.125)}
 
 
 def test_an_answer_counts_when_greedy_decoding_gives_it(reader):
@@ -147,14 +150,16 @@ def test_without_a_picture_none_is_looked_at(reader, data):
 
 
 def test_features_are_those_of_the_regions():
-    """Of 8 x 8 patches each 2 x 2 are one region, in reading order, at unit scale."""
+    """First the whole, then of 8 x 8 patches each 2 x 2, in reading order, at unit scale."""
     pictures, _ = about_pictures("test", 1, silent)
     encoder = DinoEncoder(str(DINO_SCORER))
     features = seen(pictures.__getitem__, 1, encoder, silent)
-    assert features.shape == (1, 16, 96)
+    assert features.shape == (1, 17, 96)
     patches = torch.from_numpy(encoder.patches(pictures))
     corner = patches[0, [8 * 6 + 6, 8 * 6 + 7, 8 * 7 + 6, 8 * 7 + 7]].mean(0)
-    torch.testing.assert_close(features[0, -1], torch.nn.functional.layer_norm(corner, (96,)))
+    whole = torch.from_numpy(encoder.images(pictures))[0]
+    for mine, raw in ((features[0, -1], corner), (features[0, 0], whole)):
+        torch.testing.assert_close(mine, torch.nn.functional.layer_norm(raw, (96,)))
 
 
 @pytest.fixture
@@ -197,7 +202,7 @@ def test_a_training_that_diverges_is_told(tmp_path, monkeypatch, reader):
     monkeypatch.setattr(vqa, "fit", lambda *_, **__: float("nan"))
     features = torch.zeros(1, 16, 8)
     asked = (features, QUESTIONS[:1])
-    with pytest.raises(NonFiniteLossError, match=r"coeff, seed 3: the loss is nan; .* lower --picture-lr"):
+    with pytest.raises(NonFiniteLossError, match=r"coeff, seed 3: the loss is nan; .* lower --lr"):
         vqa.train_one("coeff", 3, reader, asked, asked, VqaOptions(**TINY), lambda step, steps: None)
 
 
@@ -259,7 +264,6 @@ def test_questions_of_ones_own(tmp_path, trained):
         {"rank": 0},
         {"lr": -1.0},
         {"coeff_lr": float("nan")},
-        {"picture_lr": 0},
         {"coeff_dropout": 1.0},
         {"coeff_weight_decay": -1.0},
         {"arms": "lora,adalora"},
