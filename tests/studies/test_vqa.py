@@ -241,7 +241,8 @@ def test_questions_of_ones_own(tmp_path, trained):
             )
         ]
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = {**TINY, "arms": "coeff", "data": str(tmp_path), "backbone": str(tmp_path / "net")}
+    options = {**TINY, "arms": "coeff", "test_pictures": 2}
+    options |= {"data": str(tmp_path), "backbone": str(tmp_path / "net")}
     [made] = study(tmp_path / "out", VqaOptions(**options), silent)
     assert (made.tested, list(made.accuracy)) == (3, ["color", "again"])  # of two pictures
     (tmp_path / "test.jsonl").write_text('{"image": "0.png", "question": ""}\n')
