@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from coeffdream.errors import quoted
 from coeffdream.limits import LARGEST, MOST, RUN_NAME, layer_pattern, out_of_range
+from coeffdream.methods import method_problems, plain_method
 
+# The paper's. The others that there are PEFT knows, and adapters/other.py.
 Method = Literal["lora", "dora", "coeff", "coeff-lora", "coeff-dora"]
 Parametrisation = Literal["residual", "direct-random", "direct-identity"]
 AttentionKind = Literal["all", "self", "cross"]
@@ -49,10 +51,10 @@ def option(
 ) -> Any:
     """A field that is an option of a command. `shown`: the default in words, where None stands for another's;
     `switch`: a bool without an opposite."""
-    return field(
-        default=default,
-        metadata={"help": text, "flag": flag, "group": group, "shown": shown, "switch": switch},
-    )
+    metadata = {"help": text, "flag": flag, "group": group, "shown": shown, "switch": switch}
+    if isinstance(default, list):  # an option to be given several times
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,19 @@ class TrainConfig:
         0, "Photos kept out of training, chosen by the seed, for scores to be made against.", group="What"
     )
 
-    method: Method = option("coeff-lora", "What is trained.", group="Adapter")
+    method: str = option(
+        "coeff-lora",
+        "What is trained: [coeff-]lora, [coeff-]dora, coeff, or [coeff-] and full, bitfit or a method of PEFT's, such as oft.",
+        group="Adapter",
+    )
+    method_option: list[str] = option(
+        [], "KEY=VALUE, an option of a method of PEFT's, as PEFT calls it; may be repeated.", group="Adapter"
+    )
     preset: Preset = option("paper", "Which layers are trained, and how.", group="Adapter")
     rank: int = option(2, "Rank of LoRA or DoRA.", group="Adapter", shown="the base's, else 2")
     lora_targets: str = option(
         "cross.q,cross.v",
-        "Projections with a LoRA or DoRA: (all|self|cross).(q|k|v|out), comma-separated.",
+        "Projections that a LoRA, a DoRA or a method of PEFT's changes: (all|self|cross).(q|k|v|out), comma-separated.",
         group="Adapter",
     )
     alpha_on: AttentionKind = option("all", "Attention layers that mix their heads.", group="Adapter")
@@ -199,16 +208,21 @@ class TrainConfig:
     )
 
     @property
+    def plain_method(self) -> str:
+        """What is trained beside alpha; nothing where alpha is alone."""
+        return plain_method(self.method)
+
+    @property
     def uses_lora(self) -> bool:
-        return self.method.endswith(("lora", "dora"))
+        return self.plain_method in ("lora", "dora")
 
     @property
     def uses_dora(self) -> bool:
-        return self.method.endswith("dora")
+        return self.plain_method == "dora"
 
     @property
     def uses_coefficients(self) -> bool:
-        return self.method.startswith("coeff")
+        return self.method != self.plain_method
 
     @property
     def alpha_lr(self) -> float:
@@ -216,7 +230,7 @@ class TrainConfig:
 
     def problems(self) -> list[str]:
         """Everything wrong with the values, one line each."""
-        found = []
+        found = method_problems(self.method, self.method_option)
         for name in ("rank", "steps", "batch_size", "grad_accum", "prior_images"):
             found += out_of_range(flag_of(name), getattr(self, name), at_least=1, at_most=MOST[name])
         for name in ("holdout", "lr_warmup", "sample_every", "checkpoint_every", "seed"):
@@ -282,6 +296,11 @@ class TrainConfig:
         return found
 
 
+def default_of(option: dataclasses.Field[Any]) -> Any:
+    """The default of a field; of a list, which dataclasses make anew each time, an empty one."""
+    return [] if option.default is dataclasses.MISSING else option.default
+
+
 def flag_of(name: str, of: type | None = None) -> str:
     """The command-line spelling of a field of `of`, a dataclass of options; TrainConfig unless it is given."""
     flags = {each.name: each.metadata.get("flag") for each in dataclasses.fields(of or TrainConfig)}
@@ -293,4 +312,6 @@ def train_option(name: str, value: object) -> list[str]:
     flag = flag_of(name)
     if isinstance(value, bool):
         return [flag if value else f"--no-{flag[2:]}"]
+    if isinstance(value, list):
+        return [word for each in value for word in (flag, str(each))]
     return [flag, str(value)]

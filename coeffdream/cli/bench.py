@@ -12,10 +12,11 @@ from coeffdream.cli.bench_attention import attention
 from coeffdream.cli.bench_loops import generate, train
 from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
-from coeffdream.cli.terminal import ProgressDisplay, doing, last_progress, loading, near, say, show, show_json
+from coeffdream.cli.terminal import near, say, show, show_json
 from coeffdream.config import Method
-from coeffdream.errors import ConfigError, counted, listed, quoted
+from coeffdream.errors import ConfigError, listed, quoted
 from coeffdream.limits import out_of_range
+from coeffdream.methods import method_problems
 from coeffdream.records.study_plan import Study
 
 if TYPE_CHECKING:
@@ -61,43 +62,21 @@ def concepts(
 
     Example: coeffdream bench concepts --base toybox --concepts concepts/* --methods lora,coeff-lora --seeds 3
     """
+    from coeffdream.cli.cells import folders_of, run_study
     from coeffdream.cli.next_step import tell_next
-    from coeffdream.cli.workers import Workers
-    from coeffdream.data.concept import load_concept
-    from coeffdream.data.shipped import concept_folder
     from coeffdream.records.arms import read_arms
-    from coeffdream.records.files import write_json, write_text
     from coeffdream.records.reading import read_text
-    from coeffdream.records.study import StudyFolder
 
     described = read_arms(arms) if arms else {}
+    text = read_text(arms, error=ConfigError) if arms else None
     chosen = _chosen(methods, described)
     if problems := out_of_range("--jobs", jobs, at_least=1, at_most=1000):
         raise ConfigError(problems[0])
-    folders = [concept_folder(name).resolve() for name in [*(given or []), *(more or [])]]
-    with doing(f"reading the photos of {counted(len(folders), 'concept')}"):
-        for folder in folders:
-            load_concept(folder)  # every concept is read before the first hour is spent
-    with loading("torch", "scipy"):
-        from coeffdream.bench.concepts import open_study, run_cells
-        from coeffdream.compare.comparison import compare
-        from coeffdream.compare.comparison_table import comparison_table
-        from coeffdream.compare.pairing import pair_study
-        from coeffdream.compare.scored import load_runs
-
     described = {arm: described[arm] for arm in chosen if arm in described}
-    plan = Study([str(folder) for folder in folders], chosen, described, **typed)
-    workers = Workers(plan.device)
-    with open_study(study, plan) as todo:
-        if arms and arms.resolve() != StudyFolder(study).arms_file.resolve():
-            write_text(StudyFolder(study).arms_file, read_text(arms, error=ConfigError))
-        say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((study / 'logs').resolve())}")
-        if todo:
-            with ProgressDisplay() as progress:
-                run_cells(study, plan, todo, jobs, workers, progress, stop=workers.stop, told=last_progress)
-        cells = load_runs([str(StudyFolder(study).run(cell).path) for cell in plan.cells], study)
-        comparison = compare(pair_study(plan, plan.cells, cells))
-        write_json(study / "comparison.json", dataclasses.asdict(comparison))
+    plan = Study(folders_of([*(given or []), *(more or [])]), chosen, described, **typed)
+    comparison = run_study(plan, study, jobs, text)
+    from coeffdream.compare.comparison_table import comparison_table
+
     if as_json:
         show_json(dataclasses.asdict(comparison))
     else:
@@ -111,10 +90,13 @@ def _chosen(methods: str | None, arms: Arms) -> list[str]:
     words = methods if methods is not None else ",".join(arms) if arms else "lora,coeff-lora"
     chosen = [word.strip() for word in words.split(",") if word.strip()]
     there = [*arms, *(method for method in get_args(Method) if method not in arms)]
-    unknown = [word for word in chosen if word not in there]
+    unknown = [word for word in chosen if word not in arms and method_problems(word, [])]
     if unknown or len(chosen) < 2:
         what = f"{listed(unknown)} is no method" if unknown else "a study compares at least two methods"
-        raise ConfigError(f"--methods {quoted(words)}: {what}; there are {', '.join(there)}")
+        raise ConfigError(
+            f"--methods {quoted(words)}: {what}; there are {', '.join(there)}, and [coeff-] with full, bitfit or a "
+            "method of PEFT's"
+        )
     return chosen
 
 
