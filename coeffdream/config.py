@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from coeffdream.errors import quoted
 from coeffdream.limits import LARGEST, MOST, RUN_NAME, layer_pattern, out_of_range
 from coeffdream.methods import method_problems, plain_method
+from coeffdream.option import option
 
 # The paper's. The others that there are PEFT knows, and adapters/other.py.
 Method = Literal["lora", "dora", "coeff", "coeff-lora", "coeff-dora"]
@@ -38,23 +39,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 LORA_TARGET = re.compile(r"(all|self|cross)\.(q|k|v|out)")
-
-
-def option(
-    default: Any,
-    text: str,
-    *,
-    flag: str | None = None,
-    group: str | None = None,
-    shown: str | None = None,
-    switch: bool = False,
-) -> Any:
-    """A field that is an option of a command. `shown`: the default in words, where None stands for another's;
-    `switch`: a bool without an opposite."""
-    metadata = {"help": text, "flag": flag, "group": group, "shown": shown, "switch": switch}
-    if isinstance(default, list):  # an option to be given several times
-        return field(default_factory=default.copy, metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -294,11 +278,6 @@ class TrainConfig:
         if self.name == "latest":
             found.append("--name latest is taken by the link to the newest run; choose another")
         return found
-
-
-def default_of(option: dataclasses.Field[Any]) -> Any:
-    """The default of a field; of a list, which dataclasses make anew each time, an empty one."""
-    return [] if option.default is dataclasses.MISSING else option.default
 
 
 def flag_of(name: str, of: type | None = None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from coeffdream.config import option
+from coeffdream.option import option
 from coeffdream.studies.vit_options import TASKS, VitOptions
 
 # Those on which alpha alone does something in `study vit`.

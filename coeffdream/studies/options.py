@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coeffdream.config import option
 from coeffdream.errors import ConfigError, quoted, together
 from coeffdream.limits import out_of_range
+from coeffdream.option import option
 from coeffdream.studies.vit_options import TASKS, WIDTH
 
 MOST = {"seeds": 1000, "heads": 32, "steps": 100_000}

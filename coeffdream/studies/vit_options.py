@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from coeffdream.config import option
 from coeffdream.errors import ConfigError, listed, quoted, together
 from coeffdream.limits import out_of_range
+from coeffdream.option import option
 
 REPORTED = ("digits", "color", "count", "orientation")
 TASKS = (*REPORTED, "place")  # the last is the one that the learning rates were chosen on

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from coeffdream.config import option
 from coeffdream.errors import ConfigError, listed, quoted, together
 from coeffdream.limits import out_of_range
+from coeffdream.option import option
 
 COLOR, COUNT, WHERE = "color", "count", "where"
 # What is trained beside the layer for pictures, by the name of the arm.

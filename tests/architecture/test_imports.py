@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "coeffdream"
 LEVELS = {
     "errors": 0,
     "checked": 0,
+    "option": 0,
     "config": 0,
     "resolve": 0,
     "stopping": 0,
@@ -49,6 +50,7 @@ LEVELS = {
 }
 # Level 0 is one floor of single files: errors, checked and limits lie under the others.
 WITHIN_THE_GROUND_FLOOR = {
+    ("config", "option"),
     ("config", "errors"),
     ("config", "limits"),
     ("config", "methods"),
@@ -63,6 +65,7 @@ WITHIN_THE_GROUND_FLOOR = {
 NO_TORCH = {
     "errors",
     "checked",
+    "option",
     "config",
     "resolve",
     "limits",
