@@ -62,7 +62,7 @@ def concepts(
     Example: coeffdream bench concepts --base toybox --concepts concepts/* --methods lora,coeff-lora --seeds 3
     """
     from coeffdream.cli.next_step import tell_next
-    from coeffdream.cli.workers import Workers
+    from coeffdream.cli.workers import perform
     from coeffdream.data.concept import load_concept
     from coeffdream.data.shipped import concept_folder
     from coeffdream.records.arms import read_arms
@@ -79,7 +79,9 @@ def concepts(
         for folder in folders:
             load_concept(folder)  # every concept is read before the first hour is spent
     with loading("torch", "scipy"):
+        from coeffdream.backbones.device import pick_device
         from coeffdream.bench.concepts import open_study, run_cells
+        from coeffdream.bench.engine import LocalEngine
         from coeffdream.compare.comparison import compare
         from coeffdream.compare.comparison_table import comparison_table
         from coeffdream.compare.pairing import pair_study
@@ -87,14 +89,16 @@ def concepts(
 
     described = {arm: described[arm] for arm in chosen if arm in described}
     plan = Study([str(folder) for folder in folders], chosen, described, **typed)
-    workers = Workers(plan.device)
+    pick_device(plan.device)
     with open_study(study, plan) as todo:
         if arms and arms.resolve() != StudyFolder(study).arms_file.resolve():
             write_text(StudyFolder(study).arms_file, read_text(arms, error=ConfigError))
         say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((study / 'logs').resolve())}")
         if todo:
+            engine = LocalEngine(perform, jobs, plan.device, StudyFolder(study).shared)
+            say(engine.where)
             with ProgressDisplay() as progress:
-                run_cells(study, plan, todo, jobs, workers, progress, stop=workers.stop, told=last_progress)
+                run_cells(study, plan, todo, engine, progress, told=last_progress)
         cells = load_runs([str(StudyFolder(study).run(cell).path) for cell in plan.cells], study)
         comparison = compare(pair_study(plan, plan.cells, cells))
         write_json(study / "comparison.json", dataclasses.asdict(comparison))

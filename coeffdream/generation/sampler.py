@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +13,8 @@ from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.encode import Conditioning, check_lengths, encode_prompt
 from coeffdream.backbones.halving import halving
-from coeffdream.backbones.load import Components, load_components
+from coeffdream.backbones.kept import base_components
+from coeffdream.backbones.load import Components
 from coeffdream.backbones.placement import place
 from coeffdream.backbones.replay import replaying
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
@@ -34,7 +34,7 @@ from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.generation.set_record import set_record
 from coeffdream.generation.sets import claimed_set, drawn_beside, intact, take_over
-from coeffdream.generation.sheet import contact_sheet
+from coeffdream.generation.sheet import sheet_of
 from coeffdream.generation.wording import warn_of_other_nouns
 from coeffdream.progress import Progress
 from coeffdream.records.claim import confirm, in_use
@@ -45,7 +45,6 @@ from coeffdream.toybox.vocabulary import warn_of_unknown_words
 
 # So many prompts are encoded at a time: what they become is half a megabyte each for SDXL.
 ENCODED_AT_ONCE = 64
-SHEET_PICTURES = 400  # more are too small to see, and too much for one picture
 
 
 @dataclass(frozen=True)
@@ -209,8 +208,7 @@ class SetSampler:
             if already < total:  # what was drawn again goes to its place among the others
                 folder.keep_images({image.index: offset for offset, image in folder.rows()})
             if with_grid and (already < total or not folder.contact_sheet.exists()):
-                shown = [image for _, image in itertools.islice(folder.rows(), SHEET_PICTURES)]
-                self._draw_sheet(folder, shown, plan)
+                sheet_of(folder, total, self._title(plan), self.warn)
         return Generated(folder, total, already, shared)
 
     def _take_over(self, folder: SetFolder, plan: SetRecord, there: dict[int, int]) -> int:
@@ -270,17 +268,9 @@ class SetSampler:
                 self.components.text_encoders_to(torch.device("cpu"))
             yield window
 
-    def _draw_sheet(self, folder: SetFolder, images: list[ImageRecord], plan: SetRecord) -> None:
-        """The contact sheet is a view of a set that is whole without it, so its failure is only told."""
-        try:
-            contact_sheet(folder.path, images, folder.contact_sheet, self._title(plan, len(images)))
-        except Exception as error:
-            self.warn(f"no contact sheet of {folder.path}: {error}; all pictures are there")
-
-    def _title(self, plan: SetRecord, shown: int) -> str:
+    def _title(self, plan: SetRecord) -> str:
         by = in_words(self.request, self.record) if self.adapted else "untouched base"
-        part = f" · the first {shown} of {len(self.jobs)} pictures" if shown < len(self.jobs) else ""
-        return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}{part}"
+        return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}"
 
 
 def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
@@ -291,7 +281,7 @@ def _load(request: GenerateRequest, base: Base, size: int, progress: Progress) -
     progress("loading the base", 0, 1, base.name)
     device, cpu = pick_device(request.device), torch.device("cpu")
     dtype = pick_dtype(request.precision, device)
-    components = load_components(base, device=device, dtype=dtype, unet_device=cpu)
+    components = base_components(base, device=device, dtype=dtype, unet_device=cpu)
     if request.scheduler is not None:
         components.scheduler = drawing_scheduler(components.scheduler, request.scheduler)
     place(components, request.model_offload, request.vae_tiling, size)

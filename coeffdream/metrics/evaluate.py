@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from coeffdream import warm
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
 from coeffdream.errors import ScoreError
@@ -228,7 +229,8 @@ def _scorer(
         )
     if encoders is None:
         progress("loading the scorers", 0, 1, "")
-        encoders = encoders_for(base, options, scores)
+        key = ("scorers", base, options, tuple(score.name for score in scores))
+        encoders = warm.kept(key, lambda: encoders_for(base, options, scores))
         progress("loading the scorers", 1, 1, "")
     return Scorer(encoders, cache or FeatureCache(), options.batch_size, progress, scores=scores)
 

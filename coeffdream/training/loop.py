@@ -17,7 +17,7 @@ from coeffdream.progress import Progress, unheard
 from coeffdream.stopping import stop_requested
 from coeffdream.tracking import UNLOGGED
 from coeffdream.training.checkpoint import TrainingState, checkpoint_due
-from coeffdream.training.latent_cache import TrainingSample
+from coeffdream.training.encoded import TrainingSample
 from coeffdream.training.log import StepLog
 from coeffdream.training.optimizer import gradient_norms
 from coeffdream.training.passes import Passes

@@ -13,7 +13,8 @@ from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES, settled
 from coeffdream.backbones.encode import encode_prompt
-from coeffdream.backbones.load import Components, load_components
+from coeffdream.backbones.kept import base_components
+from coeffdream.backbones.load import Components
 from coeffdream.backbones.placement import place
 from coeffdream.backbones.sampling import Sampling, initial_latents
 from coeffdream.backbones.schedule import prediction_of
@@ -58,7 +59,7 @@ class Session:
         device, dtype = torch.device(config.device), DTYPES[config.precision]
         progress("loading the base", 0, 1, base.name)
         # The UNet joins the others only to draw class images: encoding and training need not fit at once.
-        components = load_components(base, device=device, dtype=dtype, unet_device=torch.device("cpu"))
+        components = base_components(base, device=device, dtype=dtype, unet_device=torch.device("cpu"))
         progress("loading the base", 1, 1, base.name)
         place(components, config.model_offload, config.vae_tiling, config.resolution)
         config = dataclasses.replace(
