@@ -9,6 +9,7 @@ already.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from coeffdream.records.claim import claimed, create_json, is_husk
 from coeffdream.records.commands import options
 from coeffdream.records.fields import record_to_json
 from coeffdream.records.study import StudyFolder
+from coeffdream.records.study_journal import Journal, Now, Running, StageEnd, at, sort_of
 from coeffdream.records.study_plan import Cell, Study
 
 # How far the command says it is that prints into a log: what it does, how much of it is done, of how much.
@@ -64,8 +66,10 @@ def run_cells(
     told: reads the logs of the commands that are running, so that each running cell can be shown with what it is at.
     """
     kept, total = StudyFolder(folder), len(study.cells)
+    journal, since = Journal(folder), at(time.time())
     done = total - len(cells)
-    shown: set[str] = set()
+    shown: dict[str, tuple[int, int, str]] = {}
+    written: list[Running] | None = None
     failures: list[str] = []
     progress("study", done, total, "")
 
@@ -73,23 +77,37 @@ def run_cells(
         _make_room(kept.run(cell).path)
         return stages(folder, study, cell)
 
-    def ended(cell: Cell, problem: str | None) -> None:
+    def command_ended(chain: Chain, status: int | None) -> None:
+        seconds = round(time.time() - chain.began, 3)
+        journal.add(StageEnd(chain.cell.name, sort_of(chain.commands[0]), at(chain.began), seconds, status))
+
+    def cell_ended(cell: Cell, problem: str | None) -> None:
         nonlocal done
         done += 1
         if problem:
             failures.append(f"{cell.name}: {problem}")
         progress("study", done, total, cell.name)
 
-    def look(running: list[Chain]) -> None:
-        for name in shown - {chain.cell.name for chain in running}:
+    def look(chains: list[Chain]) -> None:
+        nonlocal written
+        running = [
+            Running(each.cell.name, sort_of(each.commands[0]), each.number, each.of, at(each.began))
+            for each in chains
+        ]
+        if running != written:
+            journal.set_now(Now(since, engine.where, engine.jobs, running))
+            written = running
+        for name in shown.keys() - {each.cell for each in running}:
             progress(name, 0, 0, "")
-        shown.clear()
-        for chain in running:
-            stage, steps, of = told(kept.log(chain.cell)) or ("", 0, 1)
-            progress(chain.cell.name, steps, of, f"{chain.at} {stage}".strip())
-            shown.add(chain.cell.name)
+            del shown[name]
+        for each in chains:
+            stage, steps, of = told(kept.log(each.cell)) or ("", 0, 1)
+            said = steps, of, f"{each.commands[0][0]} ({each.number} of {each.of}) {stage}".strip()
+            if shown.get(each.cell.name) != said:
+                progress(each.cell.name, *said)
+                shown[each.cell.name] = said
 
-    Dispatch(kept, cells, engine, prepare, lambda chain, status: None, ended, look).run()
+    Dispatch(kept, cells, engine, prepare, command_ended, cell_ended, look).run()
     if failures:
         raise RunError(
             together(

@@ -40,8 +40,9 @@ class Chain:
     began: float = 0.0  # its command, time.time()
 
     @property
-    def at(self) -> str:
-        return f"{self.commands[0][0]} ({self.of - len(self.commands) + 1} of {self.of})"
+    def number(self) -> int:
+        """The place of its command among all of them."""
+        return self.of - len(self.commands) + 1
 
     @property
     def of_the_base(self) -> tuple[str, str] | None:
@@ -90,6 +91,7 @@ class Dispatch:
                         self._idle.append(each.result())
                     else:
                         self._take(each)
+            self.look([])
         except KeyboardInterrupt as asked:
             self.engine.stop(status_of(asked) - 128)
             wait(self._running)

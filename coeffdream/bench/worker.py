@@ -47,6 +47,10 @@ class Worker:
         """Run `coeffdream ARGUMENTS` with what it prints added to `log`; its exit status."""
         return self._pool.submit(_run, arguments, str(log))
 
+    def card_memory(self) -> int:
+        """Bytes of the card that the process sees; 0 without one."""
+        return self._pool.submit(_card_memory).result()
+
     def stop(self, number: int) -> None:
         """Hand a signal on to the command that is running; no other begins. (On Windows it ends the process: the last
         checkpoint stays.)"""
@@ -103,6 +107,12 @@ def _run(arguments: list[str], log: str) -> int:
         _Here.at_work = False
         if _Here.study_ended:
             os._exit(0)
+
+
+def _card_memory() -> int:
+    from coeffdream.backbones.placement import memory_of
+
+    return memory_of("cuda") or 0
 
 
 def _as_if_new() -> None:

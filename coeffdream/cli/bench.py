@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
 from coeffdream.cli.bench_attention import attention
 from coeffdream.cli.bench_loops import generate, train
+from coeffdream.cli.bench_status import status
 from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, doing, last_progress, loading, near, say, show, show_json
@@ -19,6 +21,7 @@ from coeffdream.limits import out_of_range
 from coeffdream.records.study_plan import Study
 
 if TYPE_CHECKING:
+    from coeffdream.bench.engine import Engine
     from coeffdream.records.arms import Arms
 
 app = typer.Typer(help="Run whole studies, and time the mixed attention.")
@@ -51,7 +54,26 @@ def concepts(
             help="TOML file with a table of training options for each arm of the study, e.g. [lora-rank-4]."
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Cells at a time; each gets its share of the cores.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Cells at a time; on this machine each gets its share of the cores, or a card of its own.",
+            show_default="1; with Ray, all that there is room for",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Where cells run: on this machine, or on a Ray cluster.", metavar="<choice>"),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="With --engine ray: the cluster's HOST:PORT.", show_default="the one on this machine"
+        ),
+    ] = None,
+    per_card: Annotated[
+        int | None, typer.Option(help="With --engine ray: cells that share a card.", show_default="1")
+    ] = None,
     study: Annotated[Path, typer.Option(help="The study's folder; an unfinished one goes on.")] = Path(
         "study"
     ),
@@ -62,7 +84,6 @@ def concepts(
     Example: coeffdream bench concepts --base toybox --concepts concepts/* --methods lora,coeff-lora --seeds 3
     """
     from coeffdream.cli.next_step import tell_next
-    from coeffdream.cli.workers import perform
     from coeffdream.data.concept import load_concept
     from coeffdream.data.shipped import concept_folder
     from coeffdream.records.arms import read_arms
@@ -72,16 +93,18 @@ def concepts(
 
     described = read_arms(arms) if arms else {}
     chosen = _chosen(methods, described)
-    if problems := out_of_range("--jobs", jobs, at_least=1, at_most=1000):
+    problems = out_of_range("--jobs", 1 if jobs is None else jobs, at_least=1, at_most=1000)
+    problems += out_of_range("--per-card", 1 if per_card is None else per_card, at_least=1, at_most=64)
+    if engine == "local" and (address is not None or per_card is not None):
+        problems.append(f"{'--per-card' if address is None else '--address'} goes with --engine ray")
+    if problems:
         raise ConfigError(problems[0])
     folders = [concept_folder(name).resolve() for name in [*(given or []), *(more or [])]]
     with doing(f"reading the photos of {counted(len(folders), 'concept')}"):
         for folder in folders:
             load_concept(folder)  # every concept is read before the first hour is spent
     with loading("torch", "scipy"):
-        from coeffdream.backbones.device import pick_device
         from coeffdream.bench.concepts import open_study, run_cells
-        from coeffdream.bench.engine import LocalEngine
         from coeffdream.compare.comparison import compare
         from coeffdream.compare.comparison_table import comparison_table
         from coeffdream.compare.pairing import pair_study
@@ -89,16 +112,19 @@ def concepts(
 
     described = {arm: described[arm] for arm in chosen if arm in described}
     plan = Study([str(folder) for folder in folders], chosen, described, **typed)
-    pick_device(plan.device)
+    if engine == "local":
+        from coeffdream.backbones.device import pick_device
+
+        pick_device(plan.device)
     with open_study(study, plan) as todo:
         if arms and arms.resolve() != StudyFolder(study).arms_file.resolve():
             write_text(StudyFolder(study).arms_file, read_text(arms, error=ConfigError))
         say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((study / 'logs').resolve())}")
         if todo:
-            engine = LocalEngine(perform, jobs, plan.device, StudyFolder(study).shared)
-            say(engine.where)
+            workers = _engine(engine, plan, jobs, address, per_card or 1, StudyFolder(study).shared)
+            say(workers.where)
             with ProgressDisplay() as progress:
-                run_cells(study, plan, todo, engine, progress, told=last_progress)
+                run_cells(study.resolve(), plan, todo, workers, progress, told=last_progress)
         cells = load_runs([str(StudyFolder(study).run(cell).path) for cell in plan.cells], study)
         comparison = compare(pair_study(plan, plan.cells, cells))
         write_json(study / "comparison.json", dataclasses.asdict(comparison))
@@ -108,6 +134,22 @@ def concepts(
         show(comparison_table(comparison))
     say(f"every number: {near((study / 'comparison.json').resolve())}")
     tell_next("report", near(study.resolve()))
+
+
+def _engine(
+    name: str, plan: Study, jobs: int | None, address: str | None, per_card: int, shared: Path
+) -> Engine:
+    from coeffdream.cli.workers import perform
+
+    if name == "local":
+        from coeffdream.bench.engine import LocalEngine
+
+        return LocalEngine(perform, jobs or 1, plan.device, shared)
+    from coeffdream.bench.need import need
+    from coeffdream.bench.ray_engine import RayEngine
+
+    where: dict[str, Any] = {"address": address or "auto", "per_card": per_card}
+    return RayEngine(perform, jobs, plan.device, shared, needed=partial(need, plan), **where)
 
 
 def _chosen(methods: str | None, arms: Arms) -> list[str]:
@@ -123,5 +165,6 @@ def _chosen(methods: str | None, arms: Arms) -> list[str]:
 
 
 app.command("attention", cls=Command)(attention)
+app.command("status", cls=Command)(status)
 app.command("train", cls=Command)(train)
 app.command("generate", cls=Command)(generate)

@@ -20,6 +20,7 @@ import pytest
 
 from coeffdream.bench import dispatch, engine
 from coeffdream.bench.concepts import open_study, run_cells, stages
+from coeffdream.bench.status import study_status
 from coeffdream.cli.app import main
 from coeffdream.cli.terminal import last_progress
 from coeffdream.data.shipped import shipped
@@ -170,9 +171,12 @@ def test_what_each_running_cell_is_at(study, tmp_path, monkeypatch):
         assert seen.wait(60)
         return 1
 
+    statuses = []
+
     def progress(*words):
         told.append(words)
         if words[0].startswith("cat-") and words[1]:
+            statuses.append(study_status(tmp_path, last_progress))
             seen.set()
 
     with open_study(tmp_path, study) as todo, pytest.raises(RunError, match="2 of 2 cells failed"):
@@ -180,7 +184,12 @@ def test_what_each_running_cell_is_at(study, tmp_path, monkeypatch):
     first = todo[0].name
     assert (first, 40, 200, "train (1 of 5) training") in told
     assert told.index((first, 0, 0, "")) > told.index((first, 40, 200, "train (1 of 5) training"))
-    assert told[-1][:3] == ("study", 2, 2)
+    assert ("study", 2, 2) in [words[:3] for words in told]
+    [running] = statuses[0].running
+    assert (running.cell, running.command, running.steps, running.of) == (first, "train", 40, 200)
+    assert (statuses[0].where, statuses[0].done) == ("here", 0)
+    ended = study_status(tmp_path, last_progress)
+    assert (ended.failed, ended.running) == ([cell.name for cell in todo], [])
 
 
 def running(session: int) -> list[int]:
