@@ -7,6 +7,7 @@ statuses. What the commands make they leave on the storage that all machines see
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
@@ -141,14 +142,31 @@ def _connected(address: str) -> tuple[Any, str]:
         raise ConfigError(
             '--engine ray needs Ray; pip install "coeffdream[ray]", or use --engine local'
         ) from None
+    problem = _unreachable(address)
     heard = {number: signal.getsignal(number) for number in stopping.SIGNALS}
     try:
-        context = ray.init(address=address, log_to_driver=False, configure_logging=False)
+        if problem is None:
+            context = ray.init(address=address, log_to_driver=False, configure_logging=False)
+            return ray, str(context.dashboard_url or "")
     except ConnectionError as error:
-        raise ConfigError(
-            f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]:.160}); start one, or "
-            "use --engine local"
-        ) from None
-    for number, handler in heard.items():  # Ray has taken SIGTERM for itself
-        signal.signal(number, handler)
-    return ray, str(context.dashboard_url or "")
+        problem = str(error).splitlines()[0][:160]
+    finally:
+        for number, handler in heard.items():  # Ray has taken SIGTERM for itself
+            signal.signal(number, handler)
+    raise ConfigError(
+        f"--address {address}: no Ray cluster answers there ({problem}); start one, or use --engine local"
+    )
+
+
+def _unreachable(address: str) -> str | None:
+    """Why nothing answers at HOST:PORT, which Ray itself would try for minutes."""
+    if address == "auto":
+        return None
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=10):
+            return None
+    except ValueError:
+        return "an address is HOST:PORT, as ray start prints it"
+    except OSError as error:
+        return error.strerror or str(error)
