@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from coeffdream.backbones.processes import processes
 from coeffdream.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +22,11 @@ DTYPES: dict[str, torch.dtype] = {name: dtype for dtype, name in PRECISIONS.item
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" takes CUDA, then Apple's GPU, then the CPU. Raises ConfigError for a device that is not here."""
+    """ "auto" takes CUDA, then Apple's GPU, then the CPU. Of several processes each takes the card of its place.
+
+    Raises ConfigError for a device that is not here."""
+    if name in ("auto", "cuda") and processes().local and torch.cuda.is_available():
+        name = f"cuda:{processes().local}"
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -10,15 +10,12 @@ import torch
 from PIL import Image
 
 from coeffdream.backbones.base import Base
-from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.encode import Conditioning, check_lengths, encode_prompt
 from coeffdream.backbones.halving import halving
-from coeffdream.backbones.kept import base_components
 from coeffdream.backbones.load import Components
-from coeffdream.backbones.placement import place
+from coeffdream.backbones.processes import of_the_first, processes
 from coeffdream.backbones.replay import replaying
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
-from coeffdream.backbones.schedule import drawing_scheduler
 from coeffdream.data.images import of_one_color
 from coeffdream.errors import ConfigError, out_of_memory
 from coeffdream.generation.adapted import (
@@ -30,10 +27,12 @@ from coeffdream.generation.adapted import (
     ready,
 )
 from coeffdream.generation.base_run import begin_run
+from coeffdream.generation.loading import load
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.generation.set_record import set_record
 from coeffdream.generation.sets import claimed_set, drawn_beside, intact, take_over
+from coeffdream.generation.share import as_mask, in_turns_drawn
 from coeffdream.generation.sheet import sheet_of
 from coeffdream.generation.wording import warn_of_other_nouns
 from coeffdream.progress import Progress
@@ -117,7 +116,7 @@ class SetSampler:
         if base.is_toybox:
             warn_of_unknown_words(jobs.texts(), warn)
         sampling = request.sampling(base.settings)
-        components = components or _load(request, base, sampling.size, progress)
+        components = components or load(request, base, sampling.size, progress)
         initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
         check_lengths(components, [request.negative, *jobs.texts()])
         return cls(
@@ -168,6 +167,8 @@ class SetSampler:
 
         last: no other set follows, so that the text encoders may go once all is encoded.
         """
+        if not processes().first:
+            return self._help_draw(name, last)
         if not self.run.record_file.exists():
             self.run, self.record = begin_run(self.record, self.run.path.parent)
         plan = set_record(
@@ -188,6 +189,7 @@ class SetSampler:
                 folder.keep_images(there)
             shared = 0 if self.adapted or already == total else self._take_over(folder, plan, there)
             done = already + shared
+            of_the_first(as_mask(there, total))
             self.progress("drawing", done, total, "")
             blank: list[str] = []
             for batch, drawn in self._drawn(there, last):
@@ -224,8 +226,28 @@ class SetSampler:
         self, there: Container[int], last: bool
     ) -> Iterator[tuple[Sequence[ImagePlan], list[Image.Image]]]:
         """The jobs not `there` with their pictures, in batches as large as the memory holds."""
+        batch_size = self.batch_size
         for window in self._encoded(there, last):
-            yield from halving(window, self.batch_size, self._draw, self._smaller)
+            if processes().count == 1:
+                yield from halving(window, self.batch_size, self._draw, self._smaller)
+            else:
+                yield from in_turns_drawn(window, batch_size, self._all_of, self.sampling.size)
+
+    def _all_of(self, batch: Sequence[ImagePlan]) -> list[Image.Image]:
+        """A batch in as many parts as the memory of this process asks for."""
+        parts = halving(batch, self.batch_size, self._draw, self._smaller)
+        return [image for _, drawn in parts for image in drawn]
+
+    def _help_draw(self, name: str, last: bool) -> Generated:
+        """Draw this process's share of what the first one finds missing; that one has the set, and writes it."""
+        total = len(self.jobs)
+        there = {
+            index for index, is_there in enumerate(of_the_first(as_mask((), total)).tolist()) if is_there
+        }
+        with replaying(self.components, self.warn):
+            for _ in self._drawn(there, last):
+                pass
+        return Generated(SetFolder(self.run.path / self.place / name), total, len(there))
 
     def _draw(self, batch: Sequence[ImagePlan]) -> list[Image.Image]:
         conditionings = [self.conditionings[job.text] for job in batch]
@@ -275,16 +297,3 @@ class SetSampler:
 
 def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
     return ImageRecord(**vars(job), sha256=sha256_of_file(folder.path / job.file))
-
-
-def _load(request: GenerateRequest, base: Base, size: int, progress: Progress) -> Components:
-    progress("loading the base", 0, 1, base.name)
-    device, cpu = pick_device(request.device), torch.device("cpu")
-    dtype = pick_dtype(request.precision, device)
-    components = base_components(base, device=device, dtype=dtype, unet_device=cpu)
-    if request.scheduler is not None:
-        components.scheduler = drawing_scheduler(components.scheduler, request.scheduler)
-    place(components, request.model_offload, request.vae_tiling, size)
-    components.move([] if components.model_offload else ["unet"], device)
-    progress("loading the base", 1, 1, base.name)
-    return components

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coeffdream import warm
+from coeffdream.backbones.processes import processes
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
 from coeffdream.errors import ScoreError
@@ -137,6 +138,8 @@ def evaluate_run(
             **vars(hashes(pictures)),
         ),
     )
+    if not processes().first:
+        return record
     write_scores(folder.path / SCORES, record)
     if folder.path == find_set(run.images, None).path:
         write_scores(run.scores, record)
@@ -207,7 +210,7 @@ def evaluate_folder(
             **vars(hashes(pictures)), name=images.resolve().name, kind="folder", class_noun=class_noun
         ),
     )
-    if output is not None:
+    if output is not None and processes().first:
         write_scores(output, record)
     return record
 

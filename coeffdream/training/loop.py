@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from coeffdream.backbones.processes import add_up, any_of
 from coeffdream.config import TrainConfig
 from coeffdream.errors import NonFiniteLossError, RunError
 from coeffdream.progress import Progress, unheard
@@ -18,7 +19,7 @@ from coeffdream.stopping import stop_requested
 from coeffdream.tracking import UNLOGGED
 from coeffdream.training.checkpoint import TrainingState, checkpoint_due
 from coeffdream.training.encoded import TrainingSample
-from coeffdream.training.log import StepLog
+from coeffdream.training.log import StepLog, Unwritten
 from coeffdream.training.optimizer import gradient_norms
 from coeffdream.training.passes import Passes
 from coeffdream.training.rates import rate_factor, set_rates
@@ -40,7 +41,7 @@ def run_steps(
     data: TrainingData,
     schedule: NoiseSchedule,
     config: TrainConfig,
-    log: Path,
+    log: Path | None,
     *,
     after_step: Callable[[int], None],
     progress: Progress,
@@ -52,15 +53,17 @@ def run_steps(
 
     `after_step(steps_done)` draws samples and writes checkpoints; the step is a line of `log` by then, with what
     `validate` measured where a checkpoint is due. `notice` hears what is odd, `track` every row of the log.
+    log: None in a process that helps another one, which watches, writes and validates.
+
     Raises NonFiniteLossError before a bad loss can touch the weights, DivergedError for one that ran away.
     """
     adapter, optimizer, scaler = state.adapter, state.optimizer, state.scaler
-    steps = StepLog(log, state.step)
-    watch = _watch(log, steps.past, config)
+    steps = StepLog(log, state.step) if log else Unwritten()
+    watch = _watch(log, steps.past, config) if log else None
     passes = Passes(unet, scaler, config, notice)
 
     with stop_requested() as stopping:
-        while state.step < config.steps and not stopping():
+        while state.step < config.steps and not any_of(stopping()):
             step, started = state.step, time.perf_counter()
             if not unet.training:  # it is thousands of modules
                 unet.train()
@@ -97,6 +100,7 @@ def run_steps(
                 row["photos"] += [draw.sample.name for draw in draws]
                 seen += draws + priors
 
+            add_up(each.grad for each in adapter.trainable.values() if each.grad is not None)
             scaler.unscale_(optimizer)
             row["lora_grad"], row["alpha_grad"] = gradient_norms(adapter.lora, adapter.alpha)
             # Under loss scaling an overflow is usual, and the scaler leaves that step out.
@@ -124,7 +128,7 @@ def run_steps(
                 row |= validate()
             track(steps.add(row))
             progress("training", state.step, config.steps, f"loss {row['loss']:.4f}")
-            if odd := watch.look(row):
+            if watch and (odd := watch.look(row)):
                 notice(odd)
             # Before the checkpoint, so that a run resumed after a power cut lacks no row.
             if checkpoint_due(state.step, config):
@@ -135,7 +139,7 @@ def run_steps(
     return state.step >= config.steps
 
 
-def _watch(log: Path, rows: list[dict[str, Any]], config: TrainConfig) -> Watch:
+def _watch(log: Path, rows: Sequence[dict[str, Any]], config: TrainConfig) -> Watch:
     try:
         return Watch(rows, config.lr)
     except (KeyError, TypeError, ValueError) as error:

@@ -16,6 +16,7 @@ from coeffdream.backbones.encode import encode_prompt
 from coeffdream.backbones.kept import base_components
 from coeffdream.backbones.load import Components
 from coeffdream.backbones.placement import place
+from coeffdream.backbones.processes import first_one_first, processes
 from coeffdream.backbones.sampling import Sampling, initial_latents
 from coeffdream.backbones.schedule import prediction_of
 from coeffdream.backbones.threads import settle_threads
@@ -55,6 +56,7 @@ class Session:
     @classmethod
     def prepare(cls, config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> Session:
         """Load, encode and install; nothing is written to a run folder yet. Its config holds no auto any more."""
+        processes().share(config.batch_size)  # raises now if it cannot be shared
         config, concept = settled(config), to_train_on(concept, config)
         device, dtype = torch.device(config.device), DTYPES[config.precision]
         progress("loading the base", 0, 1, base.name)
@@ -79,7 +81,8 @@ class Session:
         if config.prior:
             prompt = fill_class("a photo of a CLASS", concept.class_noun)
             components.move([] if components.model_offload else ["unet"], device)
-            drawn = class_images(components, prompt, config.prior_images, sampling, progress)
+            with first_one_first():
+                drawn = class_images(components, prompt, config.prior_images, sampling, progress)
             class_samples = cache_class_images(components, drawn, prompt, config.resolution, progress)
         sampler = None
         if config.sample_every:
