@@ -70,6 +70,11 @@ def planned(device: str, precision: Precision) -> tuple[str, Precision]:
     return str(there), PRECISIONS[pick_dtype(precision, there)]
 
 
+def kind_of(device: torch.device) -> str:
+    """What computes: the name of the card, else cpu or mps. Two kinds round differently, and draw other pictures."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def here_or_auto(name: str) -> str:
     """The device of that name, or "auto" where this machine has none such."""
     try:

@@ -31,13 +31,13 @@ from coeffdream.generation.loading import load
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.generation.set_record import set_record
-from coeffdream.generation.sets import claimed_set, drawn_beside, intact, take_over
+from coeffdream.generation.sets import as_made, claimed_set, intact, take_over_beside, warn_of_another_device
 from coeffdream.generation.share import as_mask, in_turns_drawn
 from coeffdream.generation.sheet import sheet_of
 from coeffdream.generation.wording import warn_of_other_nouns
 from coeffdream.progress import Progress
 from coeffdream.records.claim import confirm, in_use
-from coeffdream.records.files import replacing, sha256_of_file
+from coeffdream.records.files import replacing
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetRecord
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.toybox.vocabulary import warn_of_unknown_words
@@ -184,10 +184,15 @@ class SetSampler:
         )
         with claimed_set(self.run.path / self.place, plan) as folder, replaying(self.components, self.warn):
             there = intact(folder, self.jobs)
+            warn_of_another_device(folder, plan, there, self.warn)
             already, total = len(there), len(self.jobs)
             if already < total:
                 folder.keep_images(there)
-            shared = 0 if self.adapted or already == total else self._take_over(folder, plan, there)
+            shared = (
+                0
+                if self.adapted or already == total
+                else take_over_beside(self.run, folder, plan, self.jobs, there, self.warn)
+            )
             done = already + shared
             of_the_first(as_mask(there, total))
             self.progress("drawing", done, total, "")
@@ -198,7 +203,7 @@ class SetSampler:
                     with replacing(folder.path / job.file) as temporary:
                         image.save(temporary, "PNG")
                     blank += [job.file] if of_one_color(image) else []
-                folder.append_images(_made(folder, job) for job in batch)
+                folder.append_images(as_made(folder, job) for job in batch)
                 done += len(batch)
                 self.progress("drawing", done, total, batch[-1].prompt)
             if blank:
@@ -212,15 +217,6 @@ class SetSampler:
             if with_grid and (already < total or not folder.contact_sheet.exists()):
                 sheet_of(folder, total, self._title(plan), self.warn)
         return Generated(folder, total, already, shared)
-
-    def _take_over(self, folder: SetFolder, plan: SetRecord, there: dict[int, int]) -> int:
-        """Use what the untouched base drew for a run beside this one; how many pictures that were."""
-        beside = drawn_beside(self.run, plan, self.jobs, there)
-        for index in sorted(beside):
-            take_over(beside[index], folder.path / self.jobs[index].file)
-        folder.append_images(_made(folder, self.jobs[index]) for index in sorted(beside))
-        there |= dict.fromkeys(beside, 0)
-        return len(beside)
 
     def _drawn(
         self, there: Container[int], last: bool
@@ -293,7 +289,3 @@ class SetSampler:
     def _title(self, plan: SetRecord) -> str:
         by = in_words(self.request, self.record) if self.adapted else "untouched base"
         return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}"
-
-
-def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
-    return ImageRecord(**vars(job), sha256=sha256_of_file(folder.path / job.file))
