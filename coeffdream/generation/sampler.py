@@ -27,6 +27,7 @@ from coeffdream.generation.adapted import (
     ready,
 )
 from coeffdream.generation.base_run import begin_run
+from coeffdream.generation.floors import note_set
 from coeffdream.generation.loading import load
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GenerateRequest
@@ -214,6 +215,8 @@ class SetSampler:
                 )
             if already < total:  # what was drawn again goes to its place among the others
                 folder.keep_images({image.index: offset for offset, image in folder.rows()})
+            if not self.adapted:
+                note_set(self.run, folder, plan, self.jobs)
             if with_grid and (already < total or not folder.contact_sheet.exists()):
                 sheet_of(folder, total, self._title(plan), self.warn)
         return Generated(folder, total, already, shared)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from coeffdream.errors import RunError
+from coeffdream.generation.floors import sets_beside
 from coeffdream.progress import unheard
 from coeffdream.records.claim import Claim, attempt, in_use, is_husk, numbered
 from coeffdream.records.files import replacing, sha256_of_file
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetRecord
-from coeffdream.records.latest import LATEST
 from coeffdream.records.run import RunFolder
 
 
@@ -128,10 +128,7 @@ def drawn_beside(
     drew, which are left: its rounding is another.
     """
     found: dict[int, Path] = {}
-    for file in sorted(run.path.parent.glob("*/images/*/set.json")):
-        other = SetFolder(file.parent)
-        if file.parents[2].name in (run.path.name, LATEST):
-            continue
+    for other in sets_beside(run, plan, jobs):
         with contextlib.suppress(RunError):  # a damaged neighbour has nothing to give
             theirs = other.read_set()
             if theirs.settings != plan.settings:
@@ -139,7 +136,7 @@ def drawn_beside(
             if theirs.device != plan.device:
                 drew = theirs.device or "a device that it does not tell"
                 warn(
-                    f"what {drew} drew in {file.parent} is not taken over on {plan.device}: it is drawn again"
+                    f"what {drew} drew in {other.path} is not taken over on {plan.device}: it is drawn again"
                 )
                 continue
             for _, image in other.rows():
