@@ -1,8 +1,8 @@
 """Which command of which cell runs next, on whichever worker is free.
 
 A cell is a chain of commands: train, draw, score. Cells are begun in the plan's order, and one that was begun goes on
-before another begins. Of the cells of one concept a single one at a time draws what the untouched base draws: the next
-takes it over.
+before another begins. Of the cells of one concept a single one draws what the untouched base draws; the others wait for
+it, and take it over.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOSSES = 3  # workers that a cell may lose before it is taken for the reason its
 OF_THE_BASE = ("--no-adapter", "--unrelated")  # what draws with the untouched base
 
 
-@dataclass
+@dataclass(eq=False)
 class Chain:
     """A cell on its way, with the commands that are still to be run."""
 
@@ -70,6 +70,7 @@ class Dispatch:
     _running: dict[Future[int], tuple[Any, Chain]] = field(default_factory=dict)
     _coming: set[Future[Any]] = field(default_factory=set)
     _idle: list[Any] = field(default_factory=list)
+    _drawn: set[tuple[str, str] | None] = field(default_factory=lambda: {None})  # of the untouched base
 
     def run(self) -> None:
         """On Ctrl-C, or another request to stop, the running commands save their state and no other begins."""
@@ -101,11 +102,11 @@ class Dispatch:
 
     def _next(self) -> Chain | None:
         """The first in the plan's order that may go on."""
-        drawing = {chain.of_the_base for _, chain in self._running.values()}
+        drawing = {chain.of_the_base for _, chain in self._running.values()} - self._drawn
         for chain in list(self._waiting):
             if chain.left_alone_until is not None and not self._ready(chain):
                 continue
-            if chain.of_the_base is None or chain.of_the_base not in drawing:
+            if chain.of_the_base not in drawing:
                 return chain
         return None
 
@@ -154,6 +155,7 @@ class Dispatch:
             self._fail(chain, f"ended with {status}: {self._last_line(chain)}")
             return
         self._idle.append(worker)
+        self._drawn.add(chain.of_the_base)
         chain.commands.pop(0)
         if chain.commands:
             bisect.insort(self._waiting, chain, key=lambda each: each.place)
