@@ -27,7 +27,7 @@ def status(
     """
     from coeffdream.bench.status import study_status
 
-    found = study_status(study.resolve(), last_progress)
+    found = study_status(study, last_progress)
     if as_json:
         show_json(dataclasses.asdict(found))
         return
