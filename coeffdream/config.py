@@ -17,6 +17,8 @@ Method = Literal["lora", "dora", "coeff", "coeff-lora", "coeff-dora"]
 Parametrisation = Literal["residual", "direct-random", "direct-identity"]
 AttentionKind = Literal["all", "self", "cross"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+BasePrecision = Literal["auto", "fp8", "int8", "nf4"]
+Offload = Literal["auto", "none", "model", "blocks"]
 Prediction = Literal["auto", "epsilon", "v"]
 Preset = Literal["paper", "table3", "quality"]
 LrSchedule = Literal["constant", "cosine", "linear"]
@@ -144,11 +146,25 @@ class TrainConfig:
         group="Training",
         shown="the base's, else auto",
     )
+    base_precision: BasePrecision = option(
+        "auto",
+        "Keep the weights of the UNet's blocks in fewer bits; auto: as --precision says.",
+        group="Training",
+        shown="auto",
+    )
     gradient_checkpointing: bool = option(
         False, "Trade a slower step for much less memory.", group="Training", shown="the base's; SDXL: on"
     )
-    model_offload: bool | None = option(
-        None, "Models take turns on the device: slower pictures.", group="Training", shown="if memory asks"
+    deterministic: bool = option(
+        True,
+        "On a card: a repeated run is equal to the last bit; plain LoRA is slower for it.",
+        group="Training",
+    )
+    offload: Offload = option(
+        "auto",
+        "What waits on the CPU till it works: each model, or the layers of the UNet's blocks, too.",
+        group="Training",
+        shown="model if memory asks, else none",
     )
     vae_tiling: bool | None = option(
         None, "Decode pictures over 512 pixels in tiles.", group="Training", shown="if memory asks"

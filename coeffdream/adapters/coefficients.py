@@ -29,7 +29,7 @@ class SubspaceCoefficients(nn.Module):
         self.parametrisation = parametrisation
         self.strength = 1.0
         self.alpha = nn.Parameter(torch.zeros(heads, heads))
-        # The mask of Eq. 12. Drawn once per step by `Adapter.draw_dropout`, so that a recomputed forward
+        # The mask of Eq. 12. Set once per step by `Adapter.set_masks`, so that a recomputed forward
         # (gradient checkpointing) and a resumed run see the mask of the first pass.
         self.register_buffer("keep", torch.ones(heads, heads), persistent=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ def pick_device(name: str) -> torch.device:
     Raises ConfigError for a device that is not here."""
     if name in ("auto", "cuda") and processes().local and torch.cuda.is_available():
         name = f"cuda:{processes().local}"
+    # cuBLAS reads it at its first product; without, its sums over splits have no order of their own.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

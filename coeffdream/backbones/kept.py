@@ -13,14 +13,25 @@ from coeffdream import warm
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.load import Components, load_components
 from coeffdream.backbones.variants import STEMS
+from coeffdream.config import BasePrecision
 
 
 def base_components(
-    base: Base, *, device: torch.device, dtype: torch.dtype, unet_device: torch.device
+    base: Base,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    unet_device: torch.device,
+    base_precision: BasePrecision = "auto",
 ) -> Components:
-    """As `load_components`; in a process that keeps bases the weights are read from disk and checked once."""
-    if not warm.keeping():
-        return load_components(base, device=device, dtype=dtype, unet_device=unet_device)
+    """As `load_components`; in a process that keeps bases the weights are read from disk and checked once.
+
+    One in another base precision is not kept: what it is made into belongs to a device.
+    """
+    if not warm.keeping() or base_precision != "auto":
+        return load_components(
+            base, device=device, dtype=dtype, unet_device=unet_device, base_precision=base_precision
+        )
     kept = warm.kept(
         ("base", repr(base), dtype),
         lambda: load_components(base, device=torch.device("cpu"), dtype=dtype),

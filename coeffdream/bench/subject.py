@@ -66,6 +66,7 @@ def _drawn_components(base: Any, device: Any, dtype: Any) -> Any:
         device=device,
         architecture=architecture_of(unet),
         sketch=[],
+        parameters=sum(parameter.numel() for parameter in unet.parameters()),
     )
 
 

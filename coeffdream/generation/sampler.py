@@ -28,7 +28,7 @@ from coeffdream.generation.adapted import (
 )
 from coeffdream.generation.base_run import begin_run
 from coeffdream.generation.floors import note_set
-from coeffdream.generation.loading import load
+from coeffdream.generation.loading import load_to_draw
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.generation.set_record import set_record
@@ -117,7 +117,7 @@ class SetSampler:
         if base.is_toybox:
             warn_of_unknown_words(jobs.texts(), warn)
         sampling = request.sampling(base.settings)
-        components = components or load(request, base, sampling.size, progress)
+        components = components or load_to_draw(request, record, base, sampling.size, progress)
         initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
         check_lengths(components, [request.negative, *jobs.texts()])
         return cls(

@@ -54,5 +54,6 @@ def set_record(
             scheduler=request.scheduler or type(components.scheduler).__name__,
             precision=str(components.unet.dtype).removeprefix("torch."),
             vae_tiling=components.vae_tiling,
+            base_precision=components.base_precision,
         ),
     )

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coeffdream.adapters.lora import CastOnce
 from coeffdream.backbones.processes import gathered, processes
 from coeffdream.backbones.replay import Replayed
 from coeffdream.config import TrainConfig
 from coeffdream.progress import unheard
+from coeffdream.training.deterministic import deterministic
 from coeffdream.training.step import Draw, alike, as_tensors, losses, losses_of
 
 
@@ -37,28 +39,37 @@ class Passes:
     def __init__(
         self,
         unet: Any,
+        cast: CastOnce,
         scaler: torch.amp.GradScaler,
         config: TrainConfig,
         notice: Callable[[str], None] = unheard,
     ) -> None:
-        self._unet, self._scaler, self._config = unet, scaler, config
+        self._unet, self._cast, self._scaler, self._config = unet, cast, scaler, config
+        self._device, self._dtype = unet.device, unet.dtype
         self._share, self._count = processes().share(config.batch_size), processes().count
-        # Under model off-loading the UNet leaves the card whenever pictures are decoded.
-        self._replayed = Replayed(self._of_tensors, unet.device, notice) if not config.model_offload else None
+        # Under off-loading the UNet leaves the card whenever pictures are decoded.
+        whole = config.offload == "none"
+        self._replayed = Replayed(self._of_tensors, self._device, notice) if whole else None
 
     @property
     def records(self) -> bool:
         return self._replayed is not None and self._replayed.records
 
-    def __call__(self, draws: list[Draw]) -> Losses:
+    def __call__(self, draws: list[Draw], meanwhile: Callable[[], object] = lambda: None) -> Losses:
         """draws: the photos', of which there are `config.batch_size`, then as many of the class, or none. The losses are
-        those of all processes together."""
+        those of all processes together.
+
+        `meanwhile` is called while a card works.
+        """
         size = self._config.batch_size
         draws = [draws[start + place] for start in range(0, len(draws), size) for place in self._share]
-        if self._replayed and len(alike(draws)) == 1:
-            values = self._replayed(as_tensors(draws, self._unet.device, self._unet.dtype))
-        else:
-            values = self._backward(losses(self._unet, draws))
+        with deterministic(self._config.deterministic and self._device.type == "cuda"):
+            if self._replayed and len(alike(draws)) == 1:
+                values = self._replayed(as_tensors(draws, self._device, self._dtype))
+            else:
+                with self._cast.of_a_pass():
+                    values = self._backward(losses(self._unet, draws, self._device, self._dtype))
+        meanwhile()
         rows = [row.tolist() for row in gathered(values)]
         total, photos, priors = (sum(row[number] for row in rows) for number in range(3))
         own = len(self._share)
@@ -71,7 +82,8 @@ class Passes:
             self._replayed.release()
 
     def _of_tensors(self, batch: Mapping[str, Tensor]) -> Tensor:
-        return self._backward(losses_of(self._unet, batch))
+        with self._cast.of_a_pass():
+            return self._backward(losses_of(self._unet, batch))
 
     def _backward(self, each: Tensor) -> Tensor:
         """total, photos, priors and each, in one tensor: every copy from a card waits for it."""

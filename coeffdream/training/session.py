@@ -29,9 +29,9 @@ from coeffdream.progress import Progress
 from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.run import RunRecord, Status, Validated
 from coeffdream.training.average import new_average
+from coeffdream.training.batches import TrainingData
 from coeffdream.training.checkpoint import TrainingState
 from coeffdream.training.latent_cache import cache_class_images, cache_concept
-from coeffdream.training.loop import TrainingData
 from coeffdream.training.optimizer import new_optimizer
 from coeffdream.training.prior import class_images
 from coeffdream.training.samples import Sampler
@@ -50,7 +50,6 @@ class Session:
     validation: Validation
     untouched: Validated
     state: TrainingState
-    total_parameters: int
     progress: Progress
 
     @classmethod
@@ -61,13 +60,19 @@ class Session:
         device, dtype = torch.device(config.device), DTYPES[config.precision]
         progress("loading the base", 0, 1, base.name)
         # The UNet joins the others only to draw class images: encoding and training need not fit at once.
-        components = base_components(base, device=device, dtype=dtype, unet_device=torch.device("cpu"))
+        components = base_components(
+            base,
+            device=device,
+            dtype=dtype,
+            unet_device=torch.device("cpu"),
+            base_precision=config.base_precision,
+        )
         progress("loading the base", 1, 1, base.name)
-        place(components, config.model_offload, config.vae_tiling, config.resolution)
+        place(components, config.offload, config.vae_tiling, config.resolution)
         config = dataclasses.replace(
             config,
             prediction=prediction_of(components.scheduler),
-            model_offload=components.model_offload,
+            offload=components.offload,
             vae_tiling=components.vae_tiling,
         )
         if device.type == "cpu":
@@ -80,7 +85,7 @@ class Session:
         class_samples = []
         if config.prior:
             prompt = fill_class("a photo of a CLASS", concept.class_noun)
-            components.move([] if components.model_offload else ["unet"], device)
+            components.move(["unet"] if components.offload == "none" else [], device)
             with first_one_first():
                 drawn = class_images(components, prompt, config.prior_images, sampling, progress)
             class_samples = cache_class_images(components, drawn, prompt, config.resolution, progress)
@@ -95,7 +100,6 @@ class Session:
         validation, untouched = prepare_validation(
             components, unseen_photos or photos, bool(unseen_photos), class_caption, config
         )
-        total = sum(parameter.numel() for parameter in components.unet.parameters())
         adapter = install(components.unet, spec_for(config, components.unet), seed=config.seed)
         compute_in_base_dtype(adapter)
         if config.gradient_checkpointing:
@@ -104,7 +108,7 @@ class Session:
         average = new_average(adapter, config)
         state = TrainingState(adapter, new_optimizer(adapter, config), scaler, average=average)
         data = TrainingData(photos, class_samples)
-        return cls(config, concept, components, data, sampler, validation, untouched, state, total, progress)
+        return cls(config, concept, components, data, sampler, validation, untouched, state, progress)
 
     def record(self, name: str, status: Status) -> RunRecord:
         device = self.components.device
@@ -119,7 +123,7 @@ class Session:
             class_noun=self.concept.class_noun,
             token=self.config.token,
             concept=concept_record(self.concept),
-            parameters=parameter_summary(self.state.adapter, self.total_parameters),
+            parameters=parameter_summary(self.state.adapter, self.components.parameters),
             validation=self.untouched,
             versions=versions(),
             machine=Machine(

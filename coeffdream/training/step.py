@@ -75,11 +75,14 @@ def draw_sample(
     )
 
 
-def losses(unet: Any, draws: list[Draw]) -> Tensor:
-    """Weighted squared error of each draw, [B], float32; one forward pass of the UNet for each size among them."""
+def losses(unet: Any, draws: list[Draw], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Weighted squared error of each draw, [B], float32; one forward pass of the UNet for each size among them.
+
+    device, dtype: the UNet's. diffusers looks through every module for them, so a loop asks once.
+    """
     found: dict[int, Tensor] = {}
     for places in alike(draws):
-        batch = as_tensors([draws[place] for place in places], unet.device, unet.dtype)
+        batch = as_tensors([draws[place] for place in places], device, dtype)
         found |= zip(places, losses_of(unet, batch), strict=True)
     return torch.stack([found[place] for place in range(len(draws))])
 

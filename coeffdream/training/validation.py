@@ -55,9 +55,10 @@ class Validation:
         """`validation_loss` and `class_loss` of the UNet as it is `meanwhile`, weighted as in training."""
         unet.eval()
         each: list[Tensor] = []
+        place = unet.device, unet.dtype
         with meanwhile or nullcontext():
             for _, part in halving(
-                self.draws, self.at_once, lambda draws: losses(unet, list(draws)), self._smaller
+                self.draws, self.at_once, lambda draws: losses(unet, list(draws), *place), self._smaller
             ):
                 each.append(part)
         values = torch.cat(each)

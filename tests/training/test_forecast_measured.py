@@ -93,7 +93,7 @@ def measured(components: Components, config: Any, encode: Callable[[], Any] | No
 
     def step() -> None:
         unet.train()
-        losses(unet, batch).mean().backward()
+        losses(unet, batch, unet.device, unet.dtype).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -206,4 +206,5 @@ def of_random_weights(base: Any) -> Components:
         device=CPU,
         architecture="",
         sketch=[],
+        parameters=0,
     )
