@@ -6,7 +6,8 @@ import torch
 
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import pick_device, pick_dtype
-from coeffdream.backbones.load import Components, load_components
+from coeffdream.backbones.kept import base_components
+from coeffdream.backbones.load import Components
 from coeffdream.backbones.placement import place
 from coeffdream.backbones.schedule import drawing_scheduler
 from coeffdream.generation.request import GenerateRequest
@@ -21,7 +22,7 @@ def load_to_draw(
     has another base precision."""
     progress("loading the base", 0, 1, base.name)
     device = pick_device(request.device)
-    components = load_components(
+    components = base_components(
         base,
         device=device,
         dtype=pick_dtype(request.precision, device),

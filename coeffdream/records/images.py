@@ -99,6 +99,7 @@ class SetRecord:
     class_noun: Text
     images_per_prompt: Positive
     settings: SetSettings
+    device: str = ""  # the kind that it was begun on: cpu, or the name of the card; unknown of older sets
 
     @property
     def expected(self) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from coeffdream.adapters.install import Adapter
 from coeffdream.config import TrainConfig
-from coeffdream.training.latent_cache import TrainingSample
+from coeffdream.training.encoded import TrainingSample
 from coeffdream.training.step import Draw, NoiseSchedule, draw_sample
 
 

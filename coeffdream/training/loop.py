@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from coeffdream.adapters.lora import CastOnce
+from coeffdream.backbones.processes import add_up, any_of
 from coeffdream.config import TrainConfig
 from coeffdream.errors import NonFiniteLossError, RunError
 from coeffdream.progress import Progress, unheard
@@ -16,7 +17,7 @@ from coeffdream.stopping import stop_requested
 from coeffdream.tracking import UNLOGGED
 from coeffdream.training.batches import Batches, TrainingData
 from coeffdream.training.checkpoint import TrainingState, checkpoint_due
-from coeffdream.training.log import StepLog
+from coeffdream.training.log import StepLog, Unwritten
 from coeffdream.training.passes import Passes
 from coeffdream.training.step import Draw, NoiseSchedule
 from coeffdream.training.update import Update
@@ -29,7 +30,7 @@ def run_steps(
     data: TrainingData,
     schedule: NoiseSchedule,
     config: TrainConfig,
-    log: Path,
+    log: Path | None,
     *,
     after_step: Callable[[int], None],
     progress: Progress,
@@ -41,17 +42,19 @@ def run_steps(
 
     `after_step(steps_done)` draws samples and writes checkpoints; the step is a line of `log` by then, with what
     `validate` measured where a checkpoint is due. `notice` hears what is odd, `track` every row of the log.
+    log: None in a process that helps another one, which watches, writes and validates.
+
     Raises NonFiniteLossError before a bad loss can touch the weights, DivergedError for one that ran away.
     """
     adapter, scaler = state.adapter, state.scaler
-    steps = StepLog(log, state.step)
-    watch = _watch(log, steps.past, config)
+    steps = StepLog(log, state.step) if log else Unwritten()
+    watch = _watch(log, steps.past, config) if log else None
     batches = Batches(adapter, data, schedule, config)
     passes = Passes(unet, CastOnce(adapter), scaler, config, notice)
     update = Update(state, config, in_place=passes.records, notice=notice)
 
     with stop_requested() as stopping:
-        while state.step < config.steps and not stopping():
+        while state.step < config.steps and not any_of(stopping()):
             step, started = state.step, time.perf_counter()
             if not unet.training:  # it is thousands of modules
                 unet.train()
@@ -81,6 +84,7 @@ def run_steps(
                 row["photos"] += [draw.sample.name for draw in photos]
                 seen += draws
 
+            add_up(each.grad for each in adapter.trainable.values() if each.grad is not None)
             row["lora_grad"], row["alpha_grad"] = update.norms()
             # Under loss scaling an overflow is usual, and the scaler leaves that step out.
             if not (scaler.is_enabled() or math.isfinite(row["lora_grad"] + row["alpha_grad"])):
@@ -102,7 +106,7 @@ def run_steps(
                 row |= validate()
             track(steps.add(row))
             progress("training", state.step, config.steps, f"loss {row['loss']:.4f}")
-            if odd := watch.look(row):
+            if watch and (odd := watch.look(row)):
                 notice(odd)
             # Before the checkpoint, so that a run resumed after a power cut lacks no row.
             if checkpoint_due(state.step, config):
@@ -113,7 +117,7 @@ def run_steps(
     return state.step >= config.steps
 
 
-def _watch(log: Path, rows: list[dict[str, Any]], config: TrainConfig) -> Watch:
+def _watch(log: Path, rows: Sequence[dict[str, Any]], config: TrainConfig) -> Watch:
     try:
         return Watch(rows, config.lr)
     except (KeyError, TypeError, ValueError) as error:

@@ -13,8 +13,10 @@ from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES, settled
 from coeffdream.backbones.encode import encode_prompt
-from coeffdream.backbones.load import Components, load_components
+from coeffdream.backbones.kept import base_components
+from coeffdream.backbones.load import Components
 from coeffdream.backbones.placement import place
+from coeffdream.backbones.processes import first_one_first, processes
 from coeffdream.backbones.sampling import Sampling, initial_latents
 from coeffdream.backbones.schedule import prediction_of
 from coeffdream.backbones.threads import settle_threads
@@ -53,11 +55,12 @@ class Session:
     @classmethod
     def prepare(cls, config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> Session:
         """Load, encode and install; nothing is written to a run folder yet. Its config holds no auto any more."""
+        processes().share(config.batch_size)  # raises now if it cannot be shared
         config, concept = settled(config), to_train_on(concept, config)
         device, dtype = torch.device(config.device), DTYPES[config.precision]
         progress("loading the base", 0, 1, base.name)
         # The UNet joins the others only to draw class images: encoding and training need not fit at once.
-        components = load_components(
+        components = base_components(
             base,
             device=device,
             dtype=dtype,
@@ -83,7 +86,8 @@ class Session:
         if config.prior:
             prompt = fill_class("a photo of a CLASS", concept.class_noun)
             components.move(["unet"] if components.offload == "none" else [], device)
-            drawn = class_images(components, prompt, config.prior_images, sampling, progress)
+            with first_one_first():
+                drawn = class_images(components, prompt, config.prior_images, sampling, progress)
             class_samples = cache_class_images(components, drawn, prompt, config.resolution, progress)
         sampler = None
         if config.sample_every:

@@ -16,7 +16,8 @@ from torch import Tensor
 from coeffdream.config import TrainConfig
 from coeffdream.diffusion.noise import integer, normal, permuted, uniform
 from coeffdream.diffusion.objective import add_noise, min_snr_weight, squared_error, target
-from coeffdream.training.latent_cache import TrainingSample, stack
+from coeffdream.training.encoded import TrainingSample
+from coeffdream.training.latent_cache import stack
 
 
 @dataclass(frozen=True)

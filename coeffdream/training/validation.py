@@ -22,7 +22,7 @@ from coeffdream.config import TrainConfig
 from coeffdream.diffusion.noise import normal
 from coeffdream.diffusion.objective import add_noise, min_snr_weight, target
 from coeffdream.records.run import Validated
-from coeffdream.training.latent_cache import TrainingSample
+from coeffdream.training.encoded import TrainingSample
 from coeffdream.training.step import Draw, NoiseSchedule, as_tensors, losses, predicted_of
 
 SEED = 0

@@ -23,6 +23,7 @@ LEVELS = {
     "methods": 0,
     "tables": 0,
     "progress": 0,
+    "warm": 0,
     "records": 1,
     "tracking": 2,
     "attention": 2,

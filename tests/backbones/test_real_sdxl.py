@@ -17,7 +17,7 @@ from coeffdream.backbones.load import meta_unet
 from coeffdream.config import TrainConfig
 from coeffdream.diffusion.noise import normal
 from coeffdream.resolve import resolve
-from coeffdream.training.latent_cache import TrainingSample
+from coeffdream.training.encoded import TrainingSample
 from coeffdream.training.step import Draw, losses
 
 UNET_PARAMETERS = 2_567_463_684

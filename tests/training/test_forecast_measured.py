@@ -28,8 +28,8 @@ from coeffdream.diffusion.noise import normal
 from coeffdream.generation.forecast import forecast_drawing
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.resolve import resolve
+from coeffdream.training.encoded import TrainingSample
 from coeffdream.training.forecast import Forecast
-from coeffdream.training.latent_cache import TrainingSample
 from coeffdream.training.optimizer import new_optimizer
 from coeffdream.training.step import Draw, losses
 
