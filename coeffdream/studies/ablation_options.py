@@ -36,7 +36,6 @@ class AblationOptions(VitOptions):
         None, f"What is learned, comma-separated: of {', '.join(TASKS)}.", shown=",".join(REPORTED)
     )
     arms: str = option(",".join(ABLATED), "What is compared with residual, comma-separated.")
-    seeds: int = option(5, "Trainings of each arm on each task; they differ in head, adapters and order.")
     coeff_dropout: float = option(0.0, "Of alpha in the arms that do not say another.")
     beside: Literal["linear", "bitfit", "lora", "dora", "oft", "full"] = option(
         "linear", "What every arm trains beside alpha; linear: nothing but the head."

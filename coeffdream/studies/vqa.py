@@ -43,8 +43,9 @@ PRETRAINING_SEED, PRETRAINING_LR = 0, 3e-3
 
 @dataclass(frozen=True)
 class Training:
-    """accuracy: by kind of question, the share of `tested` answered word for word. parameters: trained, but for those of
-    the layer for pictures; coefficients: those that are alpha's. layers: with alpha. rates: learning rates."""
+    """accuracy: by kind of question, the share answered word for word; tested: questions of all kinds. parameters: trained,
+    but for those of the layer for pictures; coefficients: those that are alpha's. layers: with alpha. rank: 0 without a
+    low-rank part. rates: learning rates."""
 
     arm: Text
     seed: Count

@@ -64,9 +64,7 @@ class VqaOptions:
     coeff_weight_decay: float = option(1e-6, "Of alpha.")
     lr: float | None = option(None, "Learning rate of all but alpha.", shown="what suits the arm")
     coeff_lr: float | None = option(None, "Of alpha.", shown="what suits the arm")
-    pretrain_pictures: int = option(
-        1500, "Pictures that the small backbone is pretrained on, with the questions about each."
-    )
+    pretrain_pictures: int = option(1500, "Pictures that the small backbone is pretrained on.")
     pretrain_epochs: int = option(10, "Of its pretraining.")
     device: Literal["auto", "cpu"] = option("auto", "The first card that there is, or the CPU.")
 
