@@ -47,8 +47,8 @@ def test_heads_of_a_task(cli, tmp_path, monkeypatch):
     from coeffdream.studies import head_costs, heads_tuned
     from coeffdream.studies.vit_options import VitOptions
 
-    one = head_costs.model_costs()[:1]
-    monkeypatch.setattr(head_costs, "model_costs", lambda: one)
+    one = head_costs.Cost("one", 1, 4, 16, 100, 16, 20, 0.125)
+    monkeypatch.setattr(head_costs, "model_costs", lambda: [one])
 
     def tiny(**given):
         few = {"epochs": 1, "train_images": 8, "test_images": 4, "pretrain_images": 8, "pretrain_epochs": 1}
