@@ -70,6 +70,7 @@ class Dispatch:
     _running: dict[Future[int], tuple[Any, Chain]] = field(default_factory=dict)
     _coming: set[Future[Any]] = field(default_factory=set)
     _idle: list[Any] = field(default_factory=list)
+    _in_vain: int = 0  # workers in a row that did not come up
     _drawn: set[tuple[str, str] | None] = field(default_factory=lambda: {None})  # of the untouched base
 
     def run(self) -> None:
@@ -88,8 +89,7 @@ class Dispatch:
                     time.sleep(LOOK_EVERY / 10)
                 for each in wait(awaited, LOOK_EVERY, FIRST_COMPLETED).done if awaited else ():
                     if each in self._coming:
-                        self._coming.remove(each)
-                        self._idle.append(each.result())
+                        self._welcome(each)
                     else:
                         self._take(each)
             self.look([])
@@ -99,6 +99,22 @@ class Dispatch:
             raise
         finally:
             self.engine.close()
+
+    def _welcome(self, up: Future[Any]) -> None:
+        """Raises RunError when none came up for a while."""
+        self._coming.remove(up)
+        try:
+            self._idle.append(up.result())
+            self._in_vain = 0
+        except self.engine.lost as error:
+            self._in_vain += 1
+            if self._in_vain > LOSSES:
+                why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+                raise RunError(
+                    f"{self._in_vain} workers in a row did not come up ({why[:200]}); is this coeffdream installed on every "
+                    "machine of the cluster?"
+                ) from None
+            self._coming.add(self.engine.hire())
 
     def _next(self) -> Chain | None:
         """The first in the plan's order that may go on."""

@@ -372,6 +372,29 @@ class TestALostWorker:
             losing(100)
 
 
+@pytest.mark.parametrize(("failing", "ends"), [(2, "well"), (100, "badly")])
+def test_a_worker_that_does_not_come_up(failing, ends, study, tmp_path):
+    """A machine lost at a bad moment is passed over; a cluster on which none ever comes up is no reason to wait for ever."""
+
+    class Slow(Here):
+        def hire(self):
+            up = super().hire()
+            if len(self._hired) <= failing:
+                up = Future()
+                up.set_exception(BrokenExecutor("No module named 'coeffdream'"))
+            return up
+
+    here = Slow(lambda arguments, log: 0)
+    with open_study(tmp_path, study) as todo:
+        if ends == "well":
+            run_cells(tmp_path, study, todo, here, silent)
+            return
+        with pytest.raises(
+            RunError, match=r"4 workers in a row did not come up \(No module named 'coeffdream'\)"
+        ):
+            run_cells(tmp_path, study, todo, here, silent)
+
+
 def test_what_the_untouched_base_draws_is_drawn_by_one_cell_at_a_time(study, tmp_path, monkeypatch):
     """Two workers, cells of one concept side by side: never its floor twice at once; of two concepts, both at once."""
     monkeypatch.setattr(dispatch, "LOOK_EVERY", 0.01)
