@@ -80,7 +80,11 @@ def load(
         _loaded[unet] = together, together.guard()
         return together
     adapter = load_adapter(unet, _adapter_folder(run), architecture)
-    adapter.set_scales(lora=lora_scale, alpha=alpha_scale)
+    try:
+        adapter.set_scales(lora=lora_scale, alpha=alpha_scale)
+    except ConfigError:
+        adapter.uninstall()
+        raise
     _loaded[unet] = adapter, guard(adapter)
     return adapter
 
@@ -197,7 +201,8 @@ def _run(run: str | Path | RunFolder) -> RunFolder:
 
 
 def _adapter_folder(run: str | Path | RunFolder) -> Path:
-    from coeffdream.records.run import COEFF_FILE, LORA_FILE, RunFolder
+    from coeffdream.records.adapter_names import TENSOR_FILES
+    from coeffdream.records.run import RunFolder
     from coeffdream.sharing.hub import PREFIX, parse_hub_name
     from coeffdream.sharing.pull import fetch
 
@@ -205,6 +210,6 @@ def _adapter_folder(run: str | Path | RunFolder) -> Path:
         return fetch(parse_hub_name(run), warn=warnings.warn)[0]
     if not isinstance(run, RunFolder):
         folder = Path(run).expanduser()
-        if any((folder / name).is_file() for name in (LORA_FILE, COEFF_FILE)):
+        if any((folder / name).is_file() for name in TENSOR_FILES):
             return folder
     return _run(run).adapter

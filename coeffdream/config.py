@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from coeffdream.errors import quoted
 from coeffdream.limits import LARGEST, MOST, RUN_NAME, layer_pattern, out_of_range
+from coeffdream.methods import method_problems, plain_method
+from coeffdream.option import option
 
+# The paper's. The others that there are PEFT knows, and adapters/other.py.
 Method = Literal["lora", "dora", "coeff", "coeff-lora", "coeff-dora"]
 Parametrisation = Literal["residual", "direct-random", "direct-identity"]
 AttentionKind = Literal["all", "self", "cross"]
@@ -36,23 +39,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 LORA_TARGET = re.compile(r"(all|self|cross)\.(q|k|v|out)")
-
-
-def option(
-    default: Any,
-    text: str,
-    *,
-    flag: str | None = None,
-    group: str | None = None,
-    shown: str | None = None,
-    switch: bool = False,
-) -> Any:
-    """A field that is an option of a command. `shown`: the default in words, where None stands for another's;
-    `switch`: a bool without an opposite."""
-    return field(
-        default=default,
-        metadata={"help": text, "flag": flag, "group": group, "shown": shown, "switch": switch},
-    )
 
 
 @dataclass(frozen=True)
@@ -90,12 +76,19 @@ class TrainConfig:
         0, "Photos kept out of training, chosen by the seed, for scores to be made against.", group="What"
     )
 
-    method: Method = option("coeff-lora", "What is trained.", group="Adapter")
+    method: str = option(
+        "coeff-lora",
+        "What is trained: [coeff-]lora, [coeff-]dora, coeff, or [coeff-] and full, bitfit or a method of PEFT's, such as oft.",
+        group="Adapter",
+    )
+    method_option: list[str] = option(
+        [], "KEY=VALUE, an option of a method of PEFT's, as PEFT calls it; may be repeated.", group="Adapter"
+    )
     preset: Preset = option("paper", "Which layers are trained, and how.", group="Adapter")
     rank: int = option(2, "Rank of LoRA or DoRA.", group="Adapter", shown="the base's, else 2")
     lora_targets: str = option(
         "cross.q,cross.v",
-        "Projections with a LoRA or DoRA: (all|self|cross).(q|k|v|out), comma-separated.",
+        "Projections that a LoRA, a DoRA or a method of PEFT's changes: (all|self|cross).(q|k|v|out), comma-separated.",
         group="Adapter",
     )
     alpha_on: AttentionKind = option("all", "Attention layers that mix their heads.", group="Adapter")
@@ -199,16 +192,21 @@ class TrainConfig:
     )
 
     @property
+    def plain_method(self) -> str:
+        """What is trained beside alpha; nothing where alpha is alone."""
+        return plain_method(self.method)
+
+    @property
     def uses_lora(self) -> bool:
-        return self.method.endswith(("lora", "dora"))
+        return self.plain_method in ("lora", "dora")
 
     @property
     def uses_dora(self) -> bool:
-        return self.method.endswith("dora")
+        return self.plain_method == "dora"
 
     @property
     def uses_coefficients(self) -> bool:
-        return self.method.startswith("coeff")
+        return self.method != self.plain_method
 
     @property
     def alpha_lr(self) -> float:
@@ -216,7 +214,7 @@ class TrainConfig:
 
     def problems(self) -> list[str]:
         """Everything wrong with the values, one line each."""
-        found = []
+        found = method_problems(self.method, self.method_option)
         for name in ("rank", "steps", "batch_size", "grad_accum", "prior_images"):
             found += out_of_range(flag_of(name), getattr(self, name), at_least=1, at_most=MOST[name])
         for name in ("holdout", "lr_warmup", "sample_every", "checkpoint_every", "seed"):
@@ -237,6 +235,12 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 found.append(f"{flag_of(name)} {quoted(value)} must lie in [0, 1)")
+        kept_otherwise = self.base_precision != "auto" or self.offload == "blocks"
+        if kept_otherwise and not (self.uses_lora or self.method == "coeff"):
+            found.append(
+                f"--method {quoted(self.method)} changes or reads the base's weights as they are, so it goes with neither "
+                "--base-precision nor --offload blocks; leave them out, or choose lora or dora"
+            )
         if self.lr_warmup and self.lr_warmup >= self.steps:
             found.append(f"--lr-warmup {self.lr_warmup} must be less than --steps {self.steps}")
         if not -LARGEST <= self.noise_offset <= LARGEST:
@@ -287,4 +291,6 @@ def train_option(name: str, value: object) -> list[str]:
     flag = flag_of(name)
     if isinstance(value, bool):
         return [flag if value else f"--no-{flag[2:]}"]
+    if isinstance(value, list):
+        return [word for each in value for word in (flag, str(each))]
     return [flag, str(value)]

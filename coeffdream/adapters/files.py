@@ -3,11 +3,16 @@
 A plain LoRA file with extra keys would be refused by diffusers, so the two stay apart. Each holds a digest
 of itself, and the coefficients the sha256 of the other. The LoRA keys are `unet.<module>.lora_A.weight`
 [r, in], `.lora_B.weight` [out, r], `.lora_magnitude_vector` [out]; the coefficients' `<module>.alpha` [H, H].
+
+In place of the LoRA file there is, for a method of PEFT's, PEFT's own layout: adapter_model.safetensors with PEFT's
+keys, and adapter_config.json; for `full` and `bitfit` weight_changes.safetensors, `<module>.weight` [out, in] and
+`<module>.bias` [out], what is added to the base's.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,16 +22,21 @@ import torch
 from torch import Tensor
 
 from coeffdream.adapters.install import Adapter, AdapterSpec, install
+from coeffdream.adapters.layers import attention_layers
+from coeffdream.adapters.opened import COMPANION, CONFIG, FORMAT, VERSION, check_companion, open_adapter
+from coeffdream.adapters.other import Other, own_modules
+from coeffdream.adapters.peft_part import shapes_of
+from coeffdream.adapters.peft_types import config_from, config_targets, config_values
 from coeffdream.adapters.values import faults
 from coeffdream.config import Parametrisation
 from coeffdream.errors import AdapterError
+from coeffdream.methods import OURS, plain_method
 from coeffdream.progress import unheard
-from coeffdream.records.files import sha256_of_file
+from coeffdream.records.adapter_names import ADAPTER_FILES, CHANGES_FILE, CONFIG_FILE, MODEL_FILE
+from coeffdream.records.files import sha256_of_file, write_json
 from coeffdream.records.run import COEFF_FILE, LORA_FILE
-from coeffdream.records.tensors import DIGEST, TensorFile, open_tensors, write_tensors
+from coeffdream.records.tensors import WRITTEN, TensorFile, write_tensors
 
-FORMAT = "2"
-OLDEST = "1"  # without a digest
 PREFIX = "unet."
 SHOWN = 5
 
@@ -34,12 +44,19 @@ SHOWN = 5
 def save_adapter(adapter: Adapter, folder: Path, architecture: str) -> None:
     """Write the adapter's files. `architecture` is the fingerprint of the UNet it belongs to."""
     adapter.check_installed()
+    tensors, weights = _tensors(adapter), None
     for name, metadata in _metadata(adapter, architecture).items():
-        tensors, prefix = (adapter.lora, PREFIX) if name == LORA_FILE else (_alphas(adapter), "")
-        if name == COEFF_FILE and adapter.spec.lora:
-            metadata["coeffdream.companion_sha256"] = sha256_of_file(folder / LORA_FILE)
-        arrays = {prefix + key: value.detach().float().cpu().numpy() for key, value in tensors.items()}
+        if name == COEFF_FILE and weights:
+            metadata[COMPANION] = sha256_of_file(folder / weights)
+        arrays = {key: value.detach().cpu().numpy() for key, value in tensors[name].items()}
         write_tensors(folder / name, arrays, metadata)
+        if name == MODEL_FILE:
+            # By its version PEFT knows whether it computes today what it did then.
+            write_json(
+                folder / CONFIG_FILE,
+                {**json.loads(metadata[CONFIG]), VERSION: importlib.metadata.version("peft")},
+            )
+        weights = name
 
 
 def load_adapter(
@@ -48,8 +65,11 @@ def load_adapter(
     """Install the adapter saved in `folder`. Raises AdapterError and leaves the UNet as it was when a
     file is missing, altered, belongs to another architecture, has missing, extra or mis-shaped keys,
     or values beyond any use. `warn` hears what an older file lacks."""
-    files = _open(folder, architecture)
-    adapter = install(unet, _spec(folder, files))
+    files = open_adapter(folder, architecture)
+    spec = _spec(unet, folder, files)
+    if spec.other and spec.other.config:
+        _check_shapes(unet, spec.other, folder, files[MODEL_FILE])
+    adapter = install(unet, spec)
     try:
         _fill(adapter, folder, files, architecture, warn)
     except AdapterError:
@@ -60,18 +80,24 @@ def load_adapter(
 
 def restore_adapter(adapter: Adapter, folder: Path, architecture: str, warn: Callable[[str], None]) -> None:
     """Copy what `save_adapter` wrote into an adapter that is installed already. Raises AdapterError."""
-    _fill(adapter, folder, _open(folder, architecture), architecture, warn)
+    _fill(adapter, folder, open_adapter(folder, architecture), architecture, warn)
 
 
 def adapter_hashes(folder: Path) -> dict[str, str]:
     """sha256 of each adapter file there is, by file name."""
-    return {
-        name: sha256_of_file(folder / name) for name in (LORA_FILE, COEFF_FILE) if (folder / name).is_file()
+    return {name: sha256_of_file(folder / name) for name in ADAPTER_FILES if (folder / name).is_file()}
+
+
+def _tensors(adapter: Adapter) -> dict[str, dict[str, Tensor]]:
+    """What each of its files holds."""
+    other = adapter.spec.other
+    made: dict[str, dict[str, Tensor]] = {
+        LORA_FILE: {PREFIX + name: value for name, value in adapter.lora.items()},
+        COEFF_FILE: {f"{path}.alpha": alpha for path, alpha in adapter.alpha.items()},
     }
-
-
-def _alphas(adapter: Adapter) -> dict[str, Tensor]:
-    return {f"{path}.alpha": alpha for path, alpha in adapter.alpha.items()}
+    if adapter.part and other:
+        made[MODEL_FILE if other.config else CHANGES_FILE] = adapter.part.tensors()
+    return made
 
 
 def _metadata(adapter: Adapter, architecture: str) -> dict[str, dict[str, str]]:
@@ -94,38 +120,20 @@ def _metadata(adapter: Adapter, architecture: str) -> dict[str, dict[str, str]]:
         }
         loader = json.dumps({PREFIX + key: value for key, value in fields.items()})
         made[LORA_FILE] = {**common, "lora_adapter_metadata": loader}
+    if spec.other and spec.other.config:
+        values = config_values(spec.other.config)
+        made[MODEL_FILE] = {**common, CONFIG: json.dumps(values, sort_keys=True)}
+    elif spec.other:
+        made[CHANGES_FILE] = common
     if spec.alpha:
         made[COEFF_FILE] = {
             **common,
             "coeffdream.heads": json.dumps({path: len(alpha) for path, alpha in adapter.alpha.items()}),
             "coeffdream.dropout": repr(spec.dropout),
             "coeffdream.parametrisation": spec.parametrisation,
-            "coeffdream.companion_sha256": "",
+            COMPANION: "",
         }
     return made
-
-
-def _open(folder: Path, architecture: str) -> dict[str, TensorFile]:
-    """The files there are, their headers checked, by name; no tensor is read yet."""
-    files = {name: _header(folder / name) for name in (LORA_FILE, COEFF_FILE) if (folder / name).exists()}
-    if not files:
-        raise AdapterError(
-            f"{folder} holds no adapter ({LORA_FILE}, {COEFF_FILE}); train one, or name another --run"
-        )
-    for file in files.values():
-        _check_origin(file, architecture)
-    _check_pair(folder, files)
-    return files
-
-
-def _header(file: Path) -> TensorFile:
-    try:
-        opened = open_tensors(file)
-    except (ValueError, OSError) as error:
-        raise AdapterError(f"{file} is not a readable safetensors file ({error}); copy it again") from None
-    if not opened.entries:
-        raise AdapterError(f"{file} holds no tensors; copy it again")
-    return opened
 
 
 @torch.no_grad()
@@ -137,14 +145,11 @@ def _fill(
     warn: Callable[[str], None],
 ) -> None:
     """Copy saved values into an installed adapter. Everything the headers say must match it first."""
-    wanted: dict[str, dict[str, Tensor]] = {
-        LORA_FILE: {PREFIX + name: value for name, value in adapter.lora.items()},
-        COEFF_FILE: _alphas(adapter),
-    }
-    for name, parameters in wanted.items():
-        if problems := _unfit(parameters, files.get(name)):
+    wanted = _tensors(adapter)
+    for name in [*wanted, *(each for each in files if each not in wanted)]:
+        if problems := _unfit(wanted.get(name, {}), files.get(name)):
             raise _does_not_fit(folder, [problem.removeprefix(PREFIX) for problem in problems])
-    _check_companion(folder, files)
+    check_companion(folder, files)
     for name, metadata in _metadata(adapter, architecture).items():
         _check_described(files[name], metadata)
     for file in files.values():
@@ -158,6 +163,9 @@ def _fill(
             raise AdapterError(f"{file.path} was altered ({error}); put the original back") from None
     for name, file in files.items():
         try:
+            if adapter.part and name in (MODEL_FILE, CHANGES_FILE):
+                adapter.part.fill({key: torch.from_numpy(array) for key, array in file.read()})
+                continue
             for key, array in file.read():
                 wanted[name][key].copy_(torch.from_numpy(array))
         except (ValueError, OSError) as error:
@@ -173,9 +181,24 @@ def _unfit(wanted: dict[str, Tensor], file: TensorFile | None) -> list[str]:
     for name, parameter in wanted.items():
         if name in shapes and shapes[name] != tuple(parameter.shape):
             problems.append(f"{name} has shape {list(shapes[name])} where {list(parameter.shape)} is needed")
-        elif dtypes.get(name, "F32") != "F32":
-            problems.append(f"{name} is {dtypes[name]} where F32 is needed")
+        elif dtypes.get(name, _dtype(parameter)) != _dtype(parameter):
+            problems.append(f"{name} is {dtypes[name]} where {_dtype(parameter)} is needed")
     return problems
+
+
+def _dtype(tensor: Tensor) -> str:
+    return WRITTEN[torch.empty((), dtype=tensor.dtype).numpy().dtype]
+
+
+def _check_shapes(unet: Any, other: Other, folder: Path, file: TensorFile) -> None:
+    """What its options make of a method must be what the file holds, before a byte of memory is taken for it."""
+    shapes = shapes_of(unet, other)
+    if shapes and shapes["tensors"] != file.shapes:
+        different = dict(set(shapes["tensors"].items()) ^ set(file.shapes.items()))
+        raise _does_not_fit(
+            folder,
+            [f"{name} has another shape than the options in {CONFIG_FILE} make" for name in different],
+        )
 
 
 def _does_not_fit(folder: Path, problems: list[str]) -> AdapterError:
@@ -187,7 +210,7 @@ def _does_not_fit(folder: Path, problems: list[str]) -> AdapterError:
 def _check_described(file: TensorFile, wanted: dict[str, str]) -> None:
     """What the file says of itself must be what would be written of this adapter."""
     for key, value in wanted.items():
-        if key in ("coeffdream.format", "coeffdream.companion_sha256"):
+        if key in ("coeffdream.format", COMPANION):
             continue
         said = file.metadata.get(key)
         # An older file names more of PEFT's fields than those that are written now.
@@ -207,50 +230,7 @@ def _includes(said: str | None, value: str) -> bool:
     return all(fields.get(key) == each for key, each in json.loads(value).items())
 
 
-def _check_origin(file: TensorFile, architecture: str) -> None:
-    written = file.metadata.get("coeffdream.format", "unknown")
-    if written not in (OLDEST, FORMAT):
-        raise AdapterError(
-            f"{file.path} has coeffdream format {written:.80} where this coeffdream reads {OLDEST} and {FORMAT}; "
-            "train it again"
-        )
-    if written == FORMAT and DIGEST not in file.metadata:
-        raise AdapterError(f"{file.path} was altered (its digest is gone); put the original back")
-    trained_on = file.metadata.get("coeffdream.architecture", "unknown")
-    if trained_on != architecture:
-        raise AdapterError(
-            f"{file.path} was trained on another architecture ({trained_on[:12]}, this base is {architecture[:12]}); "
-            "load it with the --base it was trained on"
-        )
-
-
-def _check_pair(folder: Path, files: dict[str, TensorFile]) -> None:
-    """Each of two files that belong together must be there."""
-    lora, alpha = files.get(LORA_FILE), files.get(COEFF_FILE)
-    if lora and not alpha and lora.metadata.get("coeffdream.method", "").startswith("coeff"):
-        raise AdapterError(
-            f"{folder} holds {LORA_FILE} without the {COEFF_FILE} it was trained with; put that file back beside it"
-        )
-    if alpha and bool(lora) != bool(alpha.metadata.get("coeffdream.companion_sha256")):
-        raise AdapterError(
-            f"{folder / LORA_FILE} is not the file that {COEFF_FILE} was trained with; that was trained alone, "
-            "so take this one out"
-            if lora
-            else f"{folder} holds {COEFF_FILE} without the {LORA_FILE} it was trained with; "
-            "put that file back beside it"
-        )
-
-
-def _check_companion(folder: Path, files: dict[str, TensorFile]) -> None:
-    if len(files) == 2:
-        expected = files[COEFF_FILE].metadata["coeffdream.companion_sha256"]
-        if sha256_of_file(folder / LORA_FILE) != expected:
-            raise AdapterError(
-                f"{folder / LORA_FILE} is not the file that {COEFF_FILE} was trained with; put the original back"
-            )
-
-
-def _spec(folder: Path, files: dict[str, TensorFile]) -> AdapterSpec:
+def _spec(unet: Any, folder: Path, files: dict[str, TensorFile]) -> AdapterSpec:
     """The adapter that the files describe; nothing of it is believed that cannot be."""
     spec = AdapterSpec()
     try:
@@ -262,6 +242,15 @@ def _spec(folder: Path, files: dict[str, TensorFile]) -> AdapterSpec:
             if type(rank) is not int or rank not in ranks or not isinstance(dora, bool):
                 raise ValueError(f"r={rank!r}, use_dora={dora!r}")
             spec = dataclasses.replace(spec, rank=rank, dora=dora, lora=_paths(modules))
+        if MODEL_FILE in files:
+            name, config = config_from(json.loads(files[MODEL_FILE].metadata[CONFIG]))
+            spec = dataclasses.replace(spec, other=Other(name, _paths(config_targets(config)), config))
+        if CHANGES_FILE in files:
+            name = plain_method(files[CHANGES_FILE].metadata["coeffdream.method"])
+            if name not in OURS:
+                raise ValueError(f"method={name!r}")
+            modules = own_modules(name, attention_layers(unet))
+            spec = dataclasses.replace(spec, other=Other(name, tuple(modules)))
         if COEFF_FILE in files:
             meta = files[COEFF_FILE].metadata
             dropout, kind = float(meta["coeffdream.dropout"]), meta["coeffdream.parametrisation"]

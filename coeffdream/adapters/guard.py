@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from coeffdream.adapters.install import ADAPTER_NAME, Adapter
+from coeffdream.adapters.install import Adapter
+from coeffdream.adapters.peft_types import ADAPTER_NAME
 from coeffdream.errors import AdapterError
 
 REPLACED = (
@@ -23,13 +24,17 @@ def guard(adapter: Adapter) -> Any:
 
 
 def check_in_force(adapter: Adapter) -> None:
-    """Raises AdapterError when a processor was replaced, or the LoRA removed or switched off."""
+    """Raises AdapterError when a processor was replaced, or what else is there removed or switched off."""
     for path, processor in adapter.processors.items():
         current = adapter.unet.get_submodule(path).processor
         if current is not processor:
             raise AdapterError(
                 f"{path} has a {type(current).__name__} in place of the trained head mixing. {REPLACED}"
             )
+    if adapter.part and (fault := adapter.part.fault()):
+        raise AdapterError(
+            f"{fault}, so what {adapter.spec.method} learned is not in force; coeffdream.unload(pipe), and load it again"
+        )
     for path in adapter.spec.lora:
         layer: Any = adapter.unet.get_submodule(path)
         if ADAPTER_NAME not in getattr(layer, "lora_A", ()):

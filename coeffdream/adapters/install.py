@@ -21,18 +21,23 @@ from coeffdream.adapters.layers import (
     check_served,
     lora_modules,
 )
+from coeffdream.adapters.other import Other, Part, other_for
+from coeffdream.adapters.own_part import OwnPart
+from coeffdream.adapters.peft_part import PeftPart, shapes_of
+from coeffdream.adapters.peft_types import ADAPTER_NAME
 from coeffdream.adapters.processor import CoefficientProcessor, new_processor
 from coeffdream.config import Parametrisation, TrainConfig
 from coeffdream.diffusion.noise import generator_for
 from coeffdream.errors import AdapterError
+from coeffdream.methods import OURS
 
-ADAPTER_NAME = "default"
 LORA_PARTS = ("lora_A", "lora_B", "lora_magnitude_vector")
 
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """What is installed where. `lora` and `alpha` hold full module paths inside the UNet."""
+    """What is installed where. `lora` and `alpha` hold full module paths inside the UNet; `other` is what takes the
+    LoRA's place, if anything does."""
 
     rank: int = 2
     dora: bool = False
@@ -40,11 +45,17 @@ class AdapterSpec:
     alpha: tuple[str, ...] = ()
     dropout: float = 0.0
     parametrisation: Parametrisation = "residual"
+    other: Other | None = None
 
     @property
     def method(self) -> str:
-        low_rank = ("dora" if self.dora else "lora") if self.lora else ""
-        return "-".join(part for part in ("coeff" if self.alpha else "", low_rank) if part)
+        plain = self.other.name if self.other else ("dora" if self.dora else "lora") if self.lora else ""
+        return "-".join(part for part in ("coeff" if self.alpha else "", plain) if part)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The projections that are changed, whatever by."""
+        return self.other.modules if self.other else self.lora
 
 
 def spec_for(config: TrainConfig, unet: Any) -> AdapterSpec:
@@ -58,6 +69,7 @@ def spec_for(config: TrainConfig, unet: Any) -> AdapterSpec:
         alpha=tuple(layer.path for layer in alpha),
         dropout=config.coeff_dropout,
         parametrisation=config.parametrisation,
+        other=other_for(config, layers),
     )
 
 
@@ -68,6 +80,7 @@ class Adapter:
     unet: Any
     spec: AdapterSpec
     lora: dict[str, nn.Parameter] = field(default_factory=dict)  # "<module>.lora_A.weight" -> parameter
+    part: Part | None = None  # what is there in place of a LoRA
     processors: dict[str, CoefficientProcessor] = field(default_factory=dict)  # module path -> processor
     _originals: dict[str, Any] = field(default_factory=dict)
     _required_grad: list[tuple[nn.Parameter, bool]] = field(default_factory=list)
@@ -78,9 +91,19 @@ class Adapter:
         return {path: processor.coefficients.alpha for path, processor in self.processors.items()}
 
     @property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """What is trained beside alpha, whatever the method."""
+        return self.part.parameters if self.part else self.lora
+
+    @property
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Every trained parameter, low-rank ones first, in module order."""
-        return {**self.lora, **{f"{path}.alpha": alpha for path, alpha in self.alpha.items()}}
+        """Every trained parameter, alpha's last, in module order."""
+        return {**self.weights, **{f"{path}.alpha": alpha for path, alpha in self.alpha.items()}}
+
+    def seed_method(self, seed: int, step: int) -> None:
+        """Let what a method beside LoRA and DoRA draws in this step follow from seed and step."""
+        if self.part:
+            self.part.draw(seed, step)
 
     @torch.no_grad()
     def drawn_masks(self, seed: int, step: int) -> Tensor | None:
@@ -114,6 +137,8 @@ class Adapter:
                 magnitude = self.lora[f"{path}.lora_magnitude_vector"]
                 trained = self._magnitudes.setdefault(path, magnitude.detach().clone())
                 magnitude.copy_(torch.lerp(row_norms(layer.get_base_layer().weight), trained, lora))
+        if self.part:
+            self.part.set_scale(lora)
         for processor in self.processors.values():
             processor.coefficients.strength = alpha
 
@@ -133,6 +158,8 @@ class Adapter:
             self.unet.get_submodule(path).set_processor(original)
         if self.spec.lora:
             _take_out_lora(self.unet, self.spec.lora)
+        if self.part:
+            self.part.take_out()
         for parameter, required in self._required_grad:
             parameter.requires_grad_(required)
 
@@ -148,7 +175,7 @@ def install(unet: Any, spec: AdapterSpec, *, seed: int = 0) -> Adapter:
     if mixed or ADAPTER_NAME in getattr(unet, "peft_config", {}):
         raise AdapterError("the UNet already carries an adapter; uninstall that one first")
     modules = dict(unet.named_modules())
-    absent = [path for path in spec.lora if not isinstance(_base(modules.get(path)), nn.Linear)]
+    absent = [path for path in spec.modules if not isinstance(_base(modules.get(path)), nn.Linear)]
     absent += [path for path in spec.alpha if path not in by_path]
     if absent:
         raise AdapterError(
@@ -160,8 +187,15 @@ def install(unet: Any, spec: AdapterSpec, *, seed: int = 0) -> Adapter:
     adapter = Adapter(unet, spec)
     adapter._required_grad = [(parameter, parameter.requires_grad) for parameter in unet.parameters()]
     unet.requires_grad_(False)
-    if spec.lora:
-        _install_lora(adapter, seed)
+    try:
+        if spec.lora:
+            _install_lora(adapter, seed)
+        if spec.other:
+            own = spec.other.name in OURS
+            adapter.part = OwnPart(unet, spec.other) if own else PeftPart(unet, spec.other, seed)
+    except AdapterError:
+        adapter.uninstall()
+        raise
     device = next(unet.parameters()).device
     for index, path in enumerate(spec.alpha):
         layer = by_path[path]
@@ -183,16 +217,18 @@ def _check_size(
     unet: Any, spec: AdapterSpec, modules: dict[str, Any], layers: dict[str, AttentionLayer]
 ) -> None:
     """An adapter larger than its model is a slip of the keyboard, or a file made to fill the memory."""
-    low_rank = sum(spec.rank * (modules[path].in_features + modules[path].out_features) for path in spec.lora)
-    wanted = low_rank + sum(layers[path].heads ** 2 for path in spec.alpha)
+    weights = sum(spec.rank * (modules[path].in_features + modules[path].out_features) for path in spec.lora)
+    if spec.other and spec.other.config and (shapes := shapes_of(unet, spec.other)):
+        weights = sum(math.prod(shape) for shape in shapes["tensors"].values())
+    wanted = weights + sum(layers[path].heads ** 2 for path in spec.alpha)
     available = sum(parameter.numel() for parameter in unet.parameters())
     for module in modules.values():  # whose weight is no parameter where it is kept in fewer bits
         if isinstance(module, nn.Linear) and "weight" not in module._parameters:
             available += module.in_features * module.out_features
     if wanted > available:
         raise AdapterError(
-            f"an adapter of rank {spec.rank} would have {wanted:,} parameters, more than the {available:,} of the "
-            "whole UNet; choose a smaller rank"
+            f"{f'an adapter of rank {spec.rank}' if spec.lora else spec.method} would have {wanted:,} parameters, more "
+            f"than the {available:,} of the whole UNet; choose a smaller {'rank' if spec.lora else 'one with --method-option'}"
         )
 
 

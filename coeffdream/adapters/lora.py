@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from peft.tuners.lora.layer import LoraVariant
 from torch import Tensor
 
-from coeffdream.adapters.install import ADAPTER_NAME, Adapter
+from coeffdream.adapters.install import Adapter
+from coeffdream.adapters.peft_types import ADAPTER_NAME
 
 
 class InBaseDtype(LoraVariant):

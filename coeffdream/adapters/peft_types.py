@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
 from torch import nn
 
 from coeffdream.checked import converted, did_you_mean
 from coeffdream.errors import AdapterError, ConfigError, listed, quoted, together
+
+# What PEFT calls an adapter of which there is one.
+ADAPTER_NAME = "default"
 
 # PEFT calls this a LoRA with one more option; everybody else calls it a method.
 VARIANTS = {"dora": ("lora", {"use_dora": True})}
@@ -58,8 +61,7 @@ def method_config(name: str, targets: Sequence[str], options: Sequence[str] = ()
             f"there are {', '.join(method_names())}"
         )
     config_class = classes[kind]
-    hints = get_type_hints(config_class)
-    known = {field.name: hints[field.name] for field in dataclasses.fields(config_class) if field.init}
+    known = _fields_of(config_class)
     values: dict[str, Any] = dict(given)
     problems = []
     for option in options:
@@ -77,10 +79,48 @@ def method_config(name: str, targets: Sequence[str], options: Sequence[str] = ()
         raise ConfigError(together(f"these options of {name} cannot be used", problems))
     if "feedforward_modules" in known:  # PEFT wants to be told which of the targets are no attention: none
         values.setdefault("feedforward_modules", [])
+    if "progressbar" in known:  # how work tells its progress is not its own choice
+        values.setdefault("progressbar", False)
     try:
         return config_class(target_modules=list(targets), **values)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"PEFT refuses these options of {name}: {_one_line(error)}") from None
+
+
+def config_values(config: Any) -> dict[str, Any]:
+    """What adapter_config.json says of a config: PEFT's own names and JSON's own types, of the caller's modules."""
+    taken = config.to_dict()
+    fields = [each.name for each in dataclasses.fields(config) if each.init and each.name not in RESERVED]
+    values = {name: taken[name] for name in fields}
+    values = {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()}
+    return {"peft_type": config.peft_type.value, "target_modules": config_targets(config), **values}
+
+
+def config_from(values: Mapping[str, Any]) -> tuple[str, Any]:
+    """The name and the config of `config_values`, of which nothing is believed. Raises ValueError."""
+    given = dict(values)
+    kind, targets = given.pop("peft_type", None), given.pop("target_modules", None)
+    name, classes = str(kind).lower(), _classes()
+    if name not in classes:
+        raise ValueError(f"peft_type {quoted(kind)} is none that PEFT can put in here")
+    if not isinstance(targets, list) or not targets or not all(isinstance(each, str) for each in targets):
+        raise ValueError(f"target_modules {quoted(targets)} is no list of modules")
+    known = _fields_of(classes[name])
+    if unknown := [key for key in given if key not in known or key in RESERVED]:
+        raise ValueError(f"{name} has no option {quoted(unknown[0])}{did_you_mean(unknown[0], known)}")
+    try:
+        typed = {key: converted(known[key], value) for key, value in given.items()}
+        return name, classes[name](target_modules=targets, **typed)
+    except (ValueError, TypeError) as error:
+        raise ValueError(_one_line(error)) from None
+
+
+def needs_calls(config: Any) -> bool:
+    """Whether PEFT wants to be called after every step: for what it then does, and keeps, no file of its has a place."""
+    from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+
+    tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
+    return hasattr(tuner, "update_and_allocate") and getattr(config, "use_asa", True)
 
 
 def with_method(model: nn.Module, name: str, config: Any) -> Any:
@@ -92,12 +132,12 @@ def with_method(model: nn.Module, name: str, config: Any) -> Any:
 
     try:
         # PEFT's signature asks for a model of transformers; its code takes any module.
-        return get_peft_model(model, config)  # type: ignore[arg-type]
+        return get_peft_model(model, config, ADAPTER_NAME)  # type: ignore[arg-type]
     # Sizes that do not divide, options that contradict: each tuner of PEFT raises what it likes.
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError) as error:
         raise AdapterError(
             f"PEFT cannot put {name} into this {type(model).__name__} ({listed(config_targets(config))}): {_one_line(error)}"
-        ) from None
+        ) from error
 
 
 def config_targets(config: Any) -> list[str]:
@@ -115,6 +155,12 @@ def _classes() -> dict[str, Any]:
         for name, config in names.items()
         if name in served and "target_modules" in {field.name for field in dataclasses.fields(config)}
     }
+
+
+def _fields_of(config_class: Any) -> dict[str, Any]:
+    """The type of each field that a caller may set."""
+    hints = get_type_hints(config_class)
+    return {field.name: hints[field.name] for field in dataclasses.fields(config_class) if field.init}
 
 
 def _typed(hint: Any, text: str) -> Any:

@@ -1,6 +1,10 @@
 """Frozen linear layers whose weight is kept in fewer bits, or off the device, and made anew for each product.
 
 Weights only: what passes through a layer stays in the dtype of the base, and so do gradients. Shape letters: W [out, in].
+
+diffusers' group off-loading cannot stand in for it: it takes weights away as soon as a layer has run forward, and
+the backward passes of convolutions and norms read theirs later. The quantised layers of the libraries are adapted by
+classes of PEFT's of their own; in every form these are linear layers to it.
 """
 
 from __future__ import annotations
@@ -121,7 +125,7 @@ class FrozenLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] to [..., out]."""
-        given: Tensor = _Product.apply(x, self)
+        given: Tensor = _Product.apply(x, self.bias, self)
         return given
 
 
@@ -129,14 +133,19 @@ class _Product(torch.autograd.Function):
     """x W^T + b, of which nothing is kept for the way back: W is made again."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: FrozenLinear) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, layer: FrozenLinear) -> Tensor:
         ctx.layer = layer
-        return F.linear(x, layer.weight, layer.bias)
+        return F.linear(x, layer.weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         [gradient] = gradients
-        return gradient @ ctx.layer.weight, None
+        of_x, of_bias, _ = ctx.needs_input_grad
+        return (
+            gradient @ ctx.layer.weight if of_x else None,
+            gradient.flatten(0, -2).sum(0) if of_bias else None,
+            None,
+        )
 
 
 def _waiting(part: Tensor) -> Tensor:

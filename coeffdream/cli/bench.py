@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -14,14 +13,14 @@ from coeffdream.cli.bench_loops import generate, train
 from coeffdream.cli.bench_status import status
 from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
-from coeffdream.cli.terminal import ProgressDisplay, doing, last_progress, loading, near, say, show, show_json
+from coeffdream.cli.terminal import near, say, show, show_json
 from coeffdream.config import Method
-from coeffdream.errors import ConfigError, counted, listed, quoted
+from coeffdream.errors import ConfigError, listed, quoted
 from coeffdream.limits import out_of_range
+from coeffdream.methods import method_problems
 from coeffdream.records.study_plan import Study
 
 if TYPE_CHECKING:
-    from coeffdream.bench.engine import Engine
     from coeffdream.records.arms import Arms
 
 app = typer.Typer(help="Run whole studies, and time the mixed attention.")
@@ -83,15 +82,13 @@ def concepts(
 
     Example: coeffdream bench concepts --base toybox --concepts concepts/* --methods lora,coeff-lora --seeds 3
     """
+    from coeffdream.cli.cells import Where, folders_of, run_study
     from coeffdream.cli.next_step import tell_next
-    from coeffdream.data.concept import load_concept
-    from coeffdream.data.shipped import concept_folder
     from coeffdream.records.arms import read_arms
-    from coeffdream.records.files import write_json, write_text
     from coeffdream.records.reading import read_text
-    from coeffdream.records.study import StudyFolder
 
     described = read_arms(arms) if arms else {}
+    text = read_text(arms, error=ConfigError) if arms else None
     chosen = _chosen(methods, described)
     problems = out_of_range("--jobs", 1 if jobs is None else jobs, at_least=1, at_most=1000)
     problems += out_of_range("--per-card", 1 if per_card is None else per_card, at_least=1, at_most=64)
@@ -99,35 +96,11 @@ def concepts(
         problems.append(f"{'--per-card' if address is None else '--address'} goes with --engine ray")
     if problems:
         raise ConfigError(problems[0])
-    folders = [concept_folder(name).resolve() for name in [*(given or []), *(more or [])]]
-    with doing(f"reading the photos of {counted(len(folders), 'concept')}"):
-        for folder in folders:
-            load_concept(folder)  # every concept is read before the first hour is spent
-    with loading("torch", "scipy"):
-        from coeffdream.bench.concepts import open_study, run_cells
-        from coeffdream.compare.comparison import compare
-        from coeffdream.compare.comparison_table import comparison_table
-        from coeffdream.compare.pairing import pair_study
-        from coeffdream.compare.scored import load_runs
-
     described = {arm: described[arm] for arm in chosen if arm in described}
-    plan = Study([str(folder) for folder in folders], chosen, described, **typed)
-    if engine == "local":
-        from coeffdream.backbones.device import pick_device
+    plan = Study(folders_of([*(given or []), *(more or [])]), chosen, described, **typed)
+    comparison = run_study(plan, study.resolve(), Where(engine, jobs, address, per_card or 1), text)
+    from coeffdream.compare.comparison_table import comparison_table
 
-        pick_device(plan.device)
-    with open_study(study, plan) as todo:
-        if arms and arms.resolve() != StudyFolder(study).arms_file.resolve():
-            write_text(StudyFolder(study).arms_file, read_text(arms, error=ConfigError))
-        say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((study / 'logs').resolve())}")
-        if todo:
-            workers = _engine(engine, plan, jobs, address, per_card or 1, StudyFolder(study).shared)
-            say(workers.where)
-            with ProgressDisplay() as progress:
-                run_cells(study.resolve(), plan, todo, workers, progress, told=last_progress)
-        cells = load_runs([str(StudyFolder(study).run(cell).path) for cell in plan.cells], study)
-        comparison = compare(pair_study(plan, plan.cells, cells))
-        write_json(study / "comparison.json", dataclasses.asdict(comparison))
     if as_json:
         show_json(dataclasses.asdict(comparison))
     else:
@@ -136,31 +109,18 @@ def concepts(
     tell_next("report", near(study.resolve()))
 
 
-def _engine(
-    name: str, plan: Study, jobs: int | None, address: str | None, per_card: int, shared: Path
-) -> Engine:
-    from coeffdream.cli.workers import perform
-
-    if name == "local":
-        from coeffdream.bench.engine import LocalEngine
-
-        return LocalEngine(perform, jobs or 1, plan.device, shared)
-    from coeffdream.bench.need import need
-    from coeffdream.bench.ray_engine import RayEngine
-
-    where: dict[str, Any] = {"address": address or "auto", "per_card": per_card}
-    return RayEngine(perform, jobs, plan.device, shared, needed=partial(need, plan), **where)
-
-
 def _chosen(methods: str | None, arms: Arms) -> list[str]:
     """The names of the study's arms. Raises ConfigError for one that is none, and for less than two."""
     words = methods if methods is not None else ",".join(arms) if arms else "lora,coeff-lora"
     chosen = [word.strip() for word in words.split(",") if word.strip()]
     there = [*arms, *(method for method in get_args(Method) if method not in arms)]
-    unknown = [word for word in chosen if word not in there]
+    unknown = [word for word in chosen if word not in arms and method_problems(word, [])]
     if unknown or len(chosen) < 2:
         what = f"{listed(unknown)} is no method" if unknown else "a study compares at least two methods"
-        raise ConfigError(f"--methods {quoted(words)}: {what}; there are {', '.join(there)}")
+        raise ConfigError(
+            f"--methods {quoted(words)}: {what}; there are {', '.join(there)}, and [coeff-] with full, bitfit or a "
+            "method of PEFT's"
+        )
     return chosen
 
 

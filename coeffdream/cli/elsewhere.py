@@ -13,10 +13,22 @@ if TYPE_CHECKING:
 def tell_where_files_go(run: RunFolder, record: RunRecord) -> None:
     """One line a tool. Silent about tools that can load nothing of this run, but for saying so."""
     from coeffdream.interop.names import portable_name
+    from coeffdream.methods import takes_loras_place
+    from coeffdream.records.adapter_names import MODEL_FILE
     from coeffdream.records.run import LORA_FILE
 
     portable = run.adapter / portable_name(record.name)
     mixed = record.parameters.alpha_layers
+    if (run.adapter / MODEL_FILE).is_file():
+        say(f'for PEFT: PeftModel.from_pretrained(pipeline.unet, "{near(run.adapter)}")')
+        if mixed:
+            warn(f"PEFT draws it without alpha, the head mixing of {mixed} attention layers")
+    if takes_loras_place(record.method):
+        warn(
+            f"other tools load LoRAs, which {record.method} is not; the nearest one: coeffdream export {record.name} "
+            "--as-lora 8"
+        )
+        return
     if not portable.is_file():
         warn(
             f"no other tool can load this run: it has no LoRA, only head mixing; a LoRA that comes near: "

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Optional, get_args, get_origin, get_
 import typer
 
 from coeffdream.config import flag_of
+from coeffdream.option import default_of
 
 RUN_HELP = "A run's name or folder, or hub:OWNER/NAME[@REVISION]."
 RunArgument = Annotated[str | None, typer.Argument(help=RUN_HELP, show_default="the latest")]
@@ -77,8 +78,8 @@ def _optional(hint: Any) -> bool:
 
 def _shown(field: dataclasses.Field[Any]) -> str:
     """The default as Typer would print it, had the option one of its own."""
-    default = field.metadata["shown"] or field.default
-    if default is None or default == "" or field.metadata["switch"]:
+    default = field.metadata["shown"] or default_of(field)
+    if default in (None, "", []) or field.metadata["switch"]:
         return ""
     if isinstance(default, bool):
         default = "on" if default else "off"

@@ -12,6 +12,7 @@ from coeffdream.cli.bases import say_what_it_is
 from coeffdream.cli.terminal import doing, loading, say, show_json
 from coeffdream.config import TrainConfig, train_option
 from coeffdream.errors import ConfigError
+from coeffdream.methods import takes_loras_place
 from coeffdream.resolve import Resolved
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def say_plan(resolved: Resolved, base: Base, gigabytes: float | None, as_json: b
                     "peak": peak.name,
                     "total": peak.total,
                 },
+                "left_out": forecast.left_out,
                 "unet_passes": dataclasses.asdict(runs),
                 "fit": chosen.costs if chosen else None,
             }
@@ -85,10 +87,12 @@ def say_plan(resolved: Resolved, base: Base, gigabytes: float | None, as_json: b
     for name, value in dataclasses.asdict(config).items():
         say(f"  {name:<24} {value}")
     say(
-        f"would train {summary.trained:,} parameters ({summary.lora:,} low-rank on {summary.lora_modules} "
+        f"would train {summary.trained:,} parameters ({summary.lora:,} {_kind(config)} on {summary.lora_modules} "
         f"projections, {summary.alpha:,} coefficients in {summary.alpha_layers} layers), "
         f"{summary.percent:.4f} % of {forecast.unet_parameters:,}"
     )
+    if forecast.left_out:
+        say(forecast.left_out)
     say_phases(phases, config.device, config.precision, config.base_precision)
     if runs.pictures:
         say(
@@ -114,6 +118,8 @@ def say_drawing_plan(request: GenerateRequest, record: RunRecord, base: Base, as
         show_json({**shown, "pictures": pictures, **vars(sampling)})
         return
     say(f"would draw {pictures:,} pictures of {sampling.size} pixels in {sampling.steps} steps each")
+    if forecast.left_out:
+        say(forecast.left_out)
     say_phases(forecast.phases, forecast.device, forecast.precision, forecast.base_precision)
     for flag, chosen in dataclasses.asdict(forecast.placement).items():
         if chosen not in (False, "none"):
@@ -123,6 +129,10 @@ def say_drawing_plan(request: GenerateRequest, record: RunRecord, base: Base, as
 
 def _shown(phases: Sequence[Phase]) -> list[dict[str, Any]]:
     return [{**dataclasses.asdict(each), "total": each.total} for each in phases]
+
+
+def _kind(config: TrainConfig) -> str:
+    return f"of {config.plain_method}" if takes_loras_place(config.method) else "low-rank"
 
 
 def _planned(config: TrainConfig) -> TrainConfig:

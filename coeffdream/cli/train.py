@@ -12,6 +12,7 @@ from rich import filesize
 from coeffdream.cli.bases import prepare, warn_of_hours
 from coeffdream.cli.config import ConfigOption, layered
 from coeffdream.cli.elsewhere import tell_where_files_go
+from coeffdream.cli.methods import check_methods
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.plan import fitted, say_plan
 from coeffdream.cli.terminal import ProgressDisplay, doing, loading, near, say, show_json, warn
@@ -73,6 +74,7 @@ def command(
     chosen = resolved.config
     if not chosen.concept:
         raise ConfigError("no concept to learn: give --concept FOLDER with a few photos of it")
+    check_methods([chosen])
     base = base_asked(vars(chosen))
     with doing(f"reading the photos in {chosen.concept}"):
         concept = load_concept(

@@ -9,7 +9,7 @@ from coeffdream.adapters.files import adapter_hashes, load_adapter
 from coeffdream.adapters.install import Adapter
 from coeffdream.adapters.lora import compute_in_base_dtype
 from coeffdream.backbones.load import Components
-from coeffdream.errors import AdapterError, RunError
+from coeffdream.errors import AdapterError, ConfigError, RunError
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.generation.together import Learned, Share, put_together, taken_out
 from coeffdream.interop.attach import attach
@@ -92,7 +92,7 @@ def put_on(
 ) -> tuple[bool, Callable[[], None]]:
     """Install what `request` draws with. Whether prompts are encoded otherwise then, and the way back.
 
-    Raises AdapterError.
+    Raises AdapterError, and ConfigError for a scale that the method has not.
     """
     models = {name: getattr(components, name) for name in (UNET, *TEXT_ENCODERS)}
     if request.no_adapter or not record.parts:
@@ -103,7 +103,11 @@ def put_on(
                 # What a checkpoint must be its state.json says, which `ready` held it against.
                 wanted = record.adapter if request.checkpoint is None else {}
                 adapter = _loaded(components, _own_folder(request, run), record.method, wanted, warn)
-                adapter.set_scales(lora=request.lora_scale, alpha=request.alpha_scale)
+                try:
+                    adapter.set_scales(lora=request.lora_scale, alpha=request.alpha_scale)
+                except ConfigError:
+                    adapter.uninstall()
+                    raise
         attachment = attach(others, models)
 
         def take_off() -> None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from coeffdream.adapters.install import install, spec_for
-from coeffdream.adapters.lora import compute_in_base_dtype
+from coeffdream.adapters.shapes import install_in_shapes
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES, planned
 from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase
@@ -21,13 +20,15 @@ ADAPTER = "adapter"
 
 @dataclass(frozen=True)
 class DrawingForecast:
-    """What a request takes on a device: its phases in their order, and what of the base is there together."""
+    """What a request takes on a device: its phases in their order, and what of the base is there together. `left_out`: what the
+    phases are without, in words."""
 
     device: str
     precision: Precision
     base_precision: BasePrecision
     placement: Placement
     phases: list[Phase]
+    left_out: str | None = None
 
 
 def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig | None) -> DrawingForecast:
@@ -40,9 +41,9 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
     kept: BasePrecision = asked or (trained.base_precision if trained else "auto")
     shapes = Shapes(base, DTYPES[precision], kept, request.offload)
     weights = {**shapes.weights, ADAPTER: 0}
+    left_out: str | None = None
     if trained is not None:
-        adapter = install(shapes.unet, spec_for(trained, shapes.unet))
-        compute_in_base_dtype(adapter)
+        adapter, left_out = install_in_shapes(shapes.unet, trained)
         weights[ADAPTER] = sum(parameter.nbytes for parameter in adapter.trainable.values())
     chosen = placement(
         request.offload,
@@ -70,4 +71,4 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
         phase("draw", weights, drawing, [(UNET, drawn)]),
         phase("decode", weights, drawing, [(VAE, decoded)]),
     ]
-    return DrawingForecast(device, precision, kept, chosen, phases)
+    return DrawingForecast(device, precision, kept, chosen, phases, left_out)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coeffdream.config import BasePrecision, Offload, Precision, flag_of, option
+from coeffdream.config import BasePrecision, Offload, Precision, flag_of
 from coeffdream.data.living import is_live
 from coeffdream.data.prompts import (
     check_numbered_prompt,
@@ -21,6 +21,7 @@ from coeffdream.data.prompts import (
 from coeffdream.errors import ConfigError, PromptError, quoted, together
 from coeffdream.interop.choice import LoraChoice
 from coeffdream.limits import MOST, RUN_NAME, out_of_range
+from coeffdream.option import option
 
 if TYPE_CHECKING:
     from coeffdream.backbones.base import BaseSettings

@@ -10,6 +10,8 @@ from coeffdream.config import TrainConfig
 from coeffdream.errors import RunError
 from coeffdream.generation.adapted import hashes_of, trained
 from coeffdream.generation.base_run import place_of
+from coeffdream.generation.together import NO_SUM
+from coeffdream.methods import takes_loras_place
 from coeffdream.records.environment import now
 from coeffdream.records.run import Parameters, Part, RunFolder, RunRecord
 
@@ -39,6 +41,9 @@ def run_of_several(
         for folder, record in zip(chosen, records, strict=True)
     ]
     _check_collisions(parts, warn)
+    for record in records:
+        if takes_loras_place(record.method):
+            raise RunError(f"{record.name} learned {record.method}, {NO_SUM}")
     first = records[0]
     for record in records[1:]:
         if record.base.architecture != first.base.architecture:

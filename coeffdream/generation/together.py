@@ -22,6 +22,10 @@ from coeffdream.interop.names import UNET
 from coeffdream.interop.read import OtherAdapter
 from coeffdream.interop.write import changes_of
 
+NO_SUM = (
+    "which cannot be summed with what others learned: that is for LoRA, DoRA and alpha; draw with it alone"
+)
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -68,7 +72,13 @@ class Together:
 
 
 def taken_out(adapter: Adapter, folder: Path) -> Learned:
-    """What an adapter that was loaded from `folder` learned; the UNet is then as it was."""
+    """What an adapter that was loaded from `folder` learned; the UNet is then as it was.
+
+    Raises AdapterError for a method of which no sum can be made.
+    """
+    if adapter.part:
+        adapter.uninstall()
+        raise AdapterError(f"{folder} holds {adapter.spec.method}, {NO_SUM}")
     changes = changes_of(adapter.lora)
     mixing = {path: each.coefficients.learned.detach() for path, each in adapter.processors.items()}
     adapter.uninstall()

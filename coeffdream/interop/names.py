@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from coeffdream.errors import AdapterError
-from coeffdream.records.run import COEFF_FILE, LORA_FILE
+from coeffdream.records.adapter_names import ADAPTER_FILES
 
 UNET = "unet"
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")  # CLIP-L and CLIP-G: lora_te1_ and lora_te2_
@@ -100,4 +100,4 @@ def kohya_name(component: str, path: str, blocks: dict[str, str]) -> str:
 def portable_name(run: str) -> str:
     """The file beside a run's own adapter files that other tools load."""
     name = f"{run}.safetensors"
-    return f"lora-{name}" if name in (LORA_FILE, COEFF_FILE) else name
+    return f"lora-{name}" if name in ADAPTER_FILES else name

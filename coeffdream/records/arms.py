@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from coeffdream.config import Method, flag_of, train_option
+from coeffdream.config import flag_of, train_option
 from coeffdream.errors import ConfigError, quoted, together
 from coeffdream.limits import RUN_NAME
+from coeffdream.methods import method_problems
 from coeffdream.records.settings import read_toml
 from coeffdream.resolve import resolve
 
@@ -52,11 +53,8 @@ def check_arm(name: str, arms: Arms) -> list[str]:
     found = []
     if not RUN_NAME.fullmatch(name):
         found.append(f"arm {quoted(name)} must be named by letters, digits, '.', '-' and '_'")
-    if arm.get("method") not in get_args(Method):
-        found.append(
-            f"arm {quoted(name)}: {quoted(str(arm.get('method')))} is no method; "
-            f"there are {', '.join(get_args(Method))}"
-        )
+    if problems := method_problems(str(arm.get("method")), []):
+        found.append(f"arm {quoted(name)}: {problems[0]}")
     against = arm.get(AGAINST, name)
     if AGAINST in arm and (against == name or against not in arms):
         found.append(f"arm {quoted(name)}: against {quoted(str(against))}, which is no other arm")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coeffdream.errors import RunError
+from coeffdream.records.adapter_names import CONFIG_FILE
 from coeffdream.records.files import read_json, sha256_of_file, sha256_of_json
 
 FORMAT = 2  # 1 had the step and the loss scale alone
@@ -67,7 +68,7 @@ def check_state(checkpoint: Path, saved: Any) -> int:
         )
     if saved.get("digest") != sha256_of_json(said):
         raise ValueError(f"{STATE_FILE} was altered")
-    there = {file.name for file in checkpoint.glob("*.safetensors")}
+    there = {file.name for file in [*checkpoint.glob("*.safetensors"), *checkpoint.glob(CONFIG_FILE)]}
     if there != set(saved["files"]):
         raise ValueError(f"it holds {', '.join(sorted(there))} where {', '.join(saved['files'])} was written")
     for name, identity in saved["files"].items():

@@ -57,7 +57,8 @@ State = Literal["training", "interrupted", "failed", "diverged", "complete", "ba
 
 @dataclass(frozen=True)
 class Parameters:
-    """Trained parameters, also as a share of the UNet's own (`percent`); all 0 for a run that trained nothing."""
+    """Trained parameters, also as a share of the UNet's own (`percent`); all 0 for a run that trained nothing. `lora`:
+    those beside alpha, whatever the method."""
 
     unet: Count = 0
     lora: Count = 0
@@ -72,13 +73,15 @@ class Parameters:
 class Validated:
     """What the validation losses of train.jsonl are measured on, and those of the untouched base.
 
-    held_out: whether the photos were kept out of training.
+    held_out: whether the photos were kept out of training. departure: how far the adapter is from the base before its
+    first step, at most, relative to the largest number that the base predicts; 0 is the base to the last bit.
     """
 
     photos: list[Text]
     held_out: bool
     validation_loss: float
     class_loss: float
+    departure: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from coeffdream.config import Method, flag_of, option
+from coeffdream.config import flag_of
 from coeffdream.errors import ConfigError, quoted, together
 from coeffdream.limits import LARGEST, MOST, out_of_range
+from coeffdream.methods import method_problems
+from coeffdream.option import option
 from coeffdream.records.arms import AGAINST, check_arm
 
 MOST_OF_A_STUDY = {"seeds": 1000, "steps": MOST["steps"], "images_per_prompt": 10_000, "sampling_steps": 1000}
@@ -43,7 +45,7 @@ class Study:
 
     concepts: list[str]
     methods: list[str]
-    arms: dict[str, dict[str, str | int | float | bool]] = field(default_factory=dict)
+    arms: dict[str, dict[str, str | int | float | bool | list[str]]] = field(default_factory=dict)
     base: str = option("sdxl", "The base model.")
     seeds: int = option(1, "Training seeds of each method on each concept.")
     steps: int | None = option(None, "Training steps.", shown="the base's")
@@ -83,7 +85,7 @@ class Study:
         problems += [
             f"method {m} is named twice" for m in {m for m in self.methods if self.methods.count(m) > 1}
         ]
-        unknown = [name for name in self.methods if name not in (*self.arms, *get_args(Method))]
+        unknown = [name for name in self.methods if name not in self.arms and method_problems(name, [])]
         problems += [f"{quoted(name)} is neither a method nor one of the arms" for name in unknown]
         for arm in self.arms:
             problems += check_arm(arm, self.arms)

@@ -30,6 +30,8 @@ ITEM_BYTES = {
     **dict.fromkeys(("U32", "I32", "F32"), 4),
     **dict.fromkeys(("U64", "I64", "F64"), 8),
 }
+# As numpy and as a header calls them. Learned values are float32; a method may keep the places of some as well.
+WRITTEN = {np.dtype(np.float32): "F32", np.dtype(np.int32): "I32", np.dtype(np.int64): "I64"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class TensorFile:
         return digest.hexdigest()
 
     def read(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Each tensor of a file of float32, one at a time. Raises ValueError."""
+        """Each tensor of a file that `write_tensors` wrote, one at a time. Raises ValueError."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -124,14 +126,15 @@ def open_tensors(path: Path) -> TensorFile:
 def write_tensors(
     path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write float32 arrays; equal arrays and metadata make equal bytes. Read back before it counts.
+    """Write arrays of float32 or of whole numbers; equal ones and equal metadata make equal bytes. Read back before
+    it counts.
 
     Raises OSError when the disk is full or does not give back what was written.
     """
     from safetensors.numpy import save
 
-    if wrong := [name for name, array in arrays.items() if array.dtype != np.float32]:
-        raise TypeError(f"{wrong[0]} is {arrays[wrong[0]].dtype}; only float32 is written")
+    if wrong := [name for name, array in arrays.items() if array.dtype not in WRITTEN]:
+        raise TypeError(f"{wrong[0]} is {arrays[wrong[0]].dtype}; only float32 and whole numbers are written")
     plain = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     begins = 8 + int.from_bytes(plain[:8], "little")
     entries, data = _in_order(json.loads(plain[8:begins])), memoryview(plain)[begins:]

@@ -9,6 +9,8 @@ from pathlib import Path
 from coeffdream import __version__
 from coeffdream.config import flag_of
 from coeffdream.errors import RunError
+from coeffdream.methods import plain_method, takes_loras_place
+from coeffdream.records.adapter_names import ADAPTER_FILES, CHANGES_FILE, CONFIG_FILE, MODEL_FILE
 from coeffdream.records.files import sha256_of_file
 from coeffdream.records.images import ImageRecord, SetFolder, SetRecord, find_set
 from coeffdream.records.run import COEFF_FILE, LORA_FILE, RunFolder, RunRecord
@@ -88,9 +90,10 @@ def model_card(
         made=made,
         photos=list(photos or {}),
         files=[(name, _holds(name), sha256_of_file(path)) for name, path in files.items()],
-        portable=next((name for name in files if name not in (LORA_FILE, COEFF_FILE)), None),
+        portable=next((name for name in files if name not in ADAPTER_FILES), None),
         has_lora=LORA_FILE in files,
         has_alpha=COEFF_FILE in files,
+        other=plain_method(record.method) if takes_loras_place(record.method) else None,
         scores=scores,
         prompts=Path(made.prompts).name if made else "",
         headings=headings,
@@ -156,7 +159,7 @@ def _scores_of(folder: SetFolder) -> ScoresRecord | None:
 
 def _tags(record: RunRecord) -> list[str]:
     low_rank = record.method.removeprefix("coeff-")
-    kinds = {"lora": ["lora"], "dora": ["lora", "dora"]}.get(low_rank, [])
+    kinds = {"lora": ["lora"], "dora": ["lora", "dora"], "coeff": []}.get(low_rank, [low_rank])
     mixing = ["coeff-tuning"] if record.method.startswith("coeff") else []
     return ["text-to-image", "stable-diffusion-xl", "dreambooth", *kinds, *mixing, "coeffdream"]
 
@@ -174,4 +177,7 @@ def _holds(name: str) -> str:
     return {
         LORA_FILE: "the low-rank part, for diffusers and PEFT",
         COEFF_FILE: "alpha, the head mixing, for coeffdream and its ComfyUI node",
+        MODEL_FILE: "the part of its method, in PEFT's own layout",
+        CONFIG_FILE: "the options of that method, for PEFT",
+        CHANGES_FILE: "what was added to the base's own weights",
     }.get(name, "the low-rank part, for ComfyUI, A1111, Forge and their kin")

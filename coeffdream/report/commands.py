@@ -9,6 +9,7 @@ from coeffdream.backbones.base import OF_TRAINING
 from coeffdream.config import PRESETS, TrainConfig, train_option
 from coeffdream.data.shipped import concept_folder
 from coeffdream.limits import RUN_NAME
+from coeffdream.option import default_of
 from coeffdream.records.commands import command_line, options
 from coeffdream.records.run import RunRecord
 from coeffdream.records.study import StudyFolder
@@ -37,7 +38,7 @@ def train_command(record: RunRecord) -> str:
             value = record.class_noun
         if name == "name":  # as the run is called in the commands that draw and score it again
             value = record.name if RUN_NAME.fullmatch(record.name) else None
-        if name in _ELSEWHERE or value is None or (value == field.default and name not in always):
+        if name in _ELSEWHERE or value is None or (value == default_of(field) and name not in always):
             continue
         words += train_option(name, value)
     return command_line(*words)

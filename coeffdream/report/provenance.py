@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from coeffdream.config import TrainConfig, flag_of
+from coeffdream.option import default_of
 from coeffdream.records import commands
 from coeffdream.records.images import ImageRecord, SetRecord
 from coeffdream.records.run import RunFolder, RunRecord, State
@@ -18,16 +19,18 @@ def settings(record: RunRecord) -> tuple[list[tuple[str, str, str]], list[tuple[
     changed, defaults = [], []
     for option in dataclasses.fields(TrainConfig) if record.trains else ():
         flag, value = flag_of(option.name), getattr(record.config, option.name)
-        if value == option.default:
+        if value == default_of(option):
             defaults.append((flag, _shown(value)))
         else:
-            changed.append((flag, _shown(value), _shown(option.default)))
+            changed.append((flag, _shown(value), _shown(default_of(option))))
     return changed, defaults
 
 
 def _shown(value: Any) -> str:
-    if value is None or value == "":
+    if value in (None, "", []):
         return "none"
+    if isinstance(value, list):
+        return " ".join(value)
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value)

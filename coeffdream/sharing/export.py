@@ -23,6 +23,7 @@ from coeffdream.interop.changes import Change, nearest_low_rank
 from coeffdream.interop.metadata import About
 from coeffdream.interop.names import portable_name
 from coeffdream.interop.write import base_weight, changes_of, write_diffusers, write_kohya
+from coeffdream.methods import takes_loras_place
 from coeffdream.progress import Progress
 from coeffdream.records.base import same_weights
 from coeffdream.records.run import LORA_FILE, RunFolder, RunRecord
@@ -53,6 +54,11 @@ class ExportRequest:
         check_finished(record, "exported")
         if self.approximate_alpha is not None:
             self._check_approximation(record)
+        elif self.as_lora is None and self.form != "merged" and takes_loras_place(record.method):
+            raise ConfigError(
+                f"{record.name} learned {record.method}, which is no LoRA; add --as-lora RANK for the nearest one, or "
+                "--format merged"
+            )
         elif record.method == "coeff":
             raise ConfigError(
                 f"{record.name} holds only head mixing, which no other form can hold; use it with coeffdream, with "
@@ -77,6 +83,10 @@ class ExportRequest:
         flag = f"--approximate-alpha {self.approximate_alpha}"
         if self.approximate_alpha is not None and self.approximate_alpha < 1:
             raise ConfigError(f"{flag} must be at least 1")
+        if takes_loras_place(record.method):
+            raise ConfigError(
+                f"{record.name} learned {record.method}, which is no LoRA that {flag} could add to; leave it out"
+            )
         if not record.method.startswith("coeff"):
             raise ConfigError(f"{record.name} has no alpha to approximate; leave {flag} out")
         if self.form == "merged" or self.as_lora is not None:
@@ -156,22 +166,44 @@ def _noted(about: About, rank: int, errors: dict[str, float]) -> About:
 
 @torch.no_grad()
 def _merged(adapter: Adapter) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Every adapted module's path, untouched weight and merged weight, by PEFT's own merge; left merged."""
-    for path in adapter.spec.lora:
+    """Every adapted module's path, untouched weight and merged weight, by PEFT's own merge; left merged.
+
+    Raises AdapterError for a method that PEFT cannot merge.
+    """
+    for path in adapter.spec.modules:
         layer: Any = adapter.unet.get_submodule(path)
+        inner = layer.get_base_layer()
         before = base_weight(adapter.unet, path).detach().clone()
-        layer.merge(safe_merge=True)
+        try:
+            layer.merge(safe_merge=True)
+        except (ValueError, NotImplementedError, RuntimeError) as error:
+            raise AdapterError(
+                f"PEFT cannot merge {adapter.spec.method} ({error}), so it has no other form"
+            ) from None
+        if layer.get_base_layer() is not inner:
+            raise AdapterError(
+                f"{adapter.spec.method} puts layers of its own in the base's place, which is no merging"
+            )
         yield path, before, base_weight(adapter.unet, path)
 
 
 def _as_lora(adapter: Adapter, rank: int, progress: Progress) -> tuple[dict[str, Change], dict[str, float]]:
     changes: dict[str, Change] = {}
     errors: dict[str, float] = {}
+    layers: dict[str, Any] = {path: adapter.unet.get_submodule(path) for path in adapter.spec.modules}
+    biases = {path: _bias(layer) for path, layer in layers.items()}
     for path, before, after in _merged(adapter):
+        if not torch.equal(_bias(layers[path]), biases[path]):
+            raise AdapterError(f"{adapter.spec.method} changes the bias of {path}, which no LoRA can hold")
         low_rank, errors[path] = nearest_low_rank(after - before, rank)
         changes[path] = Change(low_rank)
-        progress("finding the nearest LoRA", len(changes), len(adapter.spec.lora), "")
+        progress("finding the nearest LoRA", len(changes), len(adapter.spec.modules), "")
     return changes, errors
+
+
+def _bias(layer: Any) -> Tensor:
+    bias = layer.get_base_layer().bias
+    return torch.zeros(0) if bias is None else bias.detach().clone()
 
 
 def _merge(adapter: Adapter, components: Components, target: Path, precision: str) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from coeffdream.errors import HubError, RunError
 from coeffdream.progress import Progress, silent, unheard
+from coeffdream.records.adapter_names import ADAPTER_FILES
 from coeffdream.records.claim import numbered
 from coeffdream.records.files import replacing, sha256_of_file
-from coeffdream.records.run import COEFF_FILE, LORA_FILE, HubRecord, RunFolder, RunRecord, find_run, new_run
+from coeffdream.records.run import HubRecord, RunFolder, RunRecord, find_run, new_run
 from coeffdream.sharing.hub import PREFIX, HubName, one_line_each, out_of_reach, parse_hub_name
 
-ADAPTER_FILES = (LORA_FILE, COEFF_FILE)
 RECORD = "run.json"
 RECORD_MOST = 4 << 20  # bytes
 ADAPTER_MOST = 16 << 30  # bytes; SDXL's UNet in float32 has ten

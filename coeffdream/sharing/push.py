@@ -10,7 +10,7 @@ from pathlib import Path
 from coeffdream import __version__
 from coeffdream.errors import HubError, listed
 from coeffdream.progress import Progress, silent, unheard
-from coeffdream.records.run import COEFF_FILE, LORA_FILE
+from coeffdream.records.adapter_names import ADAPTER_FILES
 from coeffdream.sharing.hub import HubName, one_line_each, out_of_reach
 from coeffdream.sharing.publication import CARD, RECORD, SCORES
 
@@ -90,4 +90,4 @@ def _to_remove(repo: str, there: Sequence[str], folder: Path) -> list[str]:
 def _of_a_push(name: str) -> bool:
     """Whether a push may have put it there; what its owner added by hand under other names stays."""
     at_the_top = "/" not in name and name.endswith(".safetensors")
-    return at_the_top or name in (LORA_FILE, COEFF_FILE, SCORES) or name.startswith(("pictures/", "photos/"))
+    return at_the_top or name in (*ADAPTER_FILES, SCORES) or name.startswith(("pictures/", "photos/"))

@@ -71,11 +71,12 @@ def _held(config: TrainConfig, typed: Container[str]) -> Iterator[TrainConfig]:
     ways = [config]
     if config.precision == "fp32" and "precision" not in typed:
         ways.append(replace(config, precision="bf16"))
-    yield from ways
+    last = ways[-1]
     if config.base_precision == "auto" and "base_precision" not in typed:
-        yield replace(ways[-1], base_precision="int8")
+        ways.append(replace(last, base_precision="int8"))
     if config.offload == "auto" and not config.device.startswith("cpu"):
-        yield replace(ways[-1], offload="blocks")
+        ways.append(replace(last, offload="blocks"))
+    return (each for each in ways if not each.problems())  # not every method learns beside such weights
 
 
 def _pictures(config: TrainConfig, typed: Container[str]) -> Iterator[TrainConfig]:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from coeffdream.adapters.install import install, spec_for
-from coeffdream.adapters.lora import compute_in_base_dtype
+from coeffdream.adapters.shapes import install_in_shapes
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES
@@ -32,8 +31,7 @@ class Forecast:
         # The pictures of a class are drawn before there is an adapter.
         self._prior = shapes.drawing(self._size, 2) if config.prior else 0
         self.unet_parameters, self.away = shapes.unet_parameters, shapes.away
-        self.adapter = install(shapes.unet, spec_for(config, shapes.unet))
-        compute_in_base_dtype(self.adapter)
+        self.adapter, self.left_out = install_in_shapes(shapes.unet, config)
         trained = sum(parameter.nbytes for parameter in self.adapter.trainable.values())
         # Beside the weights Adam's two moments; gradients are made in the step, and are alive among its activations.
         self._weights = {**shapes.weights, ADAPTER: 3 * trained}
@@ -102,7 +100,8 @@ class Forecast:
         unet.train()
         with LiveBytes(weights_of(unet)) as counted, flash_shapes():
             predicted = unet(**self._shapes.unet_inputs(self._size, batch)).sample
-            predicted.float().square().mean().backward()
+            if predicted.requires_grad:  # not where all that is trained had to be left out
+                predicted.float().square().mean().backward()
         unet.disable_gradient_checkpointing()
         for parameter in self.adapter.trainable.values():
             parameter.grad = None

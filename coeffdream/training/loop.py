@@ -58,6 +58,7 @@ def run_steps(
             step, started = state.step, time.perf_counter()
             if not unet.training:  # it is thousands of modules
                 unet.train()
+            adapter.seed_method(config.seed, step)
             update.clear()
             seen: list[Draw] = []
             row: dict[str, Any] = {

@@ -17,12 +17,12 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def new_optimizer(adapter: Adapter, config: TrainConfig) -> torch.optim.Adam:
-    """The paper's Adam, with a group for the low-rank weights and one for alpha; `full_lr`: see training/rates.py.
+    """The paper's Adam, with a group for the method's weights and one for alpha; `full_lr`: see training/rates.py.
 
     On a card that replays, rates and step counts lie there too, where a recording reads them.
     """
     groups = []
-    for parameters, rate in ((adapter.lora, config.lr), (adapter.alpha, config.alpha_lr)):
+    for parameters, rate in ((adapter.weights, config.lr), (adapter.alpha, config.alpha_lr)):
         if parameters:
             group: dict[str, Any] = {"params": list(parameters.values()), "lr": rate, "full_lr": rate}
             groups.append(group)

@@ -13,6 +13,7 @@ from coeffdream.adapters.lora import CastOnce
 from coeffdream.backbones.processes import gathered, processes
 from coeffdream.backbones.replay import Replayed
 from coeffdream.config import TrainConfig
+from coeffdream.methods import takes_loras_place
 from coeffdream.progress import unheard
 from coeffdream.training.deterministic import deterministic
 from coeffdream.training.step import Draw, alike, as_tensors, losses, losses_of
@@ -47,8 +48,9 @@ class Passes:
         self._unet, self._cast, self._scaler, self._config = unet, cast, scaler, config
         self._device, self._dtype = unet.device, unet.dtype
         self._share, self._count = processes().share(config.batch_size), processes().count
-        # Under off-loading the UNet leaves the card whenever pictures are decoded.
-        whole = config.offload == "none"
+        # Under off-loading the UNet leaves the card whenever pictures are decoded; what PEFT's other methods do in a pass
+        # beside launching kernels is theirs to know.
+        whole = config.offload == "none" and not takes_loras_place(config.method)
         self._replayed = Replayed(self._of_tensors, self._device, notice) if whole else None
 
     @property

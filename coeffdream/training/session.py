@@ -100,8 +100,11 @@ class Session:
         validation, untouched = prepare_validation(
             components, unseen_photos or photos, bool(unseen_photos), class_caption, config
         )
+        base_says = validation.predicted(components.unet)
         adapter = install(components.unet, spec_for(config, components.unet), seed=config.seed)
         compute_in_base_dtype(adapter)
+        departure = (validation.predicted(components.unet) - base_says).abs().max() / base_says.abs().max()
+        untouched = dataclasses.replace(untouched, departure=departure.item())
         if config.gradient_checkpointing:
             components.unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
         scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)

@@ -115,11 +115,17 @@ def as_tensors(draws: list[Draw], device: torch.device, dtype: torch.dtype) -> d
 
 def losses_of(unet: Any, batch: Mapping[str, Tensor]) -> Tensor:
     """Weighted squared error of each sample of one forward pass, [B], float32. batch: of `as_tensors`."""
+    predicted = predicted_of(unet, batch)
+    return squared_error(predicted, batch["wanted"], batch.get("masks")) * batch["weights"]
+
+
+def predicted_of(unet: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """What the UNet says to a batch of `as_tensors`, [B, C, h, w]."""
     added = {name: batch[name] for name in ("text_embeds", "time_ids")}
-    predicted = unet(
+    predicted: Tensor = unet(
         batch["noisy"],
         batch["timesteps"],
         encoder_hidden_states=batch["embeds"],
         added_cond_kwargs=added,
     ).sample
-    return squared_error(predicted, batch["wanted"], batch.get("masks")) * batch["weights"]
+    return predicted

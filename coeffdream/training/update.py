@@ -45,7 +45,7 @@ class Update:
             self._optimizer.zero_grad(set_to_none=not self._in_place)
 
     def norms(self) -> list[float]:
-        """Of the gradients of the low-rank weights and of alpha, without loss scaling."""
+        """Of the gradients of the method's weights and of alpha, without loss scaling."""
         self._scaler.unscale_(self._optimizer)
         norms: list[float] = (self._replayed[0]({}) if self._replayed else self._measured({})).tolist()
         return norms
@@ -63,7 +63,7 @@ class Update:
         return factor
 
     def _measured(self, _: Mapping[str, Tensor]) -> Tensor:
-        return gradient_norms(self._adapter.lora, self._adapter.alpha)
+        return gradient_norms(self._adapter.weights, self._adapter.alpha)
 
     def _made(self, given: Mapping[str, Tensor]) -> Tensor:
         """The update, then gradients of zero for the next step."""

@@ -23,7 +23,7 @@ from coeffdream.diffusion.noise import normal
 from coeffdream.diffusion.objective import add_noise, min_snr_weight, target
 from coeffdream.records.run import Validated
 from coeffdream.training.encoded import TrainingSample
-from coeffdream.training.step import Draw, NoiseSchedule, losses
+from coeffdream.training.step import Draw, NoiseSchedule, as_tensors, losses, predicted_of
 
 SEED = 0
 DRAWS = 16  # of each caption, their timesteps evenly through the schedule
@@ -66,6 +66,13 @@ class Validation:
             "validation_loss": values[:DRAWS].mean().item(),
             "class_loss": values[DRAWS:].mean().item(),
         }
+
+    @torch.no_grad()
+    def predicted(self, unet: Any) -> Tensor:
+        """What the UNet, as it is, says to the draw in the middle: [C, h, w], float32."""
+        unet.eval()
+        middle = as_tensors([self.draws[DRAWS // 2]], unet.device, unet.dtype)
+        return predicted_of(unet, middle)[0].float()
 
     def _smaller(self, size: int) -> None:
         self.at_once = size

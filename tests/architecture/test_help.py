@@ -82,7 +82,7 @@ def test_no_arguments_show_the_help():
     assert "Usage: coeffdream" in shown
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["train", "--method", "locon"], ["trian"]])
+@pytest.mark.parametrize("arguments", [["--version"], ["train", "--rank", "two"], ["trian"]])
 def test_small_answers_import_nothing_heavy_either(arguments):
     """A version, a wrong option, a misspelled command."""
     _, status, modules = ask(*arguments)

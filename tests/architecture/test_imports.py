@@ -15,10 +15,12 @@ PACKAGE = Path(__file__).parents[2] / "coeffdream"
 LEVELS = {
     "errors": 0,
     "checked": 0,
+    "option": 0,
     "config": 0,
     "resolve": 0,
     "stopping": 0,
     "limits": 0,
+    "methods": 0,
     "tables": 0,
     "progress": 0,
     "warm": 0,
@@ -49,8 +51,11 @@ LEVELS = {
 }
 # Level 0 is one floor of single files: errors, checked and limits lie under the others.
 WITHIN_THE_GROUND_FLOOR = {
+    ("config", "option"),
     ("config", "errors"),
     ("config", "limits"),
+    ("config", "methods"),
+    ("methods", "errors"),
     ("resolve", "config"),
     ("resolve", "errors"),
     ("resolve", "checked"),
@@ -61,9 +66,11 @@ WITHIN_THE_GROUND_FLOOR = {
 NO_TORCH = {
     "errors",
     "checked",
+    "option",
     "config",
     "resolve",
     "limits",
+    "methods",
     "records",
     "progress",
     "stopping",

@@ -115,6 +115,20 @@ def test_it_is_the_plain_layer_of_that_weight(form, away, bias):
     assert all(not parameter.requires_grad for parameter in kept.parameters())
 
 
+def test_a_bias_that_learns_gets_its_gradient():
+    """Nothing that asks for one is left without, and what does not ask costs nothing."""
+    layer = linear()
+    kept = frozen(layer, "int8")
+    kept.bias.requires_grad_()
+    x = torch.randn(2, 7, 48, generator=torch.Generator().manual_seed(1))
+    kept(x).square().sum().backward()
+    plain = copy.deepcopy(layer)
+    plain.weight.copy_(kept.weight)
+    plain.bias.requires_grad_()
+    plain(x).square().sum().backward()
+    assert torch.allclose(kept.bias.grad, plain.bias.grad, rtol=1e-5)
+
+
 def test_what_is_away_stays_where_it_is():
     """The layer goes to a device with its bias alone, and asks for its weight there."""
     kept = frozen(linear(), "auto")

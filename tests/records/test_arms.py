@@ -60,7 +60,7 @@ def test_an_arm_is_typed_as_a_person_would(arms):
     [
         ("", r"has no arm; write for example \[lora-rank-4\]"),
         ("rank = 4", "has no arm"),
-        ("[fast]\nrank = 4", "arm 'fast': 'fast' is no method; there are lora"),
+        ("[Fast]\nrank = 4", "arm 'Fast': --method 'Fast' is no method; write coeff"),
         ("[lora]\nrnak = 4", "arm 'lora': .*'rnak'.*rank"),
         ("[lora]\nrank = 'four'", "arm 'lora': .*--rank"),
         ("[lora]\nrank = -4", "arm 'lora': .*--rank -4"),

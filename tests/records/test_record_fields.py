@@ -105,7 +105,7 @@ def test_what_is_no_object_is_refused(value):
         (("config",), [], "config: expected object, got array"),
         (("config", "steps"), "two", "config.steps is 'two': expected int, got str"),
         (("config", "stepps"), 2, "has unknown config.stepps (did you mean steps?)"),
-        (("config", "method"), "loha", "config.method is 'loha'"),
+        (("config", "parametrisation"), "direct", "config.parametrisation is 'direct'"),
         (("concept",), 3, "concept is 3: expected object"),
         (("concept", "folder"), ..., "concept lacks folder"),
         (("concept", "images", 0, "width"), 0, "concept.images[0].width is 0: expected int >= 1"),

@@ -90,6 +90,8 @@ def test_what_was_typed_stays():
         fit(CARD, BASE, 1 + 1, ("gradient_checkpointing",))
     with pytest.raises(ConfigError):
         fit(dataclasses.replace(CARD, vae_tiling=False, offload="none"), BASE, 5, ("sample_every",))
+    with pytest.raises(ConfigError):  # a method that wants the weights as they are
+        fit(dataclasses.replace(CARD, method="coeff-full"), BASE, 2 + 1, ())
     rounded = dataclasses.replace(CARD, base_precision="int8")
     assert changes(rounded, 1, "base_precision")["offload"] == "blocks"
     for typed in (

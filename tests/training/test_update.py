@@ -23,7 +23,7 @@ def adapter_on(device: str) -> SimpleNamespace:
     generator = torch.Generator().manual_seed(0)
     lora = {name: torch.nn.Parameter(torch.randn(3, 2, generator=generator).to(device)) for name in "ab"}
     alpha = {"c": torch.nn.Parameter(torch.randn(2, 2, generator=generator).to(device))}
-    return SimpleNamespace(lora=lora, alpha=alpha, trainable={**lora, **alpha})
+    return SimpleNamespace(weights=lora, alpha=alpha, trainable={**lora, **alpha})
 
 
 def updated(adapter, optimizer, config, *, in_place: bool) -> list[list[float]]:
@@ -47,7 +47,7 @@ def test_each_group_has_its_rate_and_one_norm_for_all():
     plain = copy.deepcopy(adapter)
     norms = updated(adapter, new_optimizer(adapter, config), config, in_place=False)
     groups = [
-        {"params": list(plain.lora.values()), "lr": 1e-2},
+        {"params": list(plain.weights.values()), "lr": 1e-2},
         {"params": list(plain.alpha.values()), "lr": 1e-1},
     ]
     adam = torch.optim.Adam(groups)
