@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from coeffdream.errors import quoted
 from coeffdream.limits import LARGEST, MOST, RUN_NAME, layer_pattern, out_of_range
 from coeffdream.methods import method_problems, plain_method
+from coeffdream.option import option
 
 # The paper's. The others that there are PEFT knows, and adapters/other.py.
 Method = Literal["lora", "dora", "coeff", "coeff-lora", "coeff-dora"]
 Parametrisation = Literal["residual", "direct-random", "direct-identity"]
 AttentionKind = Literal["all", "self", "cross"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+BasePrecision = Literal["auto", "fp8", "int8", "nf4"]
+Offload = Literal["auto", "none", "model", "blocks"]
 Prediction = Literal["auto", "epsilon", "v"]
 Preset = Literal["paper", "table3", "quality"]
 LrSchedule = Literal["constant", "cosine", "linear"]
@@ -36,23 +39,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 LORA_TARGET = re.compile(r"(all|self|cross)\.(q|k|v|out)")
-
-
-def option(
-    default: Any,
-    text: str,
-    *,
-    flag: str | None = None,
-    group: str | None = None,
-    shown: str | None = None,
-    switch: bool = False,
-) -> Any:
-    """A field that is an option of a command. `shown`: the default in words, where None stands for another's;
-    `switch`: a bool without an opposite."""
-    metadata = {"help": text, "flag": flag, "group": group, "shown": shown, "switch": switch}
-    if isinstance(default, list):  # an option to be given several times
-        return field(default_factory=default.copy, metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -153,11 +139,25 @@ class TrainConfig:
         group="Training",
         shown="the base's, else auto",
     )
+    base_precision: BasePrecision = option(
+        "auto",
+        "Keep the weights of the UNet's blocks in fewer bits; auto: as --precision says.",
+        group="Training",
+        shown="auto",
+    )
     gradient_checkpointing: bool = option(
         False, "Trade a slower step for much less memory.", group="Training", shown="the base's; SDXL: on"
     )
-    model_offload: bool | None = option(
-        None, "Models take turns on the device: slower pictures.", group="Training", shown="if memory asks"
+    deterministic: bool = option(
+        True,
+        "On a card: a repeated run is equal to the last bit; plain LoRA is slower for it.",
+        group="Training",
+    )
+    offload: Offload = option(
+        "auto",
+        "What waits on the CPU till it works: each model, or the layers of the UNet's blocks, too.",
+        group="Training",
+        shown="model if memory asks, else none",
     )
     vae_tiling: bool | None = option(
         None, "Decode pictures over 512 pixels in tiles.", group="Training", shown="if memory asks"
@@ -235,6 +235,12 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 found.append(f"{flag_of(name)} {quoted(value)} must lie in [0, 1)")
+        kept_otherwise = self.base_precision != "auto" or self.offload == "blocks"
+        if kept_otherwise and not (self.uses_lora or self.method == "coeff"):
+            found.append(
+                f"--method {quoted(self.method)} changes or reads the base's weights as they are, so it goes with neither "
+                "--base-precision nor --offload blocks; leave them out, or choose lora or dora"
+            )
         if self.lr_warmup and self.lr_warmup >= self.steps:
             found.append(f"--lr-warmup {self.lr_warmup} must be less than --steps {self.steps}")
         if not -LARGEST <= self.noise_offset <= LARGEST:
@@ -272,11 +278,6 @@ class TrainConfig:
         if self.name == "latest":
             found.append("--name latest is taken by the link to the newest run; choose another")
         return found
-
-
-def default_of(option: dataclasses.Field[Any]) -> Any:
-    """The default of a field; of a list, which dataclasses make anew each time, an empty one."""
-    return [] if option.default is dataclasses.MISSING else option.default
 
 
 def flag_of(name: str, of: type | None = None) -> str:

@@ -266,3 +266,13 @@ def test_a_config_cannot_be_changed_after_it_was_validated():
     """What run.json says was in force was in force."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainConfig().steps = 3
+
+
+@pytest.mark.parametrize("kept", [{"base_precision": "int8"}, {"offload": "blocks"}])
+def test_a_method_that_wants_the_weights_as_they_are(kept):
+    """Beside weights that are made anew for each product only what was proved to learn there is let in."""
+    for method in get_args(Method):
+        assert TrainConfig(method=method, **kept).problems() == []
+    [said] = TrainConfig(method="coeff-full", **kept).problems()
+    assert "--base-precision" in said
+    assert "choose lora or dora" in said

@@ -1,6 +1,6 @@
 """The learned head-mixing coefficients of one attention layer (arXiv 2503.18337, Eq. 9-12).
 
-Shape letter: H heads.
+Shape letters: H heads, G groups of them.
 """
 
 from __future__ import annotations
@@ -18,20 +18,27 @@ class SubspaceCoefficients(nn.Module):
     residual: alpha' = I + Dropout(alpha), alpha starts at zero, so the untouched model is the start.
     direct-identity, direct-random: alpha' = Dropout(alpha), alpha starts at I, or at normal values of
     standard deviation 1/sqrt(H), which keeps the size of the output (the ablations of Table 5a).
+
+    With groups, each H/G heads in a row are mixed among themselves, as if they were all the heads: alpha
+    [G, H/G, H/G] are the blocks on the diagonal, and beside them is nothing.
     """
 
     keep: Tensor
 
-    def __init__(self, heads: int, *, dropout: float, parametrisation: Parametrisation) -> None:
+    def __init__(
+        self, heads: int, *, dropout: float, parametrisation: Parametrisation, groups: int = 1
+    ) -> None:
         super().__init__()
         self.heads = heads
+        self.groups = groups
         self.dropout = dropout
         self.parametrisation = parametrisation
         self.strength = 1.0
-        self.alpha = nn.Parameter(torch.zeros(heads, heads))
-        # The mask of Eq. 12. Drawn once per step by `Adapter.draw_dropout`, so that a recomputed forward
+        size = heads // groups
+        self.alpha = nn.Parameter(torch.zeros((groups, size, size) if groups > 1 else (heads, heads)))
+        # The mask of Eq. 12. Set once per step by `Adapter.set_masks`, so that a recomputed forward
         # (gradient checkpointing) and a resumed run see the mask of the first pass.
-        self.register_buffer("keep", torch.ones(heads, heads), persistent=False)
+        self.register_buffer("keep", torch.ones_like(self.alpha.detach()), persistent=False)
 
     @property
     def residual(self) -> bool:
@@ -40,29 +47,33 @@ class SubspaceCoefficients(nn.Module):
     @property
     def learned(self) -> Tensor:
         """alpha' - I as it was learned, at full strength. [H, H]."""
-        return self.alpha if self.residual else self.alpha - torch.eye(self.heads, device=self.alpha.device)
+        alpha = self.whole(self.alpha)
+        return alpha if self.residual else alpha - torch.eye(self.heads, device=alpha.device)
+
+    def whole(self, alpha: Tensor) -> Tensor:
+        """[H, H] of what has alpha's shape."""
+        return torch.block_diag(*alpha) if self.groups > 1 else alpha
 
     @torch.no_grad()
     def initialise(self, seed: int, layer: int) -> None:
         if self.parametrisation == "direct-identity":
-            self.alpha.copy_(torch.eye(self.heads))
+            self.alpha.copy_(torch.eye(self.alpha.shape[-1]))
         elif self.parametrisation == "direct-random":
-            shape = (self.heads, self.heads)
-            self.alpha.copy_(
-                torch.randn(shape, generator=generator_for(seed, "alpha-init", layer)) / self.heads**0.5
-            )
+            shape = self.alpha.shape
+            drawn = torch.randn(shape, generator=generator_for(seed, "alpha-init", layer))
+            self.alpha.copy_(drawn / shape[-1] ** 0.5)
         else:
             self.alpha.zero_()
 
     def drawn_mask(self, seed: int, step: int, layer: int) -> Tensor:
-        """Of Eq. 12 for this step, [H, H] on the CPU: 0 where a coefficient is left out, else 1 / (1 - dropout)."""
+        """Of Eq. 12 for this step, shaped as alpha, on the CPU: 0 where a coefficient is left out, else 1 / (1 - dropout)."""
         generator = generator_for(seed, "alpha-dropout", step, layer)
-        uniform = torch.rand((self.heads, self.heads), generator=generator)
+        uniform = torch.rand(self.alpha.shape, generator=generator)
         return (uniform >= self.dropout).float() / (1 - self.dropout)
 
     def forward(self) -> Tensor:
         """The part of alpha' that is learned: alpha' - I when residual, else alpha' itself. [H, H]."""
-        alpha = self.alpha * self.keep if self.training else self.alpha
+        alpha = self.whole(self.alpha * self.keep if self.training else self.alpha)
         if self.residual:
             return self.strength * alpha
         if self.strength != 1.0:

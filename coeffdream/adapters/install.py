@@ -100,21 +100,27 @@ class Adapter:
         """Every trained parameter, alpha's last, in module order."""
         return {**self.weights, **{f"{path}.alpha": alpha for path, alpha in self.alpha.items()}}
 
-    @torch.no_grad()
-    def draw_dropout(self, seed: int, step: int) -> None:
-        """The dropout masks of Eq. 12 for this step, in every layer; they go to a card in one piece."""
+    def seed_method(self, seed: int, step: int) -> None:
+        """Let what a method beside LoRA and DoRA draws in this step follow from seed and step."""
         if self.part:
             self.part.draw(seed, step)
+
+    @torch.no_grad()
+    def drawn_masks(self, seed: int, step: int) -> Tensor | None:
+        """The dropout masks of Eq. 12 for this step, those of all layers in one tensor on the CPU."""
         if self.spec.dropout == 0 or not self.processors:
-            return
+            return None
         layers = [processor.coefficients for processor in self.processors.values()]
-        masks = [each.drawn_mask(seed, step, number) for number, each in enumerate(layers)]
-        drawn = torch.cat([mask.flatten() for mask in masks]).to(layers[0].keep.device)
-        parts = drawn.split([mask.numel() for mask in masks])
-        torch._foreach_copy_(
-            [each.keep for each in layers],
-            [part.view_as(mask) for part, mask in zip(parts, masks, strict=True)],
-        )
+        return torch.cat([each.drawn_mask(seed, step, at).flatten() for at, each in enumerate(layers)])
+
+    @torch.no_grad()
+    def set_masks(self, masks: Tensor | None) -> None:
+        """Those of `drawn_masks`; they go to a card in one piece."""
+        if masks is None:
+            return
+        keeps = [processor.coefficients.keep for processor in self.processors.values()]
+        parts = masks.to(keeps[0].device).split([keep.numel() for keep in keeps])
+        torch._foreach_copy_(keeps, [part.view_as(keep) for part, keep in zip(parts, keeps, strict=True)])
 
     @torch.no_grad()
     def set_scales(self, *, lora: float = 1.0, alpha: float = 1.0) -> None:
@@ -211,11 +217,14 @@ def _check_size(
     unet: Any, spec: AdapterSpec, modules: dict[str, Any], layers: dict[str, AttentionLayer]
 ) -> None:
     """An adapter larger than its model is a slip of the keyboard, or a file made to fill the memory."""
-    weights = sum(spec.rank * sum(modules[path].weight.shape) for path in spec.lora)
+    weights = sum(spec.rank * (modules[path].in_features + modules[path].out_features) for path in spec.lora)
     if spec.other and spec.other.config and (shapes := shapes_of(unet, spec.other)):
         weights = sum(math.prod(shape) for shape in shapes["tensors"].values())
     wanted = weights + sum(layers[path].heads ** 2 for path in spec.alpha)
     available = sum(parameter.numel() for parameter in unet.parameters())
+    for module in modules.values():  # whose weight is no parameter where it is kept in fewer bits
+        if isinstance(module, nn.Linear) and "weight" not in module._parameters:
+            available += module.in_features * module.out_features
     if wanted > available:
         raise AdapterError(
             f"{f'an adapter of rank {spec.rank}' if spec.lora else spec.method} would have {wanted:,} parameters, more "

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coeffdream.adapters.coefficients import SubspaceCoefficients
@@ -19,9 +18,8 @@ from coeffdream.errors import AttentionError
 class CoefficientProcessor(nn.Module):
     """Takes the place of diffusers' AttnProcessor2_0 in one attention layer; same contract, mixed heads.
 
-    With residual coefficients the output is SDPA(q, k, v) + mixed(q, k, v, alpha): linear in the
-    mixing matrix, so this is Eq. 9-11, but the base's own term keeps the base's own rounding. alpha = 0
-    is then the untouched model to the last bit, in every dtype.
+    Residual coefficients are mixed beside the base's own attention: alpha = 0 is the untouched model to the last
+    bit, in every dtype.
     """
 
     def __init__(self, coefficients: SubspaceCoefficients | None = None) -> None:
@@ -77,10 +75,14 @@ class CoefficientProcessor(nn.Module):
         if attn.norm_k is not None:
             key = attn.norm_k(key)
 
-        output = mixed_attention(query, key, value, self.coefficients(), attn_mask=attention_mask)
-        if self.coefficients.residual:
-            output = output + F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
-
+        output = mixed_attention(
+            query,
+            key,
+            value,
+            self.coefficients(),
+            attn_mask=attention_mask,
+            residual=self.coefficients.residual,
+        )
         output = output.transpose(1, 2).flatten(2).to(query.dtype)
         output = attn.to_out[1](attn.to_out[0](output))
         if image_shape is not None:

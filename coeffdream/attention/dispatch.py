@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from coeffdream.attention import choice, operator
@@ -24,6 +25,7 @@ def mixed_attention(
     *,
     attn_mask: Tensor | None = None,
     scale: float | None = None,
+    residual: bool = False,
     backend: str = "auto",
 ) -> Tensor:
     """Attention whose softmax maps are mixed over heads: O^h = (sum_i mixing[h, i] A^i) V^h.
@@ -40,6 +42,8 @@ def mixed_attention(
         attn_mask: boolean (True: may attend) or additive, broadcastable to [B,H,N,M]. A query that may
             attend to no key gets zeros. It gets no gradient.
         scale: of the logits; 1/sqrt(d) if None.
+        residual: also add `scaled_dot_product_attention` itself, for mixing = alpha where I + alpha mixes: linear in
+            it, so this is Eq. 9-11, but alpha = 0 is then plain attention to the last bit in every dtype.
         backend: "reference" (the definition; keeps the maps), "chunked" (exact, any device, memory linear
             in N, no double backward), "flash" (plain SDPA for one output head at a time; any device, linear too), "triton"
             (CUDA), or "auto", which always answers.
@@ -60,9 +64,14 @@ def mixed_attention(
     if backend == "auto":
         backend = choose(query, key, attn_mask)
     if backend != "reference":
-        return operator.apply(query, key, value, mixing, attn_mask, scale, backend)
+        return operator.apply(query, key, value, mixing, attn_mask, scale, backend, residual)
     with no_autocast(query.device.type):
-        return reference(query, key, value, mixing, attn_mask=attn_mask, scale=scale)
+        mixed = reference(query, key, value, mixing, attn_mask=attn_mask, scale=scale)
+        if residual:
+            mixed = mixed + F.scaled_dot_product_attention(
+                query, key, value, attn_mask=attn_mask, scale=scale
+            )
+        return mixed
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, mixing: Tensor, attn_mask: Tensor | None) -> None:

@@ -2,6 +2,9 @@
 
 torch.compile keeps each as one node, and selective activation checkpointing can name OPERATOR to have its
 output saved. There is no double backward.
+
+Beside plain attention (`residual`) the forward adds what SDPA gives, to its own last bit; the backward of the sum is
+one of mixed attention with I + mixing, so that SDPA's own is not run.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from coeffdream.attention import chunked, flash
@@ -17,9 +21,7 @@ from coeffdream.attention.autocast import no_autocast
 from coeffdream.attention.errors import AttentionNotImplementedError, named
 from coeffdream.attention.kept import taken
 
-_INPUTS = (
-    "Tensor query, Tensor key, Tensor value, Tensor mixing, Tensor? attn_mask, float? scale, str backend"
-)
+_INPUTS = "Tensor query, Tensor key, Tensor value, Tensor mixing, Tensor? attn_mask, float? scale, str backend, bool residual"
 
 
 def apply(
@@ -30,9 +32,10 @@ def apply(
     attn_mask: Tensor | None,
     scale: float | None,
     backend: str,
+    residual: bool = False,
 ) -> Tensor:
-    """Arguments as in `reference`; backend is "chunked", "flash" or "triton"."""
-    return forward(query, key, value, mixing, attn_mask, scale, backend)[0]
+    """Arguments as in `dispatch.mixed_attention`; backend is "chunked", "flash" or "triton"."""
+    return forward(query, key, value, mixing, attn_mask, scale, backend, residual)[0]
 
 
 def _forward_of(backend: str) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -73,20 +76,23 @@ def _check_triton(query: Tensor, attn_mask: Tensor | None) -> None:
 @torch.library.custom_op(
     "coeffdream::mixed_attention", mutates_args=(), schema=f"({_INPUTS}) -> (Tensor, Tensor)"
 )
-def forward(query, key, value, mixing, attn_mask, scale, backend):
+def forward(query, key, value, mixing, attn_mask, scale, backend, residual):
     """The output and each backend's own log-sum-exp [B,H,N]."""
     if backend == "triton":
         _check_triton(query, attn_mask)
 
     def compute() -> tuple[Tensor, Tensor]:
         with no_autocast(query.device.type), torch.cuda.device_of(query):
-            return _forward_of(backend)(query, key, value, mixing, attn_mask, scale)
+            out, lse = _forward_of(backend)(query, key, value, mixing, attn_mask, scale)
+            if residual:
+                out += F.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask, scale=scale)
+            return out, lse
 
     return taken(query, compute)
 
 
 @forward.register_fake
-def _(query, key, value, mixing, attn_mask, scale, backend):
+def _(query, key, value, mixing, attn_mask, scale, backend, residual):
     work = torch.promote_types(query.dtype, torch.float32)
     return taken(query, lambda: (torch.empty_like(query), query.new_empty(query.shape[:3], dtype=work)))
 
@@ -96,18 +102,26 @@ def _(query, key, value, mixing, attn_mask, scale, backend):
     mutates_args=(),
     schema=f"(Tensor grad_out, Tensor lse, {_INPUTS}, bool[] needed) -> (Tensor, Tensor, Tensor, Tensor)",
 )
-def backward(grad_out, lse, query, key, value, mixing, attn_mask, scale, backend, needed):
+def backward(grad_out, lse, query, key, value, mixing, attn_mask, scale, backend, residual, needed):
     """The gradients of query, key, value and mixing; an empty tensor in place of each one not needed."""
     grads = _like((query, key, value, mixing), needed)
-    saved = (query, key, value, mixing, attn_mask, scale)
+    saved = (query, key, value, _whole(mixing, residual), attn_mask, scale)
     with no_autocast(query.device.type), torch.cuda.device_of(query):
         _backward_of(backend)(grad_out, lse, *saved, grads, needed)
     return grads
 
 
 @backward.register_fake
-def _(grad_out, lse, query, key, value, mixing, attn_mask, scale, backend, needed):
+def _(grad_out, lse, query, key, value, mixing, attn_mask, scale, backend, residual, needed):
     return _like((query, key, value, mixing), needed)
+
+
+def _whole(mixing: Tensor, residual: bool) -> Tensor:
+    """I + mixing where plain attention is added; never in half precision, which has few numbers around 1."""
+    if not residual:
+        return mixing
+    eye = torch.eye(len(mixing), dtype=torch.promote_types(mixing.dtype, torch.float32), device=mixing.device)
+    return mixing + eye
 
 
 def _like(tensors: tuple[Tensor, ...], needed: list[bool]) -> tuple[Tensor, ...]:
@@ -115,7 +129,7 @@ def _like(tensors: tuple[Tensor, ...], needed: list[bool]) -> tuple[Tensor, ...]
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.scale, ctx.backend = inputs
+    *tensors, ctx.scale, ctx.backend, ctx.residual = inputs
     ctx.save_for_backward(output[1], *tensors)
     ctx.mark_non_differentiable(output[1])
 
@@ -125,10 +139,11 @@ def _autograd(ctx: Any, grad_out: Tensor, _grad_lse: Any) -> tuple[Tensor | None
     if ctx.backend == "flash":  # its backward is that of SDPA, which autograd has to find
         with no_autocast(grad_out.device.type):
             _, query, key, value, mixing, mask = ctx.saved_tensors
-            grads = flash.backward(grad_out, query, key, value, mixing, mask, ctx.scale, needed)
-        return *grads, None, None, None
-    grads = backward(grad_out, *ctx.saved_tensors, ctx.scale, ctx.backend, needed)
-    return *(g if n else None for g, n in zip(grads, needed, strict=True)), None, None, None
+            whole = _whole(mixing, ctx.residual)
+            grads = flash.backward(grad_out, query, key, value, whole, mask, ctx.scale, needed)
+        return *grads, None, None, None, None
+    grads = backward(grad_out, *ctx.saved_tensors, ctx.scale, ctx.backend, ctx.residual, needed)
+    return *(g if n else None for g, n in zip(grads, needed, strict=True)), None, None, None, None
 
 
 forward.register_autograd(_autograd, setup_context=_setup_context)

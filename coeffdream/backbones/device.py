@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from coeffdream.backbones.processes import processes
 from coeffdream.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +23,13 @@ DTYPES: dict[str, torch.dtype] = {name: dtype for dtype, name in PRECISIONS.item
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" takes CUDA, then Apple's GPU, then the CPU. Raises ConfigError for a device that is not here."""
+    """ "auto" takes CUDA, then Apple's GPU, then the CPU. Of several processes each takes the card of its place.
+
+    Raises ConfigError for a device that is not here."""
+    if name in ("auto", "cuda") and processes().local and torch.cuda.is_available():
+        name = f"cuda:{processes().local}"
+    # cuBLAS reads it at its first product; without, its sums over splits have no order of their own.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -63,6 +71,11 @@ def planned(device: str, precision: Precision) -> tuple[str, Precision]:
         return device, "bf16" if precision == "auto" else precision
     there = pick_device(device)
     return str(there), PRECISIONS[pick_dtype(precision, there)]
+
+
+def kind_of(device: torch.device) -> str:
+    """What computes: the name of the card, else cpu or mps. Two kinds round differently, and draw other pictures."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def here_or_auto(name: str) -> str:

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 
 from coeffdream.backbones.base import Base
+from coeffdream.backbones.frozen import check_form, freeze_linears, freezing, keep_linears_away
 from coeffdream.backbones.live_bytes import LiveBytes, flash_shapes
 from coeffdream.backbones.load import meta_parts
 from coeffdream.backbones.tiles import in_tiles, latent_factor
+from coeffdream.config import BasePrecision, Offload
 
 UNET, VAE, TEXT = "unet", "vae", "text_encoders"
 # Bytes that no forecast counts: the CUDA context, workspaces and the allocator's slack; on a CPU the process itself.
@@ -50,17 +52,35 @@ def phase(
 
 
 class Shapes:
-    """A base without values: what its parts weigh, and what they hold while they work. All in bytes."""
+    """A base without values: what its parts weigh, and what they hold while they work. All in bytes.
 
-    def __init__(self, base: Base, dtype: torch.dtype) -> None:
+    as_loaded: the UNet as its files have it, in the dtype; unet_parameters: so many they are; freezing: the most that
+    is at work while its layers are brought into the base precision; away: of the UNet off the device throughout."""
+
+    def __init__(
+        self,
+        base: Base,
+        dtype: torch.dtype,
+        base_precision: BasePrecision = "auto",
+        offload: Offload = "none",
+    ) -> None:
         parts = meta_parts(base, dtype)
         self.unet: Any = parts[UNET]
+        self.as_loaded = weight_bytes(self.unet)
+        self.unet_parameters = sum(parameter.numel() for parameter in self.unet.parameters())
+        check_form(base_precision, torch.device("meta"))
+        self.freezing = 0 if base_precision == "auto" else freezing(self.unet, base_precision)
+        freeze_linears(self.unet, base_precision, torch.device("meta"))
+        whole = weight_bytes(self.unet)
+        if offload == "blocks":
+            keep_linears_away(self.unet)
+        self.away = whole - weight_bytes(self.unet)
         self.vae: Any = parts[VAE]
         self._encoders: list[Any] = [parts["text_encoder"], parts["text_encoder_2"]]
         self.weights = {
-            UNET: parameter_bytes(self.unet),
-            VAE: parameter_bytes(self.vae),
-            TEXT: sum(map(parameter_bytes, self._encoders)),
+            UNET: weight_bytes(self.unet),
+            VAE: weight_bytes(self.vae),
+            TEXT: sum(map(weight_bytes, self._encoders)),
         }
         self.decoding = cache(lambda size, tiling: decoding(self.vae, size, tiling))
         self.encoding_photo = cache(lambda size: encoding_photo(self.vae, size))
@@ -69,7 +89,7 @@ class Shapes:
         """A prompt, by the larger of the text encoders."""
         most = 0
         for encoder in self._encoders:
-            with torch.no_grad(), flash_shapes(), LiveBytes(encoder.parameters()) as counted:
+            with torch.no_grad(), flash_shapes(), LiveBytes(weights_of(encoder)) as counted:
                 read = torch.zeros(1, self.tokens, dtype=torch.long, device="meta")
                 encoder(read, output_hidden_states=True)
             most = max(most, counted.peak)
@@ -79,7 +99,7 @@ class Shapes:
         """A pass of the UNet without gradients, with the adapter that it has by now. Under guidance a picture takes two
         places in the batch."""
         self.unet.eval()
-        with torch.no_grad(), flash_shapes(), LiveBytes(self.unet.parameters()) as counted:
+        with torch.no_grad(), flash_shapes(), LiveBytes(weights_of(self.unet)) as counted:
             self.unet(**self.unet_inputs(size, batch))
         return counted.peak
 
@@ -109,7 +129,7 @@ class Shapes:
 @torch.no_grad()
 def encoding_photo(vae: Any, size: int) -> int:
     """Bytes at work while a VAE of shapes encodes one photo of `size` pixels a side."""
-    with flash_shapes(), LiveBytes(vae.parameters()) as counted:
+    with flash_shapes(), LiveBytes(weights_of(vae)) as counted:
         posterior = vae.encode(torch.empty(1, 3, size, size, device="meta")).latent_dist
         del posterior
     return counted.peak
@@ -119,10 +139,15 @@ def encoding_photo(vae: Any, size: int) -> int:
 def decoding(vae: Any, size: int, tiling: bool) -> int:
     """Bytes at work while a VAE of shapes decodes one picture of `size` pixels a side."""
     side = size // latent_factor(vae)
-    with flash_shapes(), in_tiles(vae, tiling), LiveBytes(vae.parameters()) as counted:
+    with flash_shapes(), in_tiles(vae, tiling), LiveBytes(weights_of(vae)) as counted:
         vae.decode(torch.empty(1, vae.config.latent_channels, side, side, device="meta"), return_dict=False)
     return counted.peak
 
 
-def parameter_bytes(part: torch.nn.Module) -> int:
-    return sum(parameter.nbytes for parameter in part.parameters())
+def weights_of(part: torch.nn.Module) -> list[torch.Tensor]:
+    """The tensors that a part of a base keeps where it is, in fewer bits or not."""
+    return [*part.parameters(), *part.buffers()]
+
+
+def weight_bytes(part: torch.nn.Module) -> int:
+    return sum(weight.nbytes for weight in weights_of(part))

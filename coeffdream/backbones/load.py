@@ -16,10 +16,12 @@ from torch import nn
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.clip_tokenizers import clip_tokenizer
 from coeffdream.backbones.fingerprint import architecture_of, sketch_of
+from coeffdream.backbones.frozen import check_form, freeze_linears
 from coeffdream.backbones.kind import UNET_KEY
 from coeffdream.backbones.quiet import quiet
 from coeffdream.backbones.source import TOKENIZERS, Source, bring, look_at
 from coeffdream.backbones.variants import STEMS, dtype_of
+from coeffdream.config import BasePrecision, Offload
 from coeffdream.errors import BaseModelError
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.tensors import open_tensors
@@ -34,8 +36,9 @@ ALIGNED = 64  # bytes: where torch's own allocator puts every tensor
 class Components:
     """The parts of an SDXL-family model. The text encoders are None once they have been let go.
 
-    The VAE is always float32: in float16 its activations overflow and images turn black. model_offload, vae_tiling:
-    see `placement`.
+    The VAE is always float32: in float16 its activations overflow and images turn black. architecture, sketch,
+    parameters: of the UNet as its files have it. base_precision: a key of `frozen.FORMS`. offload, vae_tiling: see
+    `placement`.
     """
 
     base: Base
@@ -50,7 +53,9 @@ class Components:
     device: torch.device
     architecture: str
     sketch: list[float]
-    model_offload: bool = False
+    parameters: int
+    base_precision: BasePrecision = "auto"
+    offload: Offload = "none"
     vae_tiling: bool = False
 
     @cached_property
@@ -75,9 +80,9 @@ class Components:
 
     @contextlib.contextmanager
     def at_work(self, *parts: str) -> Iterator[None]:
-        """In the block `parts` are on the device, and under `model_offload` no other is; after it all are where they
+        """In the block `parts` are on the device, and under off-loading no other is; after it all are where they
         were."""
-        others = [part for part in STEMS if part not in parts] if self.model_offload else []
+        others = [part for part in STEMS if part not in parts] if self.offload != "none" else []
         homes = {part: home for part in (*others, *parts) if (home := self._device_of(part))}
         try:
             self.move(others, torch.device("cpu"))
@@ -121,12 +126,15 @@ def load_components(
     device: torch.device,
     dtype: torch.dtype,
     unet_device: torch.device | None = None,
+    base_precision: BasePrecision = "auto",
 ) -> Components:
     """Load every part of `base`; UNet and text encoders in `dtype`, the VAE in float32, all frozen.
 
     `unet_device`: where the UNet waits while photos and prompts are encoded; `device` when None.
-    Raises BaseModelError when the weights are not there or are not SDXL's kind.
+    `base_precision`: of the weights of the UNet's blocks. Raises BaseModelError when the weights are not there or are
+    not SDXL's kind, ConfigError when the device or the machine lacks what a base precision wants.
     """
+    check_form(base_precision, device)
     source = bring(base, dtype)
     with _explained(base), quiet():
         parts = _from_file(source, dtype) if base.kind == "file" else _from_folder(source, dtype)
@@ -136,14 +144,18 @@ def load_components(
         part.requires_grad_(False).eval().to((unet_device or device) if part is unet else device)
         _own(part)
         _check_numbers(base, part)
-    return Components(
+    components = Components(
         base=source.base,
         **parts,
         force_zeros_for_empty_prompt=source.force_zeros,
         device=device,
         architecture=architecture_of(unet),
         sketch=sketch_of(unet),
+        parameters=sum(parameter.numel() for parameter in unet.parameters()),
+        base_precision=base_precision,
     )
+    freeze_linears(unet, base_precision, device)
+    return components
 
 
 @torch.no_grad()

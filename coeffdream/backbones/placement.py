@@ -15,24 +15,27 @@ from coeffdream.backbones.footprint import (
     VAE,
     decoding,
     encoding_photo,
-    parameter_bytes,
+    weight_bytes,
 )
+from coeffdream.backbones.frozen import keep_linears_away
 from coeffdream.backbones.load import Components
 from coeffdream.backbones.tiles import TILE
 from coeffdream.backbones.variants import STEMS
+from coeffdream.config import Offload
 
 
 @dataclass(frozen=True)
 class Placement:
-    """model_offload: each model is on the device only while it works, which changes no bit of what it computes;
-    vae_tiling: the VAE decodes what is over 512 pixels in tiles, which changes pixels a little."""
+    """offload: with `model` each model is on the device only while it works, with `blocks` each layer of the UNet's
+    blocks, too; that changes no bit of what they compute. vae_tiling: the VAE decodes what is over 512 pixels in tiles,
+    which changes pixels a little."""
 
-    model_offload: bool
+    offload: Offload
     vae_tiling: bool
 
 
 def placement(
-    model_offload: bool | None,
+    offload: Offload,
     vae_tiling: bool | None,
     *,
     weights: Mapping[str, int],
@@ -46,42 +49,45 @@ def placement(
     weights: bytes of the parts; vae: one of shapes. Everything stays together while it fits.
     """
     on_cpu = device.startswith("cpu")
-    offload, tiling = bool(model_offload) and not on_cpu, bool(vae_tiling)
-    if memory is None or size <= TILE or None not in (model_offload, vae_tiling):
-        return Placement(offload, tiling)
+    chosen: Offload = "none" if on_cpu or offload == "auto" else offload
+    tiling = bool(vae_tiling)
+    if memory is None or size <= TILE or (offload != "auto" and vae_tiling is not None):
+        return Placement(chosen, tiling)
     room = memory - NOT_COUNTED
     decoded, encoded = decoding(vae, size, tiling), encoding_photo(vae, size)
     together = max(weights[UNET] + weights[VAE] + decoded, weights[TEXT] + weights[VAE] + encoded)
-    if model_offload is None and not on_cpu:
-        offload = together > room
+    if offload == "auto" and not on_cpu and together > room:
+        chosen = "model"
     if vae_tiling is None:
-        beside = weights[VAE] if offload else weights[UNET] + weights[VAE]
+        beside = weights[VAE] if chosen != "none" else weights[UNET] + weights[VAE]
         tiling = beside + decoded > room
-    return Placement(offload, tiling)
+    return Placement(chosen, tiling)
 
 
-def place(components: Components, model_offload: bool | None, vae_tiling: bool | None, size: int) -> None:
-    """Give a base that is loaded its placement; under model_offload all its parts then wait on the CPU."""
+def place(components: Components, offload: Offload, vae_tiling: bool | None, size: int) -> None:
+    """Give a base that is loaded its placement; under off-loading all its parts then wait on the CPU."""
     from accelerate import init_empty_weights
 
     with init_empty_weights():
         vae = type(components.vae).from_config(components.vae.config).eval()
     chosen = placement(
-        model_offload,
+        offload,
         vae_tiling,
         weights={
-            UNET: parameter_bytes(components.unet),
-            VAE: parameter_bytes(components.vae),
-            TEXT: parameter_bytes(components.text_encoder) + parameter_bytes(components.text_encoder_2),
+            UNET: weight_bytes(components.unet),
+            VAE: weight_bytes(components.vae),
+            TEXT: weight_bytes(components.text_encoder) + weight_bytes(components.text_encoder_2),
         },
         vae=vae,
         size=size,
         device=str(components.device),
         memory=memory_of(str(components.device)),
     )
-    components.model_offload, components.vae_tiling = chosen.model_offload, chosen.vae_tiling
-    if chosen.model_offload:
+    components.offload, components.vae_tiling = chosen.offload, chosen.vae_tiling
+    if chosen.offload != "none":
         components.move(STEMS, torch.device("cpu"))
+    if chosen.offload == "blocks":
+        keep_linears_away(components.unet)
 
 
 def memory_of(name: str) -> int | None:

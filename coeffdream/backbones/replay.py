@@ -98,6 +98,7 @@ class Replayed:
             with torch.cuda.graph(graph, stream=self._stream):
                 result = self._work(inputs)
         except RuntimeError as error:
+            self._forget_the_attempt()
             self.release()
             self.records = False
             self._notice(
@@ -107,6 +108,11 @@ class Replayed:
         self._recordings[layout] = _Recording(graph, inputs, result)
         return self._recordings[layout]
 
+    def _forget_the_attempt(self) -> None:
+        """A recording that fails leaves the card's generator as if it went on; one that ends sets it right."""
+        with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph(), stream=self._stream):
+            torch.zeros((), device=self._stream.device)
+
 
 @contextlib.contextmanager
 def replaying(components: Any, notice: Callable[[str], None] = unheard) -> Iterator[None]:
@@ -115,7 +121,7 @@ def replaying(components: Any, notice: Callable[[str], None] = unheard) -> Itera
     components: of backbones.load. A UNet that leaves the card between passes cannot be recorded.
     """
     unet = components.unet
-    if components.model_offload or not replays(unet.device):
+    if components.offload != "none" or not replays(unet.device):
         yield
         return
     forward = unet.forward

@@ -160,8 +160,9 @@ def _own_training(subject: Subject, config: TrainConfig, steps: int) -> list[flo
     from coeffdream.adapters.install import install, spec_for
     from coeffdream.adapters.lora import compute_in_base_dtype
     from coeffdream.attention.checkpointing import checkpoint_keeping_attention
+    from coeffdream.training.batches import TrainingData
     from coeffdream.training.checkpoint import TrainingState
-    from coeffdream.training.loop import TrainingData, run_steps
+    from coeffdream.training.loop import run_steps
     from coeffdream.training.optimizer import new_optimizer
     from coeffdream.training.step import NoiseSchedule
 

@@ -66,6 +66,7 @@ def _drawn_components(base: Any, device: Any, dtype: Any) -> Any:
         device=device,
         architecture=architecture_of(unet),
         sketch=[],
+        parameters=sum(parameter.numel() for parameter in unet.parameters()),
     )
 
 
@@ -88,7 +89,7 @@ def _drawn_sample(components: Any, resolution: int, number: int) -> Any:
     import torch
 
     from coeffdream.backbones.encode import Conditioning, LatentPosterior
-    from coeffdream.training.latent_cache import TrainingSample
+    from coeffdream.training.encoded import TrainingSample
 
     config, generator = components.unet.config, torch.Generator().manual_seed(number)
     pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim

@@ -15,6 +15,7 @@ from coeffdream.cli.commands import Group
 from coeffdream.cli.encoding import printable, use_any_encoding
 from coeffdream.cli.endings import ending
 from coeffdream.cli.near_misses import suggestion
+from coeffdream.cli.one_of_several import is_silent, take_part, which_process
 from coeffdream.errors import MOST_QUOTED, ConfigError, quoted
 
 DEBUG = "--debug"
@@ -66,6 +67,7 @@ def main() -> None:
     use_any_encoding()
     try:
         _check_text(arguments)
+        take_part(arguments)
         # Not command(): Typer's own main would swallow Ctrl-C without a word.
         with stopping.heard(), command.make_context("coeffdream", arguments or ["--help"]) as context:
             command.invoke(context)
@@ -107,5 +109,5 @@ def _one_line(error: Any) -> str:
 
 
 def _fail(message: str, status: int) -> None:
-    print(f"error: {printable(message)}", file=sys.stderr)
+    print(f"{which_process()}error: {printable(message)}", file=sys.__stderr__ if is_silent() else sys.stderr)
     sys.exit(status)

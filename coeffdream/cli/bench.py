@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
 from coeffdream.cli.bench_attention import attention
 from coeffdream.cli.bench_loops import generate, train
+from coeffdream.cli.bench_status import status
 from coeffdream.cli.help import Command
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import near, say, show, show_json
@@ -52,7 +53,26 @@ def concepts(
             help="TOML file with a table of training options for each arm of the study, e.g. [lora-rank-4]."
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Cells at a time; each gets its share of the cores.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Cells at a time; on this machine each gets its share of the cores, or a card of its own.",
+            show_default="1; with Ray, all that there is room for",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Where cells run: on this machine, or on a Ray cluster.", metavar="<choice>"),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="With --engine ray: the cluster's HOST:PORT.", show_default="the one on this machine"
+        ),
+    ] = None,
+    per_card: Annotated[
+        int | None, typer.Option(help="With --engine ray: cells that share a card.", show_default="1")
+    ] = None,
     study: Annotated[Path, typer.Option(help="The study's folder; an unfinished one goes on.")] = Path(
         "study"
     ),
@@ -62,7 +82,7 @@ def concepts(
 
     Example: coeffdream bench concepts --base toybox --concepts concepts/* --methods lora,coeff-lora --seeds 3
     """
-    from coeffdream.cli.cells import folders_of, run_study
+    from coeffdream.cli.cells import Where, folders_of, run_study
     from coeffdream.cli.next_step import tell_next
     from coeffdream.records.arms import read_arms
     from coeffdream.records.reading import read_text
@@ -70,11 +90,15 @@ def concepts(
     described = read_arms(arms) if arms else {}
     text = read_text(arms, error=ConfigError) if arms else None
     chosen = _chosen(methods, described)
-    if problems := out_of_range("--jobs", jobs, at_least=1, at_most=1000):
+    problems = out_of_range("--jobs", 1 if jobs is None else jobs, at_least=1, at_most=1000)
+    problems += out_of_range("--per-card", 1 if per_card is None else per_card, at_least=1, at_most=64)
+    if engine == "local" and (address is not None or per_card is not None):
+        problems.append(f"{'--per-card' if address is None else '--address'} goes with --engine ray")
+    if problems:
         raise ConfigError(problems[0])
     described = {arm: described[arm] for arm in chosen if arm in described}
     plan = Study(folders_of([*(given or []), *(more or [])]), chosen, described, **typed)
-    comparison = run_study(plan, study, jobs, text)
+    comparison = run_study(plan, study.resolve(), Where(engine, jobs, address, per_card or 1), text)
     from coeffdream.compare.comparison_table import comparison_table
 
     if as_json:
@@ -101,5 +125,6 @@ def _chosen(methods: str | None, arms: Arms) -> list[str]:
 
 
 app.command("attention", cls=Command)(attention)
+app.command("status", cls=Command)(status)
 app.command("train", cls=Command)(train)
 app.command("generate", cls=Command)(generate)

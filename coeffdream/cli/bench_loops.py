@@ -162,6 +162,7 @@ def _asked(
         "gradient_checkpointing": own.gradient_checkpointing if checkpointing is None else checkpointing,
         "precision": precision,
         "device": device,
+        "offload": "none",
         "sample_every": 0,
         "checkpoint_every": 0,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,36 @@ from coeffdream.errors import counted
 from coeffdream.records.study_plan import Study
 
 if TYPE_CHECKING:
+    from coeffdream.bench.engine import Engine
     from coeffdream.compare.result import Comparison
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where cells run: `local`, on this machine, `jobs` at a time, or `ray`, on the cluster at `address`.
+
+    jobs: None is one here, and with Ray all that there is room for. per_card: cells that share a card of a cluster.
+    """
+
+    engine: str = "local"
+    jobs: int | None = None
+    address: str | None = None
+    per_card: int = 1
+
+    def started(self, plan: Study, shared: Path) -> Engine:
+        from coeffdream.cli.workers import perform
+
+        if self.engine == "local":
+            from coeffdream.bench.engine import LocalEngine
+
+            return LocalEngine(perform, self.jobs or 1, plan.device, shared)
+        from coeffdream.bench.need import need
+        from coeffdream.bench.ray_engine import RayEngine
+
+        needed, address = partial(need, plan), self.address or "auto"
+        return RayEngine(
+            perform, self.jobs, plan.device, shared, needed=needed, address=address, per_card=self.per_card
+        )
 
 
 def folders_of(concepts: Sequence[str]) -> list[str]:
@@ -29,14 +60,13 @@ def folders_of(concepts: Sequence[str]) -> list[str]:
     return [str(folder) for folder in folders]
 
 
-def run_study(plan: Study, folder: Path, jobs: int, arms_text: str | None = None) -> Comparison:
+def run_study(plan: Study, folder: Path, where: Where, arms_text: str | None = None) -> Comparison:
     """Run what is still to do of `plan` in `folder`, and compare its arms; comparison.json has every number.
 
     arms_text: the file that describes the arms, to be kept with the study.
     """
     with loading("torch", "scipy"):
         from coeffdream.bench.concepts import open_study, run_cells
-        from coeffdream.cli.workers import Workers
         from coeffdream.compare.comparison import compare
         from coeffdream.compare.pairing import pair_study
         from coeffdream.compare.scored import load_runs
@@ -48,14 +78,20 @@ def run_study(plan: Study, folder: Path, jobs: int, arms_text: str | None = None
         TrainConfig(method=str(arm["method"]), method_option=list(arm.get("method_option", [])))  # type: ignore[arg-type]
         for arm in described
     )
-    kept, workers = StudyFolder(folder), Workers(plan.device)
+    if where.engine == "local":
+        from coeffdream.backbones.device import pick_device
+
+        pick_device(plan.device)
+    kept = StudyFolder(folder)
     with open_study(folder, plan) as todo:
         if arms_text is not None:
             write_text(kept.arms_file, arms_text)
         say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((folder / 'logs').resolve())}")
         if todo:
+            workers = where.started(plan, kept.shared)
+            say(workers.where)
             with ProgressDisplay() as progress:
-                run_cells(folder, plan, todo, jobs, workers, progress, stop=workers.stop, told=last_progress)
+                run_cells(folder, plan, todo, workers, progress, told=last_progress)
         cells = load_runs([str(kept.run(cell).path) for cell in plan.cells], folder)
         comparison = compare(pair_study(plan, plan.cells, cells))
         write_json(folder / "comparison.json", dataclasses.asdict(comparison))

@@ -72,6 +72,7 @@ def command(
     folder = None if images is not None else the_run(run, runs)
 
     with loading("torch"):
+        from coeffdream.backbones.processes import processes
         from coeffdream.metrics.evaluate import evaluate_folder, evaluate_run
         from coeffdream.metrics.registry import chosen
         from coeffdream.metrics.scores_table import scores_table
@@ -94,6 +95,8 @@ def command(
                 options=options,
                 on_progress=progress,
             )
+    if not processes().first:
+        return
     for warning in record.warnings:
         warn(warning)
     if folder is not None:

@@ -111,6 +111,7 @@ def command(
         say_drawing_plan(request, record, chosen_base, as_json)
         return
     with loading("torch", "diffusers"):
+        from coeffdream.backbones.processes import processes
         from coeffdream.cli.next_step import tell_next_of_pictures
         from coeffdream.generation.run import generate, generate_unrelated
 
@@ -122,6 +123,8 @@ def command(
             sets = list(generate_unrelated(request, folder, record, chosen_base, **draw))
         else:
             sets = [generate(request, folder, record, chosen_base, **draw)]
+    if not processes().first:
+        return
     nouns = [part.class_noun for part in record.parts] or [record.class_noun]
     left_out = request.left_out(nouns, toybox=chosen_base.is_toybox)
     if as_json:

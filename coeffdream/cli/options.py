@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Optional, get_args, get_origin, get_
 
 import typer
 
-from coeffdream.config import default_of, flag_of
+from coeffdream.config import flag_of
+from coeffdream.option import default_of
 
 RUN_HELP = "A run's name or folder, or hub:OWNER/NAME[@REVISION]."
 RunArgument = Annotated[str | None, typer.Argument(help=RUN_HELP, show_default="the latest")]

@@ -93,7 +93,7 @@ def say_plan(resolved: Resolved, base: Base, gigabytes: float | None, as_json: b
     )
     if forecast.left_out:
         say(forecast.left_out)
-    say_phases(phases, config.device, config.precision)
+    say_phases(phases, config.device, config.precision, config.base_precision)
     if runs.pictures:
         say(
             f"passes of the UNet: {runs.steps:,} in training, {runs.samples:,} for {runs.pictures} pictures along the way "
@@ -120,10 +120,10 @@ def say_drawing_plan(request: GenerateRequest, record: RunRecord, base: Base, as
     say(f"would draw {pictures:,} pictures of {sampling.size} pixels in {sampling.steps} steps each")
     if forecast.left_out:
         say(forecast.left_out)
-    say_phases(forecast.phases, forecast.device, forecast.precision)
-    for flag, on in dataclasses.asdict(forecast.placement).items():
-        if on:
-            say(f"  with {' '.join(train_option(flag, True))}")
+    say_phases(forecast.phases, forecast.device, forecast.precision, forecast.base_precision)
+    for flag, chosen in dataclasses.asdict(forecast.placement).items():
+        if chosen not in (False, "none"):
+            say(f"  with {' '.join(train_option(flag, chosen))}")
     say("dry run: nothing was written")
 
 
@@ -142,13 +142,14 @@ def _planned(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, device=device, precision=precision)
 
 
-def say_phases(phases: Sequence[Phase], device: str, precision: str) -> None:
+def say_phases(phases: Sequence[Phase], device: str, precision: str, base_precision: str) -> None:
     """A line for each phase, its parts largest first, and which of them is the peak."""
     from coeffdream.backbones.footprint import NOT_COUNTED
 
     peak = max(phases, key=lambda each: each.total)
     unit, called = (GIB, "GiB") if peak.total >= GIB else (GIB >> 10, "MiB")
-    say(f"memory, forecast from shapes on {device} in {precision}, {called}:")
+    blocks = "" if base_precision == "auto" else f", the UNet's blocks in {base_precision}"
+    say(f"memory, forecast from shapes on {device} in {precision}{blocks}, {called}:")
     for each in phases:
         parts = {**each.held, "activations": each.activations}
         largest = sorted(parts.items(), key=lambda part: -part[1])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from coeffdream.cli import study_heads, study_methods, study_vit
+from coeffdream.cli import study_ablation, study_heads, study_methods, study_vit, study_vqa
 from coeffdream.cli.options import with_config_options
 from coeffdream.cli.terminal import ProgressDisplay, near, say, show, show_json
 from coeffdream.studies.options import ExpressivenessOptions
@@ -23,9 +23,11 @@ app = typer.Typer(help="Repeat the paper's own experiments.")
 def _group() -> None: ...
 
 
+app.command("ablation")(study_ablation.command)
 app.command("heads")(study_heads.command)
 app.command("methods")(study_methods.command)
 app.command("vit")(study_vit.command)
+app.command("vqa")(study_vqa.command)
 
 
 @app.command("expressiveness")

@@ -31,7 +31,7 @@ def command(
     """
     options = MethodsOptions(**typed)
     options.check()
-    from coeffdream.cli.cells import folders_of, run_study
+    from coeffdream.cli.cells import Where, folders_of, run_study
     from coeffdream.records.study_plan import Study
 
     arms = options.arms
@@ -45,7 +45,7 @@ def command(
         lr=options.lr,
         images_per_prompt=options.images_per_prompt,
     )
-    comparison = run_study(plan, out, options.jobs, options.arms_text)
+    comparison = run_study(plan, out, Where(jobs=options.jobs), options.arms_text)
     with loading("numpy", "matplotlib"):
         from coeffdream.records.files import write_json
         from coeffdream.studies.methods import finding, pairs

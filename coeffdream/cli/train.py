@@ -98,9 +98,15 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     from coeffdream.records.files import read_jsonl
 
     with loading("torch", "diffusers"):
+        from coeffdream.backbones.processes import processes
         from coeffdream.report.live import LivePage
         from coeffdream.training.run import resume, train
 
+    if not processes().first:
+        from coeffdream.training.help import help_train
+
+        raise typer.Exit(0 if help_train(config, concept, base, run) else status_of())
+    _tell_of_more_cards(config)
     warn_of_hours(base, config.device)
     prepare(base, config.precision, config.device)
     page = LivePage(_memory, lambda file: say(f"watch it: {near(file)} (refreshes itself in a browser)"))
@@ -136,6 +142,22 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
         say(f"pictures along the way: {near(run.samples)}")
     tell_where_files_go(run, record)
     tell_next("generate", *of_run(run), f"<V> {record.class_noun} in snow")
+
+
+def _tell_of_more_cards(config: TrainConfig) -> None:
+    """One process trains on one card; how all of them would train one run."""
+    import torch
+
+    from coeffdream.backbones.processes import processes
+
+    cards = torch.cuda.device_count()
+    if cards < 2 or processes().count > 1 or config.device not in ("auto", "cuda"):
+        return
+    batch = -(-config.batch_size // cards) * cards
+    say(
+        f"one of {cards} cards is used; all of them train one run with: accelerate launch --multi_gpu --num_processes "
+        f"{cards} -m coeffdream train ... --batch-size {batch} (of all cards together)"
+    )
 
 
 def _memory() -> str:

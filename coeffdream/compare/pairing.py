@@ -26,7 +26,7 @@ from coeffdream.records.study_plan import Cell, Study
 NOT_TRAINING = {
     *("base", "revision", "base_config", "prediction"),  # told by the base's weights, and how they are read
     *("concept", "class_noun", "method", "seed", "name", "runs", "device"),
-    *("sample_every", "checkpoint_every", "gradient_checkpointing"),
+    *("sample_every", "checkpoint_every", "gradient_checkpointing", "deterministic", "offload"),
 }
 
 

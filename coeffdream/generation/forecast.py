@@ -12,7 +12,7 @@ from coeffdream.backbones.device import DTYPES, planned
 from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase
 from coeffdream.backbones.placement import Placement, memory_of, placement
 from coeffdream.backbones.replay import replays
-from coeffdream.config import Precision, TrainConfig
+from coeffdream.config import BasePrecision, Precision, TrainConfig
 from coeffdream.generation.request import GenerateRequest
 
 ADAPTER = "adapter"
@@ -25,6 +25,7 @@ class DrawingForecast:
 
     device: str
     precision: Precision
+    base_precision: BasePrecision
     placement: Placement
     phases: list[Phase]
     left_out: str | None = None
@@ -36,13 +37,16 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
     Raises ConfigError.
     """
     device, precision = planned(request.device, request.precision)
-    shapes, sampling = Shapes(base, DTYPES[precision]), request.sampling(base.settings)
-    weights, left_out = {**shapes.weights, ADAPTER: 0}, None
+    asked, sampling = request.base_precision, request.sampling(base.settings)
+    kept: BasePrecision = asked or (trained.base_precision if trained else "auto")
+    shapes = Shapes(base, DTYPES[precision], kept, request.offload)
+    weights = {**shapes.weights, ADAPTER: 0}
+    left_out: str | None = None
     if trained is not None:
         adapter, left_out = install_in_shapes(shapes.unet, trained)
         weights[ADAPTER] = sum(parameter.nbytes for parameter in adapter.trainable.values())
     chosen = placement(
-        request.model_offload,
+        request.offload,
         request.vae_tiling,
         weights=weights,
         vae=shapes.vae,
@@ -50,18 +54,21 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
         device=device,
         memory=memory_of(device),
     )
+    together = chosen.offload == "none"
     # What stays on the device while another works.
-    encoding: tuple[str, ...] = () if chosen.model_offload else (UNET, VAE, TEXT)
-    drawing = (ADAPTER,) if chosen.model_offload else (UNET, VAE, ADAPTER)
+    encoding: tuple[str, ...] = (UNET, VAE, TEXT) if together else ()
+    drawing = (UNET, VAE, ADAPTER) if together else (ADAPTER,)
     batch = request.batch_size or base.settings.sampling_batch_size
     drawn = shapes.drawing(sampling.size, 2 * batch if sampling.guidance_scale > 1 else batch)
     decoded = shapes.decoding(sampling.size, chosen.vae_tiling)
-    if not chosen.model_offload and replays(torch.device(device)):
+    if together and replays(torch.device(device)):
         decoded += drawn  # what was recorded of drawing stays while a picture is decoded
+    # On a card the UNet arrives in its base precision.
+    loaded = {**weights, UNET: shapes.as_loaded} if device.startswith("cpu") else weights
     phases = [
-        phase("load", weights, encoding, [(TEXT, 0)]),
+        phase("load", loaded, encoding, [(TEXT, shapes.freezing)]),
         phase("encode", weights, encoding, [(TEXT, shapes.encoding_prompt())]),
         phase("draw", weights, drawing, [(UNET, drawn)]),
         phase("decode", weights, drawing, [(VAE, decoded)]),
     ]
-    return DrawingForecast(device, precision, chosen, phases, left_out)
+    return DrawingForecast(device, precision, kept, chosen, phases, left_out)

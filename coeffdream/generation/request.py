@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coeffdream.config import Precision, flag_of, option
+from coeffdream.config import BasePrecision, Offload, Precision, flag_of
 from coeffdream.data.living import is_live
 from coeffdream.data.prompts import (
     check_numbered_prompt,
@@ -21,6 +21,7 @@ from coeffdream.data.prompts import (
 from coeffdream.errors import ConfigError, PromptError, quoted, together
 from coeffdream.interop.choice import LoraChoice
 from coeffdream.limits import MOST, RUN_NAME, out_of_range
+from coeffdream.option import option
 
 if TYPE_CHECKING:
     from coeffdream.backbones.base import BaseSettings
@@ -72,8 +73,13 @@ class GenerateRequest:
     set_name: str | None = option(None, "Name of the set of images.", flag="--set", shown="from the prompts")
     precision: Precision = option("auto", "Of the base.")
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
-    model_offload: bool | None = option(
-        None, "Models take turns on the device: the same pictures, slower.", shown="if memory asks"
+    base_precision: BasePrecision | None = option(
+        None, "Of the weights of the UNet's blocks: auto, fp8, int8 or nf4.", shown="as the run was trained"
+    )
+    offload: Offload = option(
+        "auto",
+        "What waits on the CPU till it works: each model, or the layers of the UNet's blocks, too.",
+        shown="model if memory asks, else none",
     )
     vae_tiling: bool | None = option(None, "Decode what is over 512 pixels in tiles.", shown="if memory asks")
 

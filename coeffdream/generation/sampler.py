@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -11,14 +10,12 @@ import torch
 from PIL import Image
 
 from coeffdream.backbones.base import Base
-from coeffdream.backbones.device import pick_device, pick_dtype
 from coeffdream.backbones.encode import Conditioning, check_lengths, encode_prompt
 from coeffdream.backbones.halving import halving
-from coeffdream.backbones.load import Components, load_components
-from coeffdream.backbones.placement import place
+from coeffdream.backbones.load import Components
+from coeffdream.backbones.processes import of_the_first, processes
 from coeffdream.backbones.replay import replaying
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
-from coeffdream.backbones.schedule import drawing_scheduler
 from coeffdream.data.images import of_one_color
 from coeffdream.errors import ConfigError, out_of_memory
 from coeffdream.generation.adapted import (
@@ -30,22 +27,24 @@ from coeffdream.generation.adapted import (
     ready,
 )
 from coeffdream.generation.base_run import begin_run
+from coeffdream.generation.floors import note_set
+from coeffdream.generation.loading import load_to_draw
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.generation.set_record import set_record
-from coeffdream.generation.sets import claimed_set, drawn_beside, intact, take_over
-from coeffdream.generation.sheet import contact_sheet
+from coeffdream.generation.sets import as_made, claimed_set, intact, take_over_beside, warn_of_another_device
+from coeffdream.generation.share import as_mask, in_turns_drawn
+from coeffdream.generation.sheet import sheet_of
 from coeffdream.generation.wording import warn_of_other_nouns
 from coeffdream.progress import Progress
 from coeffdream.records.claim import confirm, in_use
-from coeffdream.records.files import replacing, sha256_of_file
+from coeffdream.records.files import replacing
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetRecord
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.toybox.vocabulary import warn_of_unknown_words
 
 # So many prompts are encoded at a time: what they become is half a megabyte each for SDXL.
 ENCODED_AT_ONCE = 64
-SHEET_PICTURES = 400  # more are too small to see, and too much for one picture
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class SetSampler:
         if base.is_toybox:
             warn_of_unknown_words(jobs.texts(), warn)
         sampling = request.sampling(base.settings)
-        components = components or _load(request, base, sampling.size, progress)
+        components = components or load_to_draw(request, record, base, sampling.size, progress)
         initial_latents(components, [0], sampling.size)  # raises now if the size cannot fit
         check_lengths(components, [request.negative, *jobs.texts()])
         return cls(
@@ -169,6 +168,8 @@ class SetSampler:
 
         last: no other set follows, so that the text encoders may go once all is encoded.
         """
+        if not processes().first:
+            return self._help_draw(name, last)
         if not self.run.record_file.exists():
             self.run, self.record = begin_run(self.record, self.run.path.parent)
         plan = set_record(
@@ -184,11 +185,17 @@ class SetSampler:
         )
         with claimed_set(self.run.path / self.place, plan) as folder, replaying(self.components, self.warn):
             there = intact(folder, self.jobs)
+            warn_of_another_device(folder, plan, there, self.warn)
             already, total = len(there), len(self.jobs)
             if already < total:
                 folder.keep_images(there)
-            shared = 0 if self.adapted or already == total else self._take_over(folder, plan, there)
+            shared = (
+                0
+                if self.adapted or already == total
+                else take_over_beside(self.run, folder, plan, self.jobs, there, self.warn)
+            )
             done = already + shared
+            of_the_first(as_mask(there, total))
             self.progress("drawing", done, total, "")
             blank: list[str] = []
             for batch, drawn in self._drawn(there, last):
@@ -197,7 +204,7 @@ class SetSampler:
                     with replacing(folder.path / job.file) as temporary:
                         image.save(temporary, "PNG")
                     blank += [job.file] if of_one_color(image) else []
-                folder.append_images(_made(folder, job) for job in batch)
+                folder.append_images(as_made(folder, job) for job in batch)
                 done += len(batch)
                 self.progress("drawing", done, total, batch[-1].prompt)
             if blank:
@@ -208,26 +215,38 @@ class SetSampler:
                 )
             if already < total:  # what was drawn again goes to its place among the others
                 folder.keep_images({image.index: offset for offset, image in folder.rows()})
+            if not self.adapted:
+                note_set(self.run, folder, plan, self.jobs)
             if with_grid and (already < total or not folder.contact_sheet.exists()):
-                shown = [image for _, image in itertools.islice(folder.rows(), SHEET_PICTURES)]
-                self._draw_sheet(folder, shown, plan)
+                sheet_of(folder, total, self._title(plan), self.warn)
         return Generated(folder, total, already, shared)
-
-    def _take_over(self, folder: SetFolder, plan: SetRecord, there: dict[int, int]) -> int:
-        """Use what the untouched base drew for a run beside this one; how many pictures that were."""
-        beside = drawn_beside(self.run, plan, self.jobs, there)
-        for index in sorted(beside):
-            take_over(beside[index], folder.path / self.jobs[index].file)
-        folder.append_images(_made(folder, self.jobs[index]) for index in sorted(beside))
-        there |= dict.fromkeys(beside, 0)
-        return len(beside)
 
     def _drawn(
         self, there: Container[int], last: bool
     ) -> Iterator[tuple[Sequence[ImagePlan], list[Image.Image]]]:
         """The jobs not `there` with their pictures, in batches as large as the memory holds."""
+        batch_size = self.batch_size
         for window in self._encoded(there, last):
-            yield from halving(window, self.batch_size, self._draw, self._smaller)
+            if processes().count == 1:
+                yield from halving(window, self.batch_size, self._draw, self._smaller)
+            else:
+                yield from in_turns_drawn(window, batch_size, self._all_of, self.sampling.size)
+
+    def _all_of(self, batch: Sequence[ImagePlan]) -> list[Image.Image]:
+        """A batch in as many parts as the memory of this process asks for."""
+        parts = halving(batch, self.batch_size, self._draw, self._smaller)
+        return [image for _, drawn in parts for image in drawn]
+
+    def _help_draw(self, name: str, last: bool) -> Generated:
+        """Draw this process's share of what the first one finds missing; that one has the set, and writes it."""
+        total = len(self.jobs)
+        there = {
+            index for index, is_there in enumerate(of_the_first(as_mask((), total)).tolist()) if is_there
+        }
+        with replaying(self.components, self.warn):
+            for _ in self._drawn(there, last):
+                pass
+        return Generated(SetFolder(self.run.path / self.place / name), total, len(there))
 
     def _draw(self, batch: Sequence[ImagePlan]) -> list[Image.Image]:
         conditionings = [self.conditionings[job.text] for job in batch]
@@ -270,31 +289,6 @@ class SetSampler:
                 self.components.text_encoders_to(torch.device("cpu"))
             yield window
 
-    def _draw_sheet(self, folder: SetFolder, images: list[ImageRecord], plan: SetRecord) -> None:
-        """The contact sheet is a view of a set that is whole without it, so its failure is only told."""
-        try:
-            contact_sheet(folder.path, images, folder.contact_sheet, self._title(plan, len(images)))
-        except Exception as error:
-            self.warn(f"no contact sheet of {folder.path}: {error}; all pictures are there")
-
-    def _title(self, plan: SetRecord, shown: int) -> str:
+    def _title(self, plan: SetRecord) -> str:
         by = in_words(self.request, self.record) if self.adapted else "untouched base"
-        part = f" · the first {shown} of {len(self.jobs)} pictures" if shown < len(self.jobs) else ""
-        return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}{part}"
-
-
-def _made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
-    return ImageRecord(**vars(job), sha256=sha256_of_file(folder.path / job.file))
-
-
-def _load(request: GenerateRequest, base: Base, size: int, progress: Progress) -> Components:
-    progress("loading the base", 0, 1, base.name)
-    device, cpu = pick_device(request.device), torch.device("cpu")
-    dtype = pick_dtype(request.precision, device)
-    components = load_components(base, device=device, dtype=dtype, unet_device=cpu)
-    if request.scheduler is not None:
-        components.scheduler = drawing_scheduler(components.scheduler, request.scheduler)
-    place(components, request.model_offload, request.vae_tiling, size)
-    components.move([] if components.model_offload else ["unet"], device)
-    progress("loading the base", 1, 1, base.name)
-    return components
+        return f"{self.record.name}: {by} · {plan.prompts} prompts · {plan.settings.base.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coeffdream.backbones.device import kind_of
 from coeffdream.backbones.load import Components
 from coeffdream.backbones.sampling import Sampling
 from coeffdream.generation.adapted import Weighted
@@ -35,6 +36,7 @@ def set_record(
         templates=list(jobs.templates),
         class_noun=record.class_noun,
         images_per_prompt=request.images_each,
+        device=kind_of(components.device),
         settings=SetSettings(
             base=components.identity(),
             adapter=adapter,
@@ -52,5 +54,6 @@ def set_record(
             scheduler=request.scheduler or type(components.scheduler).__name__,
             precision=str(components.unet.dtype).removeprefix("torch."),
             vae_tiling=components.vae_tiling,
+            base_precision=components.base_precision,
         ),
     )

@@ -6,15 +6,16 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from coeffdream.errors import RunError
+from coeffdream.generation.floors import sets_beside
+from coeffdream.progress import unheard
 from coeffdream.records.claim import Claim, attempt, in_use, is_husk, numbered
 from coeffdream.records.files import replacing, sha256_of_file
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetRecord
-from coeffdream.records.latest import LATEST
 from coeffdream.records.run import RunFolder
 
 
@@ -78,22 +79,65 @@ def intact(folder: SetFolder, jobs: Sequence[ImagePlan]) -> dict[int, int]:
     }
 
 
+def warn_of_another_device(
+    folder: SetFolder, plan: SetRecord, there: Container[int], warn: Callable[[str], None]
+) -> None:
+    """Say so where a set that another kind of device began is completed on this one."""
+    began = folder.read_set().device
+    if began and began != plan.device and any(index in there for index in range(plan.expected)):
+        warn(
+            f"{folder.path.name} was begun on {began} and goes on on {plan.device}, which rounds differently; for pictures "
+            "of one kind remove it, or give --set"
+        )
+
+
+def as_made(folder: SetFolder, job: ImagePlan) -> ImageRecord:
+    """The row of a picture that lies in the set."""
+    return ImageRecord(**vars(job), sha256=sha256_of_file(folder.path / job.file))
+
+
+def take_over_beside(
+    run: RunFolder,
+    folder: SetFolder,
+    plan: SetRecord,
+    jobs: Sequence[ImagePlan],
+    there: dict[int, int],
+    warn: Callable[[str], None],
+) -> int:
+    """Use what the untouched base drew for a run beside this one; how many pictures that were, which are `there` now."""
+    beside = drawn_beside(run, plan, jobs, there, warn)
+    for index in sorted(beside):
+        take_over(beside[index], folder.path / jobs[index].file)
+    folder.append_images(as_made(folder, jobs[index]) for index in sorted(beside))
+    there |= dict.fromkeys(beside, 0)
+    return len(beside)
+
+
 def drawn_beside(
-    run: RunFolder, plan: SetRecord, jobs: Sequence[ImagePlan], there: Container[int]
+    run: RunFolder,
+    plan: SetRecord,
+    jobs: Sequence[ImagePlan],
+    there: Container[int],
+    warn: Callable[[str], None] = unheard,
 ) -> dict[int, Path]:
     """Pictures of the jobs not `there` that the untouched base drew for a run beside this one, by index.
 
     What the base draws depends on neither method nor training, so a picture is taken over where all
     settings of its set (base, steps, guidance, size, ...), the text that the encoders read and the seed
-    are those of the job, and the file is as its manifest says.
+    are those of the job, and the file is as its manifest says. `warn` hears of those that another kind of device
+    drew, which are left: its rounding is another.
     """
     found: dict[int, Path] = {}
-    for file in sorted(run.path.parent.glob("*/images/*/set.json")):
-        other = SetFolder(file.parent)
-        if file.parents[2].name in (run.path.name, LATEST):
-            continue
+    for other in sets_beside(run, plan, jobs):
         with contextlib.suppress(RunError):  # a damaged neighbour has nothing to give
-            if other.read_set().settings != plan.settings:
+            theirs = other.read_set()
+            if theirs.settings != plan.settings:
+                continue
+            if theirs.device != plan.device:
+                drew = theirs.device or "a device that it does not tell"
+                warn(
+                    f"what {drew} drew in {other.path} is not taken over on {plan.device}: it is drawn again"
+                )
                 continue
             for _, image in other.rows():
                 index = image.seed - jobs[0].seed

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from coeffdream.records.files import replacing
-from coeffdream.records.images import ImageRecord
+from coeffdream.records.images import ImageRecord, SetFolder
 
+PICTURES = 400  # more are too small to see, and too much for one picture
 BLOCK_WIDTH = 560  # pixels for one prompt's row of images
 GAP, MARGIN, CAPTION = 6, 24, 30
 LONGEST = 400  # characters of a prompt; none that is longer fits a block
 INK, PAPER = (38, 38, 42), (250, 250, 248)
+
+
+def sheet_of(folder: SetFolder, total: int, title: str, warn: Callable[[str], None]) -> None:
+    """The sheet of a set of `total` pictures. It is a view of a set that is whole without it, so its failure is only told."""
+    shown = [image for _, image in itertools.islice(folder.rows(), PICTURES)]
+    part = f" · the first {len(shown)} of {total} pictures" if len(shown) < total else ""
+    try:
+        contact_sheet(folder.path, shown, folder.contact_sheet, title + part)
+    except Exception as error:
+        warn(f"no contact sheet of {folder.path}: {error}; all pictures are there")
 
 
 def contact_sheet(folder: Path, images: list[ImageRecord], file: Path, title: str) -> None:

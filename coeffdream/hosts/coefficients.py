@@ -27,6 +27,7 @@ def add_coefficients(
     layers: str = "all",
     dropout: float = 0.0,
     parametrisation: Parametrisation = "residual",
+    groups: int = 1,
     seed: int = 0,
 ) -> dict[str, SubspaceCoefficients]:
     """Give attention layers coefficients that mix their heads (arXiv 2503.18337, Eq. 9-12).
@@ -40,20 +41,31 @@ def add_coefficients(
         layers: "all", "self", "cross", or a regular expression that the path of a layer must hold.
         dropout: of alpha while training, a new mask every forward, from torch's own generator.
         parametrisation: "residual" as the paper has it, or one of its ablations, which `seed` starts.
+        groups: G of them, each of H/G heads in a row that are mixed among themselves: H²/G coefficients a layer
+            in place of H². The maps are mixed with the whole matrix all the same, so no time is saved.
 
     Returns:
-        The coefficients by the path of their layer. `alpha` [H,H] is a parameter of the model.
+        The coefficients by the path of their layer. `alpha`, [H,H] or with groups [G,H/G,H/G], is a parameter of
+        the model.
 
     Raises:
         AttentionError: no layer whose heads can be mixed, or one that computes something else.
-        ConfigError: layers names none, or dropout is not within [0, 1).
+        ConfigError: layers names none, dropout is not within [0, 1), or groups do not divide a layer's heads.
         AdapterError: the model has coefficients already.
     """
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout={dropout} must be at least 0 and below 1")
     _check_free(model)
     chosen = chosen_layers(host_layers(model), layers)
-    return attach_coefficients(model, chosen, dropout=dropout, parametrisation=parametrisation, seed=seed)
+    for layer in chosen:
+        if groups < 1 or layer.heads % groups:
+            raise ConfigError(
+                f"groups={groups} does not divide the {layer.heads} heads of {layer.path}; give a number that does, "
+                "or leave that layer out with layers="
+            )
+    return attach_coefficients(
+        model, chosen, dropout=dropout, parametrisation=parametrisation, groups=groups, seed=seed
+    )
 
 
 def coefficients_of(model: nn.Module) -> dict[str, SubspaceCoefficients]:
@@ -84,6 +96,7 @@ def attach_coefficients(
     *,
     dropout: float,
     parametrisation: Parametrisation,
+    groups: int = 1,
     seed: int = 0,
 ) -> dict[str, SubspaceCoefficients]:
     """Give these layers of the model coefficients. Raises AdapterError when the model has some already."""
@@ -93,7 +106,9 @@ def attach_coefficients(
     configs: dict[int, Any] = {}
     made: dict[str, SubspaceCoefficients] = {}
     for number, layer in enumerate(chosen):
-        coefficients = SubspaceCoefficients(layer.heads, dropout=dropout, parametrisation=parametrisation)
+        coefficients = SubspaceCoefficients(
+            layer.heads, dropout=dropout, parametrisation=parametrisation, groups=groups
+        )
         coefficients.initialise(seed, number)
         _attach(layer, coefficients, configs)
         made[layer.path] = coefficients

@@ -1,6 +1,7 @@
 """Coefficients of a transformer on disk: the file that a run of coeffdream has, for a model that is not a UNet.
 
-safetensors, `<path of the layer>.alpha` [H, H] in float32, with a digest of itself.
+safetensors, `<path of the layer>.alpha` [H, H] in float32, whole also where the heads are in groups, with a digest
+of itself.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from coeffdream.adapters.coefficients import SubspaceCoefficients
 from coeffdream.config import Parametrisation
 from coeffdream.errors import AdapterError, listed
 from coeffdream.hosts.coefficients import attach_coefficients, coefficients_of
-from coeffdream.hosts.layers import host_layers, inner_model
+from coeffdream.hosts.layers import HostLayer, host_layers, inner_model
 from coeffdream.records.run import COEFF_FILE
 from coeffdream.records.tensors import DIGEST, TensorFile, open_tensors, write_tensors
 
@@ -34,7 +35,10 @@ def save_coefficients(model: nn.Module, path: str | Path) -> Path:
     coefficients = coefficients_of(model)
     if not coefficients:
         raise AdapterError("the model has no coefficients to save; call add_coefficients(model) first")
-    arrays = {name + SUFFIX: each.alpha.detach().float().cpu().numpy() for name, each in coefficients.items()}
+    arrays = {
+        name + SUFFIX: each.whole(each.alpha.detach()).float().cpu().numpy()
+        for name, each in coefficients.items()
+    }
     _check_finite(arrays, "these coefficients cannot be kept")
     file = _file(path)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +51,7 @@ def save_coefficients(model: nn.Module, path: str | Path) -> Path:
         "coeffdream.heads": json.dumps({name: each.heads for name, each in coefficients.items()}),
         "coeffdream.dropout": repr(some.dropout),
         "coeffdream.parametrisation": some.parametrisation,
+        **({"coeffdream.groups": str(some.groups)} if some.groups > 1 else {}),
         "coeffdream.companion_sha256": "",
     }
     write_tensors(file, arrays, metadata)
@@ -83,16 +88,33 @@ def load_coefficients(model: nn.Module, path: str | Path) -> dict[str, SubspaceC
                 f"{file} does not fit: {name:.80} of shape {list(shape)} has no place in this model"
             )
         chosen.append(layer)
-    dropout, parametrisation = _described(opened)
+    dropout, parametrisation, groups = _described(opened, chosen)
     arrays = dict(opened.read())
     _check_finite(arrays, f"{file} is damaged")
     order = list(by_path)
     chosen.sort(key=lambda layer: order.index(layer.path))
-    made = attach_coefficients(model, chosen, dropout=dropout, parametrisation=parametrisation)
+    alphas = {
+        layer.path: _blocks(torch.from_numpy(arrays[layer.path + SUFFIX]), groups, layer.path, file)
+        for layer in chosen
+    }
+    made = attach_coefficients(model, chosen, dropout=dropout, parametrisation=parametrisation, groups=groups)
     with torch.no_grad():
         for path, coefficients in made.items():
-            coefficients.alpha.copy_(torch.from_numpy(arrays[path + SUFFIX]))
+            coefficients.alpha.copy_(alphas[path])
     return made
+
+
+def _blocks(whole: Tensor, groups: int, path: str, file: Path) -> Tensor:
+    """[H, H] in a file -> alpha as its parameter is. Raises AdapterError where heads of two groups are mixed."""
+    if groups == 1:
+        return whole
+    size = len(whole) // groups
+    blocks = torch.stack([whole[at : at + size, at : at + size] for at in range(0, len(whole), size)])
+    if not torch.equal(torch.block_diag(*blocks), whole):
+        raise AdapterError(
+            f"{file} is damaged: {path}{SUFFIX} mixes heads across its {groups} groups; copy it again"
+        )
+    return blocks
 
 
 def _file(path: str | Path) -> Path:
@@ -109,15 +131,19 @@ def _architecture(model: nn.Module) -> str:
     return hashlib.sha256(described.encode()).hexdigest()
 
 
-def _described(file: TensorFile) -> tuple[float, Parametrisation]:
+def _described(file: TensorFile, chosen: list[HostLayer]) -> tuple[float, Parametrisation, int]:
+    """Dropout, parametrisation and groups."""
     try:
         dropout = float(file.metadata["coeffdream.dropout"])
         parametrisation: Any = file.metadata["coeffdream.parametrisation"]
         if not 0 <= dropout < 1 or parametrisation not in get_args(Parametrisation):
             raise ValueError(f"dropout={dropout}, parametrisation={parametrisation!r:.40}")
+        groups = int(file.metadata.get("coeffdream.groups", "1"))
+        if groups < 1 or any(layer.heads % groups for layer in chosen):
+            raise ValueError(f"groups={groups}")
     except (KeyError, ValueError) as error:
         raise AdapterError(f"the metadata of {file.path} is damaged ({error!r:.80})") from None
-    return dropout, parametrisation
+    return dropout, parametrisation, groups
 
 
 def _check_finite(arrays: dict[str, np.ndarray], what: str) -> None:

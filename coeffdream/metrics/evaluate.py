@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from coeffdream import warm
+from coeffdream.backbones.processes import processes
 from coeffdream.config import TrainConfig
 from coeffdream.data.concept import load_concept
 from coeffdream.errors import ScoreError
@@ -136,6 +138,8 @@ def evaluate_run(
             **vars(hashes(pictures)),
         ),
     )
+    if not processes().first:
+        return record
     write_scores(folder.path / SCORES, record)
     if folder.path == find_set(run.images, None).path:
         write_scores(run.scores, record)
@@ -206,7 +210,7 @@ def evaluate_folder(
             **vars(hashes(pictures)), name=images.resolve().name, kind="folder", class_noun=class_noun
         ),
     )
-    if output is not None:
+    if output is not None and processes().first:
         write_scores(output, record)
     return record
 
@@ -228,7 +232,8 @@ def _scorer(
         )
     if encoders is None:
         progress("loading the scorers", 0, 1, "")
-        encoders = encoders_for(base, options, scores)
+        key = ("scorers", base, options, tuple(score.name for score in scores))
+        encoders = warm.kept(key, lambda: encoders_for(base, options, scores))
         progress("loading the scorers", 1, 1, "")
     return Scorer(encoders, cache or FeatureCache(), options.batch_size, progress, scores=scores)
 

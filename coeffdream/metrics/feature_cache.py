@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from coeffdream.backbones.halving import halving
+from coeffdream.backbones.processes import in_turns, of_the_first, processes
 from coeffdream.metrics.encoder import Features
 from coeffdream.records.environment import cache_folder
 from coeffdream.records.tensors import DIGEST, open_tensors, write_tensors
@@ -63,16 +67,9 @@ def encode_through(
     Equal contents are encoded once. `on_done` hears how many more of the n are finished, `smaller` of a batch
     size that the memory forced.
     """
-    known: dict[str, Features] = {}
-    missing: dict[str, int] = {}
-    for position, content in enumerate(contents):
-        if content in known or content in missing:
-            continue
-        stored = cache.read(encoder, content, width)
-        if stored is None:
-            missing[content] = position
-        else:
-            known[content] = stored
+    distinct = {content: contents.index(content) for content in dict.fromkeys(contents)}
+    known = _known(cache, encoder, width, list(distinct))
+    missing = {content: position for content, position in distinct.items() if content not in known}
     shares = {content: contents.count(content) for content in {*known, *missing}}
     on_done(sum(shares[content] for content in known))
     waiting = list(missing.items())
@@ -80,12 +77,38 @@ def encode_through(
     def encoded(batch: Sequence[tuple[str, int]]) -> Features:
         return np.asarray(encode([position for _, position in batch]), dtype=np.float32)
 
-    for batch, rows in halving(waiting, batch_size, encoded, smaller):
-        for (content, _), features in zip(batch, rows, strict=True):
-            cache.write(encoder, content, features)
+    def shared(batch: Sequence[tuple[str, int]]) -> Tensor:
+        return torch.from_numpy(
+            np.concatenate([rows for _, rows in halving(batch, batch_size, encoded, smaller)])
+        )
+
+    batches: Iterable[tuple[Sequence[tuple[str, int]], Any]] = (
+        halving(waiting, batch_size, encoded, smaller)
+        if processes().count == 1
+        else in_turns(waiting, batch_size, shared, (width,), torch.float32)
+    )
+    for batch, rows in batches:
+        for (content, _), row in zip(batch, rows, strict=True):
+            features = np.asarray(row)
+            if processes().first:
+                cache.write(encoder, content, features)
             known[content] = features
         on_done(sum(shares[content] for content, _ in batch))
     return np.stack([known[content] for content in contents])
+
+
+def _known(cache: FeatureCache, encoder: str, width: int, contents: Sequence[str]) -> dict[str, Features]:
+    """What is in the cache. Of several processes the first looks, and tells the others."""
+    stored = {content: cache.read(encoder, content, width) for content in contents if processes().first}
+    known = {content: features for content, features in stored.items() if features is not None}
+    if processes().count == 1:
+        return known
+    table = torch.zeros(len(contents), width + 1)
+    for row, content in enumerate(contents):
+        if content in known:
+            table[row] = torch.tensor([1.0, *known[content].tolist()])
+    told = of_the_first(table).numpy()
+    return {content: row[1:] for content, row in zip(contents, told, strict=True) if row[0]}
 
 
 def _whose(encoder: str, content: str) -> dict[str, str]:

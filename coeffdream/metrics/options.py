@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coeffdream.config import option
 from coeffdream.data.prompts import ScoringMode
 from coeffdream.errors import ConfigError
 from coeffdream.limits import MOST, out_of_range
+from coeffdream.option import option
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ def _counterpart(
     for folder, other in _sets(images):
         if folder.path == own.path or other.with_adapter or other.templates != record.templates:
             continue
+        devices = [each.device or "an unknown device" for each in (record, other)]
         name = f"the untouched base's set {other.name!r} is not {what}"
         rows = folder.read_images()
         differ = [key for key in record.settings.differing(other.settings) if key not in OF_THE_ADAPTER]
@@ -97,6 +98,10 @@ def _counterpart(
         elif {(row.prompt_index, row.image_index, row.seed) for row in rows} != seeds:
             warnings.append(f"{name}: its seeds differ")
         else:
+            if devices[0] != devices[1]:
+                warnings.append(
+                    f"{other.name!r} was drawn on {devices[1]} and {record.name!r} on {devices[0]}"
+                )
             candidates.append((other.created, other.name, folder))
     return max(candidates, key=lambda row: row[:2])[2] if candidates else None
 

@@ -112,6 +112,17 @@ def attempt(folder: Path, doing: str) -> Claim | None:
     return None
 
 
+@contextlib.contextmanager
+def in_turn(folder: Path, doing: str) -> Iterator[Claim]:
+    """Hold `folder`, and wait for that as long as another process does."""
+    while (claim := attempt(folder, doing)) is None:
+        time.sleep(PATIENCE / 10)
+    try:
+        yield claim
+    finally:
+        claim.release()
+
+
 def confirm(folder: Path) -> None:
     """Before writing into `folder`: raises RunError when this process claimed it and has it no more.
 
@@ -151,16 +162,9 @@ def holder(folder: Path) -> str:
     return "another process"
 
 
-def wait_until_free(folder: Path, seconds: float) -> None:
-    """Wait, at most so long, until no process holds `folder` or anything in it."""
-    deadline = time.monotonic() + seconds
-    for file in sorted(folder.rglob(LOCK)):
-        lock = None
-        while lock is None and file.exists() and time.monotonic() < deadline:
-            with contextlib.suppress(FileNotFoundError):
-                lock = _locked(file.parent)
-        if lock is not None:
-            lock.release()
+def is_free(folder: Path) -> bool:
+    """Whether no process holds `folder` or anything in it."""
+    return not any(is_held(file.parent) for file in folder.rglob(LOCK))
 
 
 def is_husk(folder: Path) -> bool:

@@ -19,6 +19,7 @@ PACKAGES = (
     "transformers",
     "peft",
     "accelerate",
+    "bitsandbytes",
     "open_clip_torch",
     "vendi-score",
     "safetensors",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Literal
 
+from coeffdream.config import BasePrecision
 from coeffdream.errors import RunError
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.claim import create_json
@@ -55,7 +56,8 @@ class SetSettings:
 
     loras: weights of the adapters of other tools among them, by sha256. weights: of the runs whose adapters drew
     together, by name, which then stands before the names of their files. checkpoint: the step by which the adapter
-    was learned; None for a finished one. vae_tiling: whether the VAE decoded in tiles.
+    was learned; None for a finished one. vae_tiling: whether the VAE decoded in tiles. base_precision: of the weights
+    of the UNet's blocks; auto for that of the base.
     """
 
     base: BaseRecord
@@ -74,6 +76,7 @@ class SetSettings:
     weights: dict[str, float] = field(default_factory=dict)
     checkpoint: Positive | None = None
     vae_tiling: bool = False
+    base_precision: BasePrecision = "auto"
 
     def differing(self, other: SetSettings) -> list[str]:
         """Names of the settings in which two sets differ."""
@@ -96,6 +99,7 @@ class SetRecord:
     class_noun: Text
     images_per_prompt: Positive
     settings: SetSettings
+    device: str = ""  # the kind that it was begun on: cpu, or the name of the card; unknown of older sets
 
     @property
     def expected(self) -> int:

@@ -26,6 +26,7 @@ from coeffdream.records.environment import Machine
 from coeffdream.records.fields import Count, Text, record_from_json, record_to_json
 from coeffdream.records.files import read_json, write_json
 from coeffdream.records.latest import LATEST, newest_run, resolve_latest
+from coeffdream.records.older import as_called_now
 
 FORMAT = 1
 
@@ -212,7 +213,7 @@ class RunFolder:
         return self.path / "sweep.json"
 
     def read(self) -> RunRecord:
-        value = read_json(self.record_file)
+        value = as_called_now(read_json(self.record_file))
         record = record_from_json(RunRecord, value, self.record_file)
         problems = [f"config {problem}" for problem in record.config.problems()]
         if record.trains:

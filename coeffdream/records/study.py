@@ -31,6 +31,11 @@ class StudyFolder:
     def runs(self) -> Path:
         return self.path / "runs"
 
+    @property
+    def shared(self) -> Path:
+        """What is made once for all cells."""
+        return self.path.resolve() / "shared"
+
     def run(self, cell: Cell) -> RunFolder:
         return RunFolder(self.runs / cell.name)
 

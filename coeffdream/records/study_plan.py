@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coeffdream.config import flag_of, option
+from coeffdream.config import flag_of
 from coeffdream.errors import ConfigError, quoted, together
 from coeffdream.limits import LARGEST, MOST, out_of_range
 from coeffdream.methods import method_problems
+from coeffdream.option import option
 from coeffdream.records.arms import AGAINST, check_arm
 
 MOST_OF_A_STUDY = {"seeds": 1000, "steps": MOST["steps"], "images_per_prompt": 10_000, "sampling_steps": 1000}

@@ -6,9 +6,10 @@ import dataclasses
 from pathlib import Path
 
 from coeffdream.backbones.base import OF_TRAINING
-from coeffdream.config import PRESETS, TrainConfig, default_of, train_option
+from coeffdream.config import PRESETS, TrainConfig, train_option
 from coeffdream.data.shipped import concept_folder
 from coeffdream.limits import RUN_NAME
+from coeffdream.option import default_of
 from coeffdream.records.commands import command_line, options
 from coeffdream.records.run import RunRecord
 from coeffdream.records.study import StudyFolder

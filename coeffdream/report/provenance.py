@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from coeffdream.config import TrainConfig, default_of, flag_of
+from coeffdream.config import TrainConfig, flag_of
+from coeffdream.option import default_of
 from coeffdream.records import commands
 from coeffdream.records.images import ImageRecord, SetRecord
 from coeffdream.records.run import RunFolder, RunRecord, State

@@ -148,8 +148,7 @@ def _work(heads: int, head_width: int, tokens: int) -> tuple[Callable[[], None],
         _backward(F.scaled_dot_product_attention(query, key, value))
 
     def mixed() -> None:
-        base = F.scaled_dot_product_attention(query, key, value)
-        _backward(base + mixed_attention(query, key, value, alpha))
+        _backward(mixed_attention(query, key, value, alpha, residual=True))
 
     return plain, mixed
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from coeffdream.compare.result import Comparison, Contrast
-from coeffdream.config import option
 from coeffdream.errors import ConfigError, counted, quoted, together
 from coeffdream.limits import LARGEST, out_of_range
 from coeffdream.methods import method_problems, plain_method
+from coeffdream.option import option
 
 DEFAULT = ("lora", "oft", "boft", "hra", "loha", "lokr", "ia3", "delora")
 # PEFT's own defaults, but where they are for wider layers than the toybox has.

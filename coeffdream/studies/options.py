@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coeffdream.config import option
 from coeffdream.errors import ConfigError, quoted, together
 from coeffdream.limits import out_of_range
+from coeffdream.option import option
+from coeffdream.studies.vit_options import TASKS, WIDTH
 
 MOST = {"seeds": 1000, "heads": 32, "steps": 100_000}
 
@@ -43,6 +44,12 @@ class HeadsOptions:
     repeats: int = option(9, "Timings of each number of heads.")
     seeds: int = option(10, "Random starts of what one layer can express.")
     steps: int = option(1000, "Adam's steps of each.")
+    task: str | None = option(
+        None,
+        f"Also pretrain a small vision transformer with each number of heads and tune it on this, of {', '.join(TASKS)}, "
+        "with alpha and without; minutes each.",
+        shown="no",
+    )
 
     def check(self) -> None:
         """Raises ConfigError with everything that makes this no study."""
@@ -66,6 +73,11 @@ class HeadsOptions:
             problems.append(
                 f"--heads {strange[0]} must be from 1 to {MOST['heads']} and divide --width {self.width}"
             )
+        elif self.task is not None:
+            if self.task not in TASKS:
+                problems.append(f"--task {quoted(self.task)}: there are {', '.join(TASKS)}")
+            if wide := [n for n in self.chosen_heads if WIDTH % n]:
+                problems.append(f"--heads {wide[0]} must divide {WIDTH}, the channels of what --task tunes")
         if problems:
             raise ConfigError(together("this makes no study", problems))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from coeffdream.config import Precision, option
+from coeffdream.config import Precision
 from coeffdream.errors import ConfigError, quoted, together
 from coeffdream.limits import MOST, out_of_range
+from coeffdream.option import option
 
 LARGEST = {
     "images_per_prompt": 10_000,

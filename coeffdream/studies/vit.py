@@ -6,7 +6,7 @@ begin with the same head, so they are paired. Every cell is kept as it ends; the
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,22 +17,20 @@ from msgspec import Meta
 
 from coeffdream.backbones.device import pick_device
 from coeffdream.backbones.threads import settle_threads
-from coeffdream.errors import ConfigError, NonFiniteLossError, RunError
+from coeffdream.errors import NonFiniteLossError
 from coeffdream.progress import Progress
-from coeffdream.records.claim import claimed
-from coeffdream.records.environment import versions
-from coeffdream.records.fields import Count, Positive, Text, record_from_json, record_to_json
-from coeffdream.records.files import read_json, write_json
+from coeffdream.records.fields import Count, Positive, Text
+from coeffdream.records.files import write_json
+from coeffdream.studies.cells import Tell, study_folder, train_absent
+from coeffdream.studies.fit import Group, fit
 from coeffdream.studies.vit_arms import install
-from coeffdream.studies.vit_backbone import SIDE, Backbone, Look, keep, named, small
+from coeffdream.studies.vit_backbone import SIDE, Backbone, Look, correct, keep, named, small
 from coeffdream.studies.vit_flops import gflops
 from coeffdream.studies.vit_options import VitOptions
 from coeffdream.studies.vit_pictures import Task, digits_task, folder_name, folder_task, world_task
-from coeffdream.studies.vit_training import Group, Tell, correct, fit
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
-# Options that say how many cells there are and where they are computed, and not what one of them is.
 NOT_OF_A_CELL = ("tasks", "arms", "seeds", "device")
 PRETRAINING_SEED, PRETRAINING_LR = 0, 1e-3
 
@@ -58,33 +56,24 @@ class Cell:
 
 def study(out: Path, options: VitOptions, progress: Progress) -> list[Cell]:
     """Every cell that the options ask for, those that `out` holds already as they are. Raises UserError."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out} is a file; name a folder")
     tasks = [folder_name(options.data)] if options.data else options.chosen_tasks
     if options.data or "digits" in tasks:  # which may not be there: told now, not after a pretraining
         _task("digits", options, SIDE, progress)
     loaded = _loaded(options) if options.backbone else None
-    remedy = "wait until that has ended, or choose another --out"
-    with claimed(out, "study vit", f"the study in {out}", remedy):
-        _same_study(out, options)
+    with study_folder(out, f"study {options.study}", options, NOT_OF_A_CELL):
         backbone = loaded or _small(out, options, progress)
         settle_threads(backbone.model)
+
+        @functools.lru_cache(maxsize=1)
+        def task(name: str) -> Task:
+            return _task(name, options, backbone.look.side, progress)
+
+        def train(key: tuple[str, str, int], tell: Tell) -> Cell:
+            return train_cell(task(key[0]), key[1], key[2], backbone, options, tell)
+
         seeds, arms = range(options.seeds), options.chosen_arms
-        wanted = [(task, arm, seed) for task in tasks for seed in seeds for arm in arms]
-        absent = [each for each in wanted if not _file(out, *each).is_file()]
-        for name in dict.fromkeys(task for task, _, _ in absent):
-            task = _task(name, options, backbone.look.side, progress)
-            for number, (of, arm, seed) in enumerate(absent):
-                if of == name:
-                    tell = _telling(progress, number, len(absent), f"{name} {arm} {seed}")
-                    cell = train_cell(task, arm, seed, backbone, options, tell)
-                    write_json(_file(out, name, arm, seed), record_to_json(cell))
-    return [record_from_json(Cell, read_json(_file(out, *each)), _file(out, *each)) for each in wanted]
-
-
-def _telling(progress: Progress, number: int, count: int, note: str) -> Tell:
-    """Tells the steps of training `number` among those of all `count`."""
-    return lambda step, steps: progress("trainings", number * steps + step, count * steps, note)
+        wanted = [(name, arm, seed) for name in tasks for seed in seeds for arm in arms]
+        return train_absent(out, Cell, wanted, train, progress)
 
 
 def train_cell(task: Task, arm: str, seed: int, backbone: Backbone, options: VitOptions, tell: Tell) -> Cell:
@@ -129,7 +118,7 @@ def _fit(
         model,
         groups,
         task.train,
-        look,
+        look.batch,
         epochs=epochs,
         batch_size=options.batch_size,
         seed=seed,
@@ -160,7 +149,7 @@ def _small(out: Path, options: VitOptions, progress: Progress) -> Backbone:
     folder = out / "backbone"
     if not folder.is_dir():
         task = world_task("kind", SIDE, options.pretrain_images, options.test_images, progress)
-        model = small(len(task.classes))
+        model = small(len(task.classes), options.heads)
         settle_threads(model)
         _fit(
             model,
@@ -178,29 +167,3 @@ def _small(out: Path, options: VitOptions, progress: Progress) -> Backbone:
     made = named(str(folder))
     made.model.set_attn_implementation("eager")  # of 17 tokens the faster one, with coefficients and without
     return made
-
-
-def _same_study(out: Path, options: VitOptions) -> None:
-    """Write down what the cells of this folder are. Raises RunError where they are others."""
-    file = out / "study.json"
-    of_a_cell = {
-        name: value for name, value in dataclasses.asdict(options).items() if name not in NOT_OF_A_CELL
-    }
-    if not file.is_file():
-        write_json(file, {"options": of_a_cell, "versions": versions()})
-        return
-    held = read_json(file)
-    before = held.get("options") if isinstance(held, dict) else None
-    if not isinstance(before, dict):
-        raise RunError(f"{file} is damaged (it holds no options); remove {out} and run the study again")
-    for name, value in of_a_cell.items():
-        if before.get(name) != value:
-            flag = f"--{name.replace('_', '-')}"
-            raise RunError(
-                f"{out} holds a study with {flag} {before.get(name)}, and this one has {flag} {value}; choose another "
-                "--out, or the same options"
-            )
-
-
-def _file(out: Path, task: str, arm: str, seed: int) -> Path:
-    return out / "cells" / f"{task}.{arm}.{seed}.json"

@@ -14,18 +14,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from coeffdream.backbones.quiet import quiet
 from coeffdream.diffusion.noise import normal
 from coeffdream.errors import BaseModelError
+from coeffdream.studies.vit_options import WIDTH
 
 SIDE = 32
-# 4 x 4 patches and the class token; 4 layers of 4 heads.
+# 4 x 4 patches and the class token; 4 layers.
 SMALL: dict[str, Any] = {
-    "hidden_size": 64,
+    "hidden_size": WIDTH,
     "intermediate_size": 128,
     "num_hidden_layers": 4,
-    "num_attention_heads": 4,
     "image_size": SIDE,
     "patch_size": 8,
 }
@@ -71,13 +72,13 @@ class Backbone:
         return model
 
 
-def small(classes: int, seed: int = 0) -> Any:
+def small(classes: int, heads: int = 4, seed: int = 0) -> Any:
     """The small vision transformer with random weights."""
     from transformers import ViTConfig, ViTForImageClassification
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ViTForImageClassification(ViTConfig(**SMALL, num_labels=classes))
+        return ViTForImageClassification(ViTConfig(**SMALL, num_attention_heads=heads, num_labels=classes))
 
 
 def named(name: str) -> Backbone:
@@ -117,3 +118,15 @@ def keep(model: Any, folder: Path) -> None:
             begun
         )
     begun.replace(folder)
+
+
+@torch.no_grad()
+def correct(model: Any, test: Dataset[Any], look: Look, batch_size: int) -> list[bool]:
+    """Whether each picture was given its own class."""
+    model.eval()
+    device = next(model.parameters()).device
+    right: list[bool] = []
+    for batch in DataLoader(test, batch_size=batch_size, collate_fn=look.batch):
+        logits = model(pixel_values=batch["pixel_values"].to(device)).logits
+        right += (logits.argmax(-1).cpu() == batch["labels"]).tolist()
+    return right

@@ -23,9 +23,17 @@ def gflops(model: Any, side: int) -> float:
 
 
 def _mixed_attention_flops(
-    query: torch.Size, key: torch.Size, value: torch.Size, mixing: torch.Size, *_: Any, **__: Any
+    query: torch.Size,
+    key: torch.Size,
+    value: torch.Size,
+    mixing: torch.Size,
+    attn_mask: torch.Size | None,
+    scale: float | None,
+    backend: str,
+    residual: bool,
+    **_: Any,
 ) -> int:
-    """Q K^T and A V as in plain attention, and the mixing of H maps into H. The shapes are [B, H, N or M, d]."""
+    """Q K^T and A V as in plain attention, twice beside it, and the mixing of H maps into H. Shapes: [B, H, N or M, d]."""
     batch, heads, queries, width = query
     keys = key[2]
-    return 2 * batch * heads * queries * keys * (2 * width + heads)
+    return 2 * batch * heads * queries * keys * (2 * width * (1 + residual) + heads)

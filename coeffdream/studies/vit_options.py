@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from coeffdream.config import option
 from coeffdream.errors import ConfigError, listed, quoted, together
 from coeffdream.limits import out_of_range
+from coeffdream.option import option
 
 REPORTED = ("digits", "color", "count", "orientation")
 TASKS = (*REPORTED, "place")  # the last is the one that the learning rates were chosen on
@@ -33,6 +34,8 @@ def method_of(arm: str) -> str:
 
 # The same model without the coefficients: what a `coeff` arm is compared with, seed by seed.
 WITHOUT = {arm: method_of(arm) or "linear" for arm in ARMS if arm.startswith("coeff")}
+
+WIDTH = 64  # of the small backbone
 
 MOST = {
     "seeds": 100,
@@ -75,6 +78,7 @@ class VitOptions:
         "A vision transformer of the hub, or its folder, e.g. google/vit-base-patch16-224-in21k.",
         shown="a small one, pretrained here",
     )
+    heads: int = option(4, f"Of each layer of the small backbone; they divide its {WIDTH} channels.")
     arms: str = option(",".join(ARMS), "What is compared, comma-separated.")
     seeds: int = option(3, "Trainings of each arm on each task; they differ in head, adapters and order.")
     epochs: int = option(6, "Of each training; the paper has 100.")
@@ -94,6 +98,11 @@ class VitOptions:
     pretrain_epochs: int = option(20, "Of its pretraining.")
     device: Literal["auto", "cpu"] = option("auto", "The first card that there is, or the CPU.")
 
+    study: ClassVar[str] = "vit"
+    reported: ClassVar[tuple[str, ...]] = REPORTED
+    known_arms: ClassVar[tuple[str, ...]] = ARMS
+    against: ClassVar[Mapping[str, str]] = WITHOUT
+
     def check(self) -> None:
         """Raises ConfigError with everything that makes this no study."""
         problems = [
@@ -110,13 +119,29 @@ class VitOptions:
         ]
         if not 0 <= self.coeff_dropout < 1:
             problems.append(f"--coeff-dropout {self.coeff_dropout} must be at least 0 and below 1")
+        if not 0 < self.heads <= WIDTH or WIDTH % self.heads:
+            problems.append(f"--heads {self.heads} must divide {WIDTH}")
+        elif self.backbone and self.heads != 4:
+            problems.append(f"--heads {self.heads} is of the small backbone, and --backbone names another")
         if self.tasks is not None and self.data is not None:
             problems.append(
                 f"--tasks {quoted(self.tasks)} are none of --data {quoted(self.data)}; give one of the two"
             )
-        problems += _names("--tasks", self.chosen_tasks, TASKS) + _names("--arms", self.chosen_arms, ARMS)
+        problems += _names("--tasks", self.chosen_tasks, TASKS) + _names(
+            "--arms", self.chosen_arms, self.known_arms
+        )
         if problems:
             raise ConfigError(together("this makes no study", problems))
+
+    def method(self, arm: str) -> str:
+        """What the arm trains beside head and alpha."""
+        return method_of(arm)
+
+    def alpha(self, arm: str) -> dict[str, Any] | None:
+        """What the arm asks of `add_coefficients`; None where it has no alpha."""
+        if not arm.startswith("coeff"):
+            return None
+        return {"dropout": self.coeff_dropout if method_of(arm) else 0.0}
 
     def rates(self, arm: str) -> dict[str, float]:
         """Learning rates of the head, of alpha, and of what else the arm trains: as typed, else what suits it.
@@ -129,7 +154,7 @@ class VitOptions:
 
     @property
     def chosen_tasks(self) -> list[str]:
-        return _split(self.tasks) if self.tasks is not None else list(REPORTED)
+        return _split(self.tasks) if self.tasks is not None else list(self.reported)
 
     @property
     def chosen_arms(self) -> list[str]:

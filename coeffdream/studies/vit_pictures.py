@@ -6,7 +6,7 @@ backbone's own mean and deviation come in when a batch is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,16 +61,24 @@ def _count(rng: np.random.Generator, side: int) -> Drawn:
     """One to four subjects on one background, each at a place of its own."""
     count = int(rng.integers(1, len(PLACES) + 1))
     background = str(rng.choice(BACKGROUNDS))
-    picture = None
-    for place in rng.permutation(len(PLACES))[:count]:
-        scene = _small(compose(Wish(background=background), rng), *PLACES[place])
-        drawn = render(scene, side)
-        picture = drawn if picture is None else Image.composite(drawn, picture, silhouette(scene, side))
-    assert picture is not None
-    return picture, count - 1
+    places = rng.permutation(len(PLACES))[:count]
+    return together(
+        [placed(compose(Wish(background=background), rng), place) for place in places], side
+    ), count - 1
 
 
-def _small(scene: Scene, x: float, y: float) -> Scene:
+def together(scenes: Sequence[Scene], side: int) -> Image.Image:
+    """The subjects of all scenes before the background of the first."""
+    first, *others = scenes
+    picture = render(first, side)
+    for scene in others:
+        picture = Image.composite(render(scene, side), picture, silhouette(scene, side))
+    return picture
+
+
+def placed(scene: Scene, place: int) -> Scene:
+    """Its subject small, at one of PLACES."""
+    x, y = PLACES[place]
     return replace(scene, x=scene.x + x, y=scene.y + y, scale=scene.scale * SMALL)
 
 

@@ -37,9 +37,11 @@ def remedies(config: TrainConfig, doing: str) -> list[str]:
         hints = [
             (not config.gradient_checkpointing, "--gradient-checkpointing"),
             (config.batch_size > 1, f"--batch-size 1 --grad-accum {config.batch_size * config.grad_accum}"),
-            (on_a_card and config.sample_every > 0 and not config.model_offload, "--model-offload"),
+            (on_a_card and config.sample_every > 0 and config.offload == "none", "--offload model"),
             *hints,
             (config.sample_every > 0, "--sample-every 0"),
+            (on_a_card and config.base_precision == "auto", "--base-precision int8"),
+            (on_a_card and config.offload != "blocks", "--offload blocks"),
         ]
     found = [hint for turned_up, hint in hints if turned_up]
     return found or ["a GPU with more memory" if on_a_card else "a machine with more memory"]

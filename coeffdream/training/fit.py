@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.footprint import NOT_COUNTED, UNET, Phase
-from coeffdream.config import TrainConfig, train_option
+from coeffdream.config import Offload, TrainConfig, train_option
 from coeffdream.errors import ConfigError
 from coeffdream.training.forecast import Forecast, passes
 from coeffdream.training.samples import TEMPLATES
@@ -35,14 +35,17 @@ def fit(config: TrainConfig, base: Base, gigabytes: float, typed: Container[str]
     gigabytes: of the whole device, as cards are sold (GiB). Raises ConfigError with the least that it could be.
     """
     budget = gigabytes * GIB - NOT_COUNTED
-    for precise in _precisions(config, typed):
-        forecast = Forecast(base, precise)
-        if chosen := _chosen(precise, forecast, typed, budget):
+    least = []
+    for held in _held(config, typed):
+        forecast = Forecast(base, held)
+        if chosen := _chosen(held, forecast, typed, budget):
             phases = forecast.phases(chosen)
-            return Fitted(chosen, forecast, phases, _costs(config, chosen, base, phases, typed))
-    *_, frugal = _pictures(precise, typed)
-    *_, frugal = _steps(frugal, typed)
-    largest = max(forecast.phases(frugal), key=lambda each: each.total)
+            costs = _costs(config, chosen, base, phases, forecast.away, typed)
+            return Fitted(chosen, forecast, phases, costs)
+        *_, frugal = _pictures(held, typed)
+        *_, frugal = _steps(frugal, typed)
+        least.append(max(forecast.phases(frugal), key=lambda each: each.total))
+    largest = min(least, key=lambda each: each.total)
     raise ConfigError(
         f"--fit {gigabytes:g}: this training takes {(largest.total + NOT_COUNTED) / GIB:.1f} GB at the least (in the phase "
         f"{largest.name!r}, with {NOT_COUNTED / GIB:g} GB for what no forecast counts); a smaller --resolution takes "
@@ -63,25 +66,30 @@ def _first_that_fits(
     return next((each for each in configs if all(one.total <= budget for one in phases(each))), None)
 
 
-def _precisions(config: TrainConfig, typed: Container[str]) -> Iterator[TrainConfig]:
-    yield config
+def _held(config: TrainConfig, typed: Container[str]) -> Iterator[TrainConfig]:
+    """How the base is kept, from the cheapest on: whole, rounded, or most of it off the device, which is exact and slow."""
+    ways = [config]
     if config.precision == "fp32" and "precision" not in typed:
-        yield replace(config, precision="bf16")
+        ways.append(replace(config, precision="bf16"))
+    last = ways[-1]
+    if config.base_precision == "auto" and "base_precision" not in typed:
+        ways.append(replace(last, base_precision="int8"))
+    if config.offload == "auto" and not config.device.startswith("cpu"):
+        ways.append(replace(last, offload="blocks"))
+    return (each for each in ways if not each.problems())  # not every method learns beside such weights
 
 
 def _pictures(config: TrainConfig, typed: Container[str]) -> Iterator[TrainConfig]:
     """From the cheapest to what takes least: what is exact before what is not, no pictures at last."""
     on_cpu = config.device.startswith("cpu")
-    offloads = [False] if on_cpu else _either(config.model_offload)
+    offloads: list[Offload] = [config.offload]
+    if config.offload == "auto":
+        offloads = ["none"] if on_cpu else ["none", "model"]
     cadences = [config.sample_every, *([0] if config.sample_every and "sample_every" not in typed else [])]
     for sample_every in cadences:
-        for tiling in _either(config.vae_tiling):
+        for tiling in [False, True] if config.vae_tiling is None else [config.vae_tiling]:
             for offload in offloads:
-                yield replace(config, model_offload=offload, vae_tiling=tiling, sample_every=sample_every)
-
-
-def _either(asked: bool | None) -> list[bool]:
-    return [False, True] if asked is None else [asked]
+                yield replace(config, offload=offload, vae_tiling=tiling, sample_every=sample_every)
 
 
 def _steps(config: TrainConfig, typed: Container[str]) -> Iterator[TrainConfig]:
@@ -95,14 +103,23 @@ def _steps(config: TrainConfig, typed: Container[str]) -> Iterator[TrainConfig]:
 
 
 def _costs(
-    before: TrainConfig, chosen: TrainConfig, base: Base, phases: list[Phase], typed: Container[str]
+    before: TrainConfig,
+    chosen: TrainConfig,
+    base: Base,
+    phases: list[Phase],
+    away: int,
+    typed: Container[str],
 ) -> dict[str, str]:
-    """What was turned up or down, as on the command line, with its price."""
+    """What was turned up or down, as on the command line, with its price. away: bytes that are off the device."""
     unet = next(each.held[UNET] for each in phases if UNET in each.held) / GIB
     runs = passes(chosen, base.settings.sampling_steps)
     costs = {}
     if chosen.precision != before.precision:
         costs["precision"] = "the frozen base is rounded, and a CPU may be slower in it"
+    if chosen.base_precision != before.base_precision:
+        costs["base_precision"] = (
+            "the weights of the UNet's blocks are rounded to 8 bits, a scale for each row"
+        )
     if chosen.gradient_checkpointing:
         plain = passes(replace(chosen, gradient_checkpointing=False), base.settings.sampling_steps)
         costs["gradient_checkpointing"] = (
@@ -118,10 +135,15 @@ def _costs(
             f"the same step in {chosen.grad_accum // before.grad_accum} passes one after another"
         )
         costs["grad_accum"] = "holds what --batch-size held"
-    if chosen.model_offload:
+    if chosen.offload == "model":
         pictures = runs.pictures + (chosen.prior_images if chosen.prior else 0)
-        costs["model_offload"] = (
+        costs["offload"] = (
             f"the UNet's {unet:.1f} GB leave the device and come back for each of {pictures:,} pictures"
+        )
+    if chosen.offload == "blocks":
+        costs["offload"] = (
+            f"{away / GIB:.1f} GB of the UNet's weights come to the device in each of its "
+            f"{runs.steps + runs.samples:,} passes; nothing that is computed changes"
         )
     if chosen.vae_tiling:
         costs["vae_tiling"] = (

@@ -10,7 +10,7 @@ from coeffdream.adapters.shapes import install_in_shapes
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES
-from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase
+from coeffdream.backbones.footprint import TEXT, UNET, VAE, Phase, Shapes, phase, weights_of
 from coeffdream.backbones.live_bytes import LiveBytes, flash_shapes
 from coeffdream.backbones.placement import placement
 from coeffdream.backbones.replay import replays
@@ -21,16 +21,16 @@ ADAPTER = "adapter"
 
 
 class Forecast:
-    """The memory of trainings that differ from `config` in batch size, checkpointing, pictures and what is on the
-    device together. `config` is settled: its device and precision are named."""
+    """The memory of trainings that differ from `config` in batch size, checkpointing, pictures and which models are on
+    the device together. `config` is settled: its device and precision are named."""
 
     def __init__(self, base: Base, config: TrainConfig) -> None:
-        self._shapes = shapes = Shapes(base, DTYPES[config.precision])
+        self._shapes = shapes = Shapes(base, DTYPES[config.precision], config.base_precision, config.offload)
         self._size = config.resolution
         self._prompt = shapes.encoding_prompt()
         # The pictures of a class are drawn before there is an adapter.
         self._prior = shapes.drawing(self._size, 2) if config.prior else 0
-        self.unet_parameters = sum(parameter.numel() for parameter in shapes.unet.parameters())
+        self.unet_parameters, self.away = shapes.unet_parameters, shapes.away
         self.adapter, self.left_out = install_in_shapes(shapes.unet, config)
         trained = sum(parameter.nbytes for parameter in self.adapter.trainable.values())
         # Beside the weights Adam's two moments; gradients are made in the step, and are alive among its activations.
@@ -52,20 +52,22 @@ class Forecast:
         first: tuple[str, ...] = (UNET, VAE, TEXT) if on_cpu else (VAE, TEXT)
         prior: tuple[str, ...] = (UNET, VAE, TEXT)
         # What was recorded of drawing stays while a picture is decoded.
-        recorded = not config.model_offload and replays(torch.device(config.device))
-        if config.model_offload:
+        turns = config.offload not in ("auto", "none")
+        recorded = not turns and replays(torch.device(config.device))
+        if turns:
             first = prior = ()
-        phases = [("load", first, [(part, 0) for part in first or (TEXT,)])]
-        phases.append(("encode", first, [(TEXT, self._prompt), (VAE, encoding)]))
+        phases = [("encode", first, [(TEXT, self._prompt), (VAE, encoding)])]
         if config.prior:
             kept = self._prior if recorded else 0
             drawn = [(UNET, self._prior), (VAE, kept + decoding), (VAE, kept + encoding)]
             phases.append(("prior pictures", prior, drawn))
         if config.sample_every:
-            there = (ADAPTER,) if config.model_offload else self._trained_beside(config)
+            there = (ADAPTER,) if turns else self._trained_beside(config)
             kept = self._samples if recorded else 0
             phases.append(("sample pictures", there, [(UNET, self._samples), (VAE, kept + decoding)]))
-        return [phase(name, self._weights, there, works) for name, there, works in phases]
+        loaded = {**self._weights, UNET: shapes.as_loaded}
+        loading = phase("load", loaded, first, [(part, shapes.freezing) for part in first or (TEXT,)])
+        return [loading, *(phase(name, self._weights, there, works) for name, there, works in phases)]
 
     def step(self, config: TrainConfig) -> Phase:
         """Forward, backward and Adam."""
@@ -77,7 +79,7 @@ class Forecast:
     def placed(self, config: TrainConfig, memory: int | None) -> TrainConfig:
         """The config with what the memory of its device asks for; None is a device unknown."""
         chosen = placement(
-            config.model_offload,
+            config.offload,
             config.vae_tiling,
             weights=self._weights,
             vae=self._shapes.vae,
@@ -85,7 +87,7 @@ class Forecast:
             device=config.device,
             memory=memory,
         )
-        return replace(config, model_offload=chosen.model_offload, vae_tiling=chosen.vae_tiling)
+        return replace(config, offload=chosen.offload, vae_tiling=chosen.vae_tiling)
 
     def _trained_beside(self, config: TrainConfig) -> tuple[str, ...]:
         """What a training holds between its steps; on a CPU there is nowhere else for the VAE."""
@@ -96,7 +98,7 @@ class Forecast:
         if checkpointing:
             unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
         unet.train()
-        with LiveBytes(unet.parameters()) as counted, flash_shapes():
+        with LiveBytes(weights_of(unet)) as counted, flash_shapes():
             predicted = unet(**self._shapes.unet_inputs(self._size, batch)).sample
             if predicted.requires_grad:  # not where all that is trained had to be left out
                 predicted.float().square().mean().backward()

@@ -25,18 +25,8 @@ from coeffdream.data.photo import ConceptImage
 from coeffdream.data.prompts import to_model_text
 from coeffdream.errors import NonFiniteLossError
 from coeffdream.progress import Progress
-
-
-@dataclass(frozen=True)
-class TrainingSample:
-    """One photo as the UNet is trained on it. time_ids: SDXL's six size and crop numbers. mask: the share of each
-    latent that is the thing's, [h, w] float32, or None for a photo that is learned whole."""
-
-    name: str
-    posterior: LatentPosterior
-    time_ids: tuple[int, ...]
-    conditioning: Conditioning
-    mask: Tensor | None = None
+from coeffdream.records.fields import record_to_json
+from coeffdream.training.encoded import TrainingSample, once
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,10 @@ class _Picture:
 def cache_concept(
     components: Components, photos: Sequence[ConceptImage], config: TrainConfig, progress: Progress
 ) -> list[TrainingSample]:
-    """Encode photos of a concept, each with its caption, at the size and with the mask that `config` asks for."""
+    """Encode photos of a concept, each with its caption, at the size and with the mask that `config` asks for.
+
+    In a study they are encoded once, by the cell that comes first.
+    """
     pictures = (
         _Picture(
             image.path.name,
@@ -64,7 +57,14 @@ def cache_concept(
         )
         for image in photos
     )
-    return _encode(components, pictures, progress, "encoding photos", len(photos))
+    whose = {
+        "base": record_to_json(components.identity()),
+        "precision": str(components.unet.dtype),
+        "device": components.device.type,
+        "photos": [[image.path.name, image.sha256, image.mask_sha256, image.caption] for image in photos],
+        "settings": [config.token, config.resolution, config.buckets, config.masked_loss],
+    }
+    return once(whose, lambda: _encode(components, pictures, progress, "encoding photos", len(photos)))
 
 
 def cache_class_images(

@@ -45,6 +45,17 @@ class StepLog:
             raise
 
 
+class Unwritten:
+    """The log of a process that writes none: the first of the run does."""
+
+    past: tuple[dict[str, Any], ...] = ()
+
+    def add(self, row: dict[str, Any]) -> dict[str, Any]:
+        return row
+
+    def keep(self) -> None: ...
+
+
 def _rows_until(file: Path, step: int) -> list[dict[str, Any]]:
     """The log up to the checkpoint that training resumes from.
 

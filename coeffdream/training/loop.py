@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from coeffdream.adapters.lora import CastOnce
+from coeffdream.backbones.processes import add_up, any_of
 from coeffdream.config import TrainConfig
 from coeffdream.errors import NonFiniteLossError, RunError
 from coeffdream.progress import Progress, unheard
 from coeffdream.stopping import stop_requested
 from coeffdream.tracking import UNLOGGED
+from coeffdream.training.batches import Batches, TrainingData
 from coeffdream.training.checkpoint import TrainingState, checkpoint_due
-from coeffdream.training.latent_cache import TrainingSample
-from coeffdream.training.log import StepLog
-from coeffdream.training.optimizer import gradient_norms
+from coeffdream.training.log import StepLog, Unwritten
 from coeffdream.training.passes import Passes
-from coeffdream.training.rates import rate_factor, set_rates
-from coeffdream.training.step import Draw, NoiseSchedule, draw_sample
+from coeffdream.training.step import Draw, NoiseSchedule
+from coeffdream.training.update import Update
 from coeffdream.training.watch import Watch
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The encoded photos, and the encoded class images when the prior is preserved."""
-
-    photos: list[TrainingSample]
-    class_images: list[TrainingSample]
 
 
 def run_steps(
@@ -40,7 +30,7 @@ def run_steps(
     data: TrainingData,
     schedule: NoiseSchedule,
     config: TrainConfig,
-    log: Path,
+    log: Path | None,
     *,
     after_step: Callable[[int], None],
     progress: Progress,
@@ -52,20 +42,24 @@ def run_steps(
 
     `after_step(steps_done)` draws samples and writes checkpoints; the step is a line of `log` by then, with what
     `validate` measured where a checkpoint is due. `notice` hears what is odd, `track` every row of the log.
+    log: None in a process that helps another one, which watches, writes and validates.
+
     Raises NonFiniteLossError before a bad loss can touch the weights, DivergedError for one that ran away.
     """
-    adapter, optimizer, scaler = state.adapter, state.optimizer, state.scaler
-    steps = StepLog(log, state.step)
-    watch = _watch(log, steps.past, config)
-    passes = Passes(unet, scaler, config, notice)
+    adapter, scaler = state.adapter, state.scaler
+    steps = StepLog(log, state.step) if log else Unwritten()
+    watch = _watch(log, steps.past, config) if log else None
+    batches = Batches(adapter, data, schedule, config)
+    passes = Passes(unet, CastOnce(adapter), scaler, config, notice)
+    update = Update(state, config, in_place=passes.records, notice=notice)
 
     with stop_requested() as stopping:
-        while state.step < config.steps and not stopping():
+        while state.step < config.steps and not any_of(stopping()):
             step, started = state.step, time.perf_counter()
             if not unet.training:  # it is thousands of modules
                 unet.train()
-            adapter.draw_dropout(config.seed, step)
-            optimizer.zero_grad(set_to_none=not passes.records)
+            adapter.seed_method(config.seed, step)
+            update.clear()
             seen: list[Draw] = []
             row: dict[str, Any] = {
                 "step": step + 1,
@@ -76,38 +70,26 @@ def run_steps(
             }
 
             for micro in range(config.grad_accum):
-                first = (step * config.grad_accum + micro) * config.batch_size
-                positions = range(first, first + config.batch_size)
-                draws = [
-                    draw_sample(data.photos, position, schedule, config, "photo") for position in positions
-                ]
-                priors = [
-                    draw_sample(data.class_images, position, schedule, config, "class")
-                    for position in positions
-                    if data.class_images
-                ]
-                found = passes(draws + priors)
+                draws, masks, make_next = batches.take(step * config.grad_accum + micro)
+                adapter.set_masks(masks)
+                found = passes(draws, meanwhile=make_next)
                 if not math.isfinite(found.total):
                     raise NonFiniteLossError(
-                        _explanation("loss", step, _not_finite(found.each, draws + priors), config)
+                        _explanation("loss", step, _not_finite(found.each, draws), config)
                     )
+                photos = draws[: config.batch_size]
                 row["loss"] += found.photos / config.grad_accum
                 row["prior_loss"] += found.priors / config.grad_accum
-                row["timesteps"] += [draw.timestep for draw in draws]
-                row["photos"] += [draw.sample.name for draw in draws]
-                seen += draws + priors
+                row["timesteps"] += [draw.timestep for draw in photos]
+                row["photos"] += [draw.sample.name for draw in photos]
+                seen += draws
 
-            scaler.unscale_(optimizer)
-            row["lora_grad"], row["alpha_grad"] = gradient_norms(adapter.weights, adapter.alpha)
+            add_up(each.grad for each in adapter.trainable.values() if each.grad is not None)
+            row["lora_grad"], row["alpha_grad"] = update.norms()
             # Under loss scaling an overflow is usual, and the scaler leaves that step out.
             if not (scaler.is_enabled() or math.isfinite(row["lora_grad"] + row["alpha_grad"])):
                 raise NonFiniteLossError(_explanation("gradient", step, seen, config))
-            if config.max_grad_norm is not None:
-                torch.nn.utils.clip_grad_norm_(adapter.trainable.values(), config.max_grad_norm)
-            factor = rate_factor(step, config)
-            set_rates(optimizer, factor)
-            scaler.step(optimizer)
-            scaler.update()
+            factor = update.make(step)
             if state.average is not None:
                 state.average.step(adapter.trainable.values())
 
@@ -124,7 +106,7 @@ def run_steps(
                 row |= validate()
             track(steps.add(row))
             progress("training", state.step, config.steps, f"loss {row['loss']:.4f}")
-            if odd := watch.look(row):
+            if watch and (odd := watch.look(row)):
                 notice(odd)
             # Before the checkpoint, so that a run resumed after a power cut lacks no row.
             if checkpoint_due(state.step, config):
@@ -135,7 +117,7 @@ def run_steps(
     return state.step >= config.steps
 
 
-def _watch(log: Path, rows: list[dict[str, Any]], config: TrainConfig) -> Watch:
+def _watch(log: Path, rows: Sequence[dict[str, Any]], config: TrainConfig) -> Watch:
     try:
         return Watch(rows, config.lr)
     except (KeyError, TypeError, ValueError) as error:

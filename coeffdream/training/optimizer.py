@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from coeffdream.adapters.install import Adapter
+from coeffdream.backbones.replay import replays
 from coeffdream.config import TrainConfig
 from coeffdream.records.tensors import TensorFile
 
@@ -15,12 +17,21 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def new_optimizer(adapter: Adapter, config: TrainConfig) -> torch.optim.Adam:
-    """The paper's Adam, with a group for the method's weights and one for alpha; `full_lr`: see training/rates.py."""
-    groups = [
-        {"params": list(adapter.weights.values()), "lr": config.lr, "full_lr": config.lr},
-        {"params": list(adapter.alpha.values()), "lr": config.alpha_lr, "full_lr": config.alpha_lr},
-    ]
-    return torch.optim.Adam([group for group in groups if group["params"]])
+    """The paper's Adam, with a group for the method's weights and one for alpha; `full_lr`: see training/rates.py.
+
+    On a card that replays, rates and step counts lie there too, where a recording reads them.
+    """
+    groups = []
+    for parameters, rate in ((adapter.weights, config.lr), (adapter.alpha, config.alpha_lr)):
+        if parameters:
+            group: dict[str, Any] = {"params": list(parameters.values()), "lr": rate, "full_lr": rate}
+            groups.append(group)
+    device = next(iter(adapter.trainable.values())).device
+    if not replays(device):
+        return torch.optim.Adam(groups)
+    for group in groups:
+        group["lr"] = torch.tensor(group["full_lr"], device=device)
+    return torch.optim.Adam(groups, fused=True, capturable=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, adapter: Adapter) -> dict[str, Tensor]:
@@ -62,10 +73,9 @@ def restore_optimizer(
             raise ValueError(f"{key} is {value.item():g}")
         if fault := moment_fault(key, value):
             raise ValueError(fault)
-        # Adam keeps its step counts on the CPU.
-        optimizer.state[parameters[name]][moment] = (
-            value.clone() if moment == "step" else value.to(parameters[name].device, copy=True)
-        )
+        counts = moment == "step" and not optimizer.defaults["capturable"]  # which Adam keeps on the CPU
+        place = torch.device("cpu") if counts else parameters[name].device
+        optimizer.state[parameters[name]][moment] = value.to(place, copy=True)
 
 
 def moment_fault(key: str, value: Tensor) -> str | None:
@@ -75,9 +85,9 @@ def moment_fault(key: str, value: Tensor) -> str | None:
     return f"{key} is negative" if key.endswith("|exp_avg_sq") and (value < 0).any() else None
 
 
-def gradient_norms(*groups: Mapping[str, torch.nn.Parameter]) -> list[float]:
+def gradient_norms(*groups: Mapping[str, torch.nn.Parameter]) -> Tensor:
     """L2 norm over all gradients of each group; 0 where there are none."""
     gradients = [[p.grad for p in group.values() if p.grad is not None] for group in groups]
-    norms = [torch.nn.utils.get_total_norm(own) for own in gradients if own]
-    found = iter(torch.stack(norms).tolist() if norms else ())  # one copy from the card for all
-    return [next(found) if own else 0.0 for own in gradients]
+    device = next((own[0].device for own in gradients if own), None)
+    nothing = torch.zeros((), device=device)
+    return torch.stack([torch.nn.utils.get_total_norm(own) if own else nothing for own in gradients])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from coeffdream.config import TrainConfig
 
@@ -21,7 +22,11 @@ def rate_factor(step: int, config: TrainConfig) -> float:
     return 1.0
 
 
-def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, factor: float | Tensor) -> None:
     """Give every group of `new_optimizer` its own rate, times `factor`."""
     for group in optimizer.param_groups:
-        group["lr"] = group["full_lr"] * factor
+        rate = group["full_lr"] * factor
+        if isinstance(group["lr"], Tensor):
+            group["lr"].copy_(torch.as_tensor(rate))
+        else:
+            group["lr"] = rate

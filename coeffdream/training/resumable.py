@@ -17,7 +17,7 @@ RESUMABLE = (
     "checkpoint_gb",
     "device",
     "log_with",
-    "model_offload",
+    "offload",
     "vae_tiling",
 )
 

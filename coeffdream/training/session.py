@@ -13,8 +13,10 @@ from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import Base
 from coeffdream.backbones.device import DTYPES, settled
 from coeffdream.backbones.encode import encode_prompt
-from coeffdream.backbones.load import Components, load_components
+from coeffdream.backbones.kept import base_components
+from coeffdream.backbones.load import Components
 from coeffdream.backbones.placement import place
+from coeffdream.backbones.processes import first_one_first, processes
 from coeffdream.backbones.sampling import Sampling, initial_latents
 from coeffdream.backbones.schedule import prediction_of
 from coeffdream.backbones.threads import settle_threads
@@ -27,9 +29,9 @@ from coeffdream.progress import Progress
 from coeffdream.records.environment import Machine, machine, now, versions
 from coeffdream.records.run import RunRecord, Status, Validated
 from coeffdream.training.average import new_average
+from coeffdream.training.batches import TrainingData
 from coeffdream.training.checkpoint import TrainingState
 from coeffdream.training.latent_cache import cache_class_images, cache_concept
-from coeffdream.training.loop import TrainingData
 from coeffdream.training.optimizer import new_optimizer
 from coeffdream.training.prior import class_images
 from coeffdream.training.samples import Sampler
@@ -48,23 +50,29 @@ class Session:
     validation: Validation
     untouched: Validated
     state: TrainingState
-    total_parameters: int
     progress: Progress
 
     @classmethod
     def prepare(cls, config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> Session:
         """Load, encode and install; nothing is written to a run folder yet. Its config holds no auto any more."""
+        processes().share(config.batch_size)  # raises now if it cannot be shared
         config, concept = settled(config), to_train_on(concept, config)
         device, dtype = torch.device(config.device), DTYPES[config.precision]
         progress("loading the base", 0, 1, base.name)
         # The UNet joins the others only to draw class images: encoding and training need not fit at once.
-        components = load_components(base, device=device, dtype=dtype, unet_device=torch.device("cpu"))
+        components = base_components(
+            base,
+            device=device,
+            dtype=dtype,
+            unet_device=torch.device("cpu"),
+            base_precision=config.base_precision,
+        )
         progress("loading the base", 1, 1, base.name)
-        place(components, config.model_offload, config.vae_tiling, config.resolution)
+        place(components, config.offload, config.vae_tiling, config.resolution)
         config = dataclasses.replace(
             config,
             prediction=prediction_of(components.scheduler),
-            model_offload=components.model_offload,
+            offload=components.offload,
             vae_tiling=components.vae_tiling,
         )
         if device.type == "cpu":
@@ -77,8 +85,9 @@ class Session:
         class_samples = []
         if config.prior:
             prompt = fill_class("a photo of a CLASS", concept.class_noun)
-            components.move([] if components.model_offload else ["unet"], device)
-            drawn = class_images(components, prompt, config.prior_images, sampling, progress)
+            components.move(["unet"] if components.offload == "none" else [], device)
+            with first_one_first():
+                drawn = class_images(components, prompt, config.prior_images, sampling, progress)
             class_samples = cache_class_images(components, drawn, prompt, config.resolution, progress)
         sampler = None
         if config.sample_every:
@@ -91,7 +100,6 @@ class Session:
         validation, untouched = prepare_validation(
             components, unseen_photos or photos, bool(unseen_photos), class_caption, config
         )
-        total = sum(parameter.numel() for parameter in components.unet.parameters())
         base_says = validation.predicted(components.unet)
         adapter = install(components.unet, spec_for(config, components.unet), seed=config.seed)
         compute_in_base_dtype(adapter)
@@ -103,7 +111,7 @@ class Session:
         average = new_average(adapter, config)
         state = TrainingState(adapter, new_optimizer(adapter, config), scaler, average=average)
         data = TrainingData(photos, class_samples)
-        return cls(config, concept, components, data, sampler, validation, untouched, state, total, progress)
+        return cls(config, concept, components, data, sampler, validation, untouched, state, progress)
 
     def record(self, name: str, status: Status) -> RunRecord:
         device = self.components.device
@@ -118,7 +126,7 @@ class Session:
             class_noun=self.concept.class_noun,
             token=self.config.token,
             concept=concept_record(self.concept),
-            parameters=parameter_summary(self.state.adapter, self.total_parameters),
+            parameters=parameter_summary(self.state.adapter, self.components.parameters),
             validation=self.untouched,
             versions=versions(),
             machine=Machine(

@@ -16,7 +16,8 @@ from torch import Tensor
 from coeffdream.config import TrainConfig
 from coeffdream.diffusion.noise import integer, normal, permuted, uniform
 from coeffdream.diffusion.objective import add_noise, min_snr_weight, squared_error, target
-from coeffdream.training.latent_cache import TrainingSample, stack
+from coeffdream.training.encoded import TrainingSample
+from coeffdream.training.latent_cache import stack
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,14 @@ def draw_sample(
     )
 
 
-def losses(unet: Any, draws: list[Draw]) -> Tensor:
-    """Weighted squared error of each draw, [B], float32; one forward pass of the UNet for each size among them."""
+def losses(unet: Any, draws: list[Draw], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Weighted squared error of each draw, [B], float32; one forward pass of the UNet for each size among them.
+
+    device, dtype: the UNet's. diffusers looks through every module for them, so a loop asks once.
+    """
     found: dict[int, Tensor] = {}
     for places in alike(draws):
-        batch = as_tensors([draws[place] for place in places], unet.device, unet.dtype)
+        batch = as_tensors([draws[place] for place in places], device, dtype)
         found |= zip(places, losses_of(unet, batch), strict=True)
     return torch.stack([found[place] for place in range(len(draws))])
 

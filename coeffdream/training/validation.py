@@ -22,7 +22,7 @@ from coeffdream.config import TrainConfig
 from coeffdream.diffusion.noise import normal
 from coeffdream.diffusion.objective import add_noise, min_snr_weight, target
 from coeffdream.records.run import Validated
-from coeffdream.training.latent_cache import TrainingSample
+from coeffdream.training.encoded import TrainingSample
 from coeffdream.training.step import Draw, NoiseSchedule, as_tensors, losses, predicted_of
 
 SEED = 0
@@ -55,9 +55,10 @@ class Validation:
         """`validation_loss` and `class_loss` of the UNet as it is `meanwhile`, weighted as in training."""
         unet.eval()
         each: list[Tensor] = []
+        place = unet.device, unet.dtype
         with meanwhile or nullcontext():
             for _, part in halving(
-                self.draws, self.at_once, lambda draws: losses(unet, list(draws)), self._smaller
+                self.draws, self.at_once, lambda draws: losses(unet, list(draws), *place), self._smaller
             ):
                 each.append(part)
         values = torch.cat(each)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from coeffdream.errors import DivergedError
@@ -16,7 +17,7 @@ SLOW, SLOW_AT_LEAST = 10.0, 1.0  # times the median of the steps before; seconds
 class Watch:
     """Sees every row of the log, those of a resumed run's past included."""
 
-    def __init__(self, past: list[dict[str, Any]], lr: float) -> None:
+    def __init__(self, past: Sequence[dict[str, Any]], lr: float) -> None:
         self._losses = [float(row["loss"]) for row in past]
         self._seconds = [float(row["seconds"]) for row in past]
         self._lr = lr

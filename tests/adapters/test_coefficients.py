@@ -53,6 +53,26 @@ def test_alpha_is_float32_and_unconstrained():
 
 
 @pytest.mark.parametrize("parametrisation", ["residual", "direct-identity", "direct-random"])
+def test_groups_mix_among_themselves(parametrisation):
+    """H^2/G coefficients, each group as if it were all the heads, in training too, and nothing beside the blocks."""
+    coefficients = SubspaceCoefficients(HEADS, dropout=RATE, parametrisation=parametrisation, groups=3)
+    coefficients.initialise(0, 0)
+    start = torch.zeros(HEADS, HEADS) if coefficients.residual else EYE
+    if parametrisation != "direct-random":
+        assert torch.equal(coefficients(), start)
+    with torch.no_grad():
+        coefficients.alpha.copy_(torch.arange(1.0, 13).view(3, 2, 2))
+    coefficients.train().keep = coefficients.drawn_mask(0, 0, 0)
+    assert not coefficients.keep.all()
+    for mixing, kept in ((coefficients(), coefficients.keep), (coefficients.eval()(), torch.ones(3, 2, 2))):
+        blocks = [mixing[at : at + 2, at : at + 2] for at in (0, 2, 4)]
+        assert torch.equal(torch.stack(blocks), coefficients.alpha * kept)
+        assert (mixing != 0).sum() == (kept != 0).sum()
+    learned = mixing if coefficients.residual else mixing - EYE
+    assert torch.equal(coefficients.learned, learned)
+
+
+@pytest.mark.parametrize("parametrisation", ["residual", "direct-identity", "direct-random"])
 def test_dropout_keeps_the_expectation(parametrisation):
     """Eq. 12: what is kept grows by 1/(1-p), so that the mean over steps is alpha itself."""
     coefficients = made(parametrisation, dropout=RATE).train()

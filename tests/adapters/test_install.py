@@ -34,7 +34,7 @@ def test_step_0_is_the_base_to_the_last_bit(unet, predict, method, dtype):
         adapter = installed(unet, method)
         for training in (False, True):
             unet.train(training)
-            adapter.draw_dropout(0, 0)
+            adapter.set_masks(adapter.drawn_masks(0, 0))
             assert torch.equal(predict(unet), base)
 
 
@@ -224,12 +224,12 @@ def test_every_layer_has_a_dropout_mask_of_its_own(unet):
     """Eq. 12, as a training step draws it: one mask for all would silence the same pairs of heads everywhere."""
     adapter = installed(unet, "coeff", coeff_dropout=0.5)
     masks = [processor.coefficients.keep for processor in adapter.processors.values()]
-    adapter.draw_dropout(0, 3)
+    adapter.set_masks(adapter.drawn_masks(0, 3))
     assert_all_differ(masks)
     third = [mask.clone() for mask in masks]
-    adapter.draw_dropout(0, 4)
+    adapter.set_masks(adapter.drawn_masks(0, 4))
     assert not any(torch.equal(now, before) for now, before in zip(masks, third, strict=True))
-    adapter.draw_dropout(0, 3)
+    adapter.set_masks(adapter.drawn_masks(0, 3))
     assert all(torch.equal(now, before) for now, before in zip(masks, third, strict=True))
 
 

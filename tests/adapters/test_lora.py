@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from peft import LoraConfig
 
 from coeffdream.adapters.install import ADAPTER_NAME, AdapterSpec, install
-from coeffdream.adapters.lora import InBaseDtype, compute_in_base_dtype
+from coeffdream.adapters.lora import CastOnce, InBaseDtype, compute_in_base_dtype
 
 PATHS = tuple(f"mid_block.attentions.0.transformer_blocks.0.attn{n}.to_{p}" for n in (1, 2) for p in "qkv")
 # In norm: what passes is rounded to the base's dtype twice more on its way through B A.
@@ -70,3 +71,23 @@ def test_beside_another_lora_peft_goes_on_casting(unet, teach, predict):
     assert not unet.get_submodule(PATHS[0]).lora_variant
     assert isinstance(unet.get_submodule(PATHS[1]).lora_variant[ADAPTER_NAME], InBaseDtype)
     assert (predict(unet) - before).float().norm() < 0.05 * before.float().norm()
+
+
+@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
+def test_weights_cast_once_give_the_same_bits_and_gradients(unet, teach, predict, dtype):
+    """A pass adds to the gradients that are there, scale included, and leaves no cast behind."""
+    adapter = teach(install(unet.to(dtype), AdapterSpec(lora=PATHS)))
+    adapter.set_scales(lora=0.5)
+    compute_in_base_dtype(adapter)
+    found = []
+    for way in (contextlib.nullcontext, CastOnce(adapter).of_a_pass):
+        for parameter in adapter.trainable.values():
+            parameter.grad = None
+        for _ in range(2):
+            with way():
+                out = predict(unet)
+                out.float().square().sum().backward()
+        gradients = [parameter.grad.clone() for parameter in adapter.trainable.values()]
+        found.append([out.detach(), *gradients])
+    assert all(torch.equal(mine, plain) for plain, mine in zip(*found, strict=True))
+    assert all(unet.get_submodule(path).lora_variant[ADAPTER_NAME].cast is None for path in PATHS)

@@ -151,13 +151,13 @@ def test_gradient_checkpointing_changes_no_gradient(unet, predict, teach, method
     """The recomputed forward sees the same dropout mask, so memory is all that changes."""
     adapter = teach(install(unet, spec_for(TrainConfig(method=method, coeff_dropout=0.5), unet)))
     unet.train()
-    adapter.draw_dropout(0, 0)
+    adapter.set_masks(adapter.drawn_masks(0, 0))
     plain = gradients(unet, adapter, predict)
     unet.enable_gradient_checkpointing(checkpoint_keeping_attention)
     checkpointed = gradients(unet, adapter, predict)
     for name, gradient in plain.items():
         torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-5, atol=1e-9)
-    adapter.draw_dropout(0, 1)
+    adapter.set_masks(adapter.drawn_masks(0, 1))
     assert not torch.allclose(gradients(unet, adapter, predict)[name], plain[name], rtol=1e-3)
 
 

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "coeffdream"
 LEVELS = {
     "errors": 0,
     "checked": 0,
+    "option": 0,
     "config": 0,
     "resolve": 0,
     "stopping": 0,
@@ -22,6 +23,7 @@ LEVELS = {
     "methods": 0,
     "tables": 0,
     "progress": 0,
+    "warm": 0,
     "records": 1,
     "tracking": 2,
     "attention": 2,
@@ -49,6 +51,7 @@ LEVELS = {
 }
 # Level 0 is one floor of single files: errors, checked and limits lie under the others.
 WITHIN_THE_GROUND_FLOOR = {
+    ("config", "option"),
     ("config", "errors"),
     ("config", "limits"),
     ("config", "methods"),
@@ -63,6 +66,7 @@ WITHIN_THE_GROUND_FLOOR = {
 NO_TORCH = {
     "errors",
     "checked",
+    "option",
     "config",
     "resolve",
     "limits",

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ast
-import multiprocessing
 import os
-import types
 from pathlib import Path
 
 import pytest
 
-from coeffdream.cli import workers
 from coeffdream.records import environment
 
 ROOT = Path(__file__).parents[2]
@@ -45,28 +42,3 @@ def test_a_cache_without_a_home(monkeypatch, tmp_path):
     monkeypatch.delattr(os, "getuid")
     assert environment.cache_folder() == tmp_path / "coeffdream"
     assert (tmp_path / "coeffdream").is_dir()
-
-
-def start_methods(monkeypatch, *methods: str, system: str) -> str:
-    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: list(methods))
-    monkeypatch.setattr(workers, "sys", types.SimpleNamespace(platform=system))
-    return workers.Workers("cpu")._context.get_start_method()
-
-
-def test_only_linux_forks(monkeypatch):
-    """Windows cannot, and what macOS's libraries have begun does not survive it."""
-    assert start_methods(monkeypatch, "spawn", system="win32") == "spawn"
-    assert start_methods(monkeypatch, "spawn", "fork", "forkserver", system="darwin") == "spawn"
-    assert start_methods(monkeypatch, "fork", "spawn", "forkserver", system="linux") == "forkserver"
-
-
-def test_a_command_runs_in_a_spawned_process(monkeypatch, tmp_path):
-    """Everything that a stage is given survives the way there, and its output and status the way back."""
-    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
-    run = workers.Workers("cpu")
-    log = tmp_path / "log.txt"
-    assert run(["--version"], log, None) == 0
-    assert run(["train", "--steps", "0", "--concept", str(tmp_path)], log, None) == 2
-    version, error = log.read_text(encoding="utf-8").splitlines()
-    assert version.startswith("coeffdream ")
-    assert error == "error: these options make no run: --steps 0 must be at least 1"

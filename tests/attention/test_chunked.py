@@ -98,8 +98,8 @@ def test_only_the_gradients_asked_for(draw, rows_of, frozen):
         inputs[i].requires_grad_(False)
     _assert_same(inputs, grad_out)
     needed = [t.requires_grad for t in inputs]
-    lse = forward(*inputs, None, None, "chunked")[1]
-    grads = backward(grad_out, lse, *(t.detach() for t in inputs), None, None, "chunked", needed)
+    lse = forward(*inputs, None, None, "chunked", False)[1]
+    grads = backward(grad_out, lse, *(t.detach() for t in inputs), None, None, "chunked", False, needed)
     assert [g.numel() > 0 for g in grads] == needed
 
 
@@ -119,10 +119,12 @@ def test_operators_keep_torchs_rules(draw, masked):
     """Schema, fake tensors, autograd registration and AOT dispatch of both operators."""
     inputs, grad_out = draw(queries=9, keys=7, head_dim=4)
     mask = torch.ones(9, 7, dtype=torch.bool) if masked else None
-    torch.library.opcheck(forward, (*inputs, mask, None, "chunked"))
-    lse = forward(*inputs, mask, 0.5, "chunked")[1]
+    torch.library.opcheck(forward, (*inputs, mask, None, "chunked", True))
+    lse = forward(*inputs, mask, 0.5, "chunked", False)[1]
     saved = [t.detach() for t in inputs]
-    torch.library.opcheck(backward, (grad_out, lse, *saved, mask, 0.5, "chunked", [True, False, True, True]))
+    torch.library.opcheck(
+        backward, (grad_out, lse, *saved, mask, 0.5, "chunked", True, [True, False, True, True])
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -133,8 +135,8 @@ def test_a_fake_tensor_has_the_dtypes_of_a_real_one(draw, dtype):
     inputs, _ = draw(queries=9, keys=7, head_dim=4)
     real = [each.detach().to(dtype) for each in inputs]
     with FakeTensorMode() as mode:
-        fake = forward(*map(mode.from_tensor, real), None, None, "chunked")
-    found = forward(*real, None, None, "chunked")
+        fake = forward(*map(mode.from_tensor, real), None, None, "chunked", False)
+    found = forward(*real, None, None, "chunked", False)
     assert [(each.dtype, each.shape) for each in fake] == [(each.dtype, each.shape) for each in found]
 
 

@@ -115,7 +115,7 @@ def test_auto_takes_the_definition_only_for_small_maps(draw, monkeypatch):
     """The measured rule: below 4 MiB of maps the definition, from there on the chunked operator."""
     chosen = []
     monkeypatch.setattr(dispatch, "reference", lambda *_, **__: chosen.append("reference"))
-    monkeypatch.setattr(dispatch.operator, "apply", lambda *inputs: chosen.append(inputs[-1]))
+    monkeypatch.setattr(dispatch.operator, "apply", lambda *inputs: chosen.append(inputs[-2]))
     for queries in (511, 512):
         inputs, _ = draw(batch=1, heads=4, queries=queries, keys=512, head_dim=2, dtype=torch.float32)
         mixed_attention(*inputs)

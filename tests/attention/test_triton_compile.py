@@ -18,8 +18,9 @@ from coeffdream.attention.triton_common import one_head_tile  # noqa: E402
 # Shared memory that one block may use, bytes, by compute capability.
 SHARED = {80: 163 << 10, 86: 99 << 10, 89: 99 << 10, 90: 227 << 10}
 TYPES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
-FLOAT32_POINTERS = {"mixing", "lse", "grad_mixing"}
+FLOAT32_POINTERS = {"mixing", "lse", "delta", "grad_mixing"}
 POINTERS = FLOAT32_POINTERS | {"query", "key", "value", "out", "maps", "grads"}
+ACROSS_HEADS = ("couple", "rows")
 SIZES = {"heads", "queries", "keys", "splits", "keys_per_split", "rows_here"}
 
 
@@ -56,12 +57,15 @@ def _registers_and_stack(compiled, folder):
 def _kernel(name, capability, dtype, head_dim, heads):
     """The kernel with the tile that the launch code would choose."""
     dims = {"head_dim": head_dim, "padded_dim": triton.next_power_of_2(head_dim)}
-    if name == "rows":
+    if name in ACROSS_HEADS:
         padded = max(16, triton.next_power_of_2(heads))
-        tile = triton_backward.heads_tile(padded, dtype)
+        coupled, across = triton_backward.heads_tiles(padded, dtype)
         precision = "tf32x3" if dtype == torch.float32 else "tf32"
-        constants = {"padded_heads": padded, "key_block": tile.keys, "precision": precision}
-        return triton_backward.rows_kernel, tile, constants
+        constants = {"padded_heads": padded, "precision": precision}
+        if name == "couple":
+            return triton_backward.couple_kernel, coupled, constants | {"key_block": coupled.keys}
+        blocks = {"key_block": across.keys, "rows_each": across.rows}
+        return triton_backward.rows_kernel, across, constants | blocks
     if name in ("lse", "maps"):
         tile = one_head_tile(dtype)
         kernel = triton_forward.lse_kernel if name == "lse" else triton_backward.maps_kernel
@@ -82,17 +86,17 @@ QUICK = [
     ("mix", 86, torch.float16, 64, 20),
     ("small", 89, torch.float16, 64, 10),
 ]
-QUICK += [("rows", 90, torch.bfloat16, 64, 20)]
+QUICK += [(name, 90, torch.bfloat16, 64, 20) for name in ACROSS_HEADS]
 ALL = [
     (name, capability, dtype, head_dim, heads)
-    for name in ("mix", "small", "few", "lse", "maps", "rows")
+    for name in ("mix", "small", "few", "lse", "maps", *ACROSS_HEADS)
     for capability in SHARED
     for dtype in TYPES
     for head_dim in (64, 128)
     for heads in (10, 20)
     if not (name in ("small", "few") and dtype == torch.float32)  # float32 takes the general kernel
-    and not (name == "rows" and head_dim == 128)  # it does not see the head dim
-    and (name == "rows" or heads == 10)  # the others do not see the heads
+    and not (name in ACROSS_HEADS and head_dim == 128)  # it does not see the head dim
+    and (name in ACROSS_HEADS or heads == 10)  # the others do not see the heads
 ]
 
 
@@ -111,7 +115,7 @@ def test_kernels_fit_the_card(case, tmp_path, own_compiler):
     assert compiled.metadata.shared <= SHARED[capability]
 
 
-@pytest.mark.parametrize("name", ["mix", "small", "lse", "maps", "rows"])
+@pytest.mark.parametrize("name", ["mix", "small", "lse", "maps", *ACROSS_HEADS])
 def test_sizes_of_one_compile(name, own_compiler):
     """Triton makes constants of arguments that are 1: one head, one query, one key, one split."""
     kernel, tile, constants = _kernel(name, 90, torch.float16, 32, 1)

@@ -50,7 +50,7 @@ def test_all_together_unless_they_take_turns(on_a_card):
 
 def test_taking_turns(on_a_card):
     """One at a time, and afterwards each where it was, an error or not."""
-    on_a_card.model_offload = True
+    on_a_card.offload = "model"
     on_a_card.move(["unet"], CARD)
     for part in ("vae", "text_encoder", "unet"):
         with on_a_card.at_work(part):
@@ -63,7 +63,7 @@ def test_taking_turns(on_a_card):
 
 def test_parts_that_were_let_go_are_nowhere(on_a_card):
     """After the last prompt there are no text encoders to move."""
-    gone = dataclasses.replace(on_a_card, model_offload=True, text_encoder=None, text_encoder_2=None)
+    gone = dataclasses.replace(on_a_card, offload="model", text_encoder=None, text_encoder_2=None)
     with gone.at_work("vae"):
         assert gone.vae.weight.device == CARD
 
@@ -78,12 +78,12 @@ def test_the_pipeline_works_where_it_is_told(components):
 @pytest.mark.parametrize(
     ("memory", "wanted"),
     [
-        (1000, Placement(False, False)),
-        (140, Placement(False, False)),
-        (139, Placement(True, False)),
-        (110, Placement(True, False)),
-        (109, Placement(True, True)),
-        (None, Placement(False, False)),
+        (1000, Placement("none", False)),
+        (140, Placement("none", False)),
+        (139, Placement("model", False)),
+        (110, Placement("model", False)),
+        (109, Placement("model", True)),
+        (None, Placement("none", False)),
     ],
 )
 def test_what_memory_asks_for(memory, wanted, monkeypatch):
@@ -92,20 +92,22 @@ def test_what_memory_asks_for(memory, wanted, monkeypatch):
     monkeypatch.setattr(placing, "encoding_photo", lambda vae, size: 50)
     given = {"weights": {UNET: 30, VAE: 10, TEXT: 20}, "vae": None, "device": "cuda"}
     total = None if memory is None else memory + NOT_COUNTED
-    assert placement(None, None, **given, size=TILE + 8, memory=total) == wanted
-    assert placement(None, None, **given, size=TILE, memory=total) == Placement(False, False)
-    assert placement(True, False, **given, size=TILE + 8, memory=total) == Placement(True, False)
-    on_cpu = placement(None, None, **given | {"device": "cpu"}, size=TILE + 8, memory=total)
-    assert on_cpu == Placement(False, memory is not None and memory < 140)
+    assert placement("auto", None, **given, size=TILE + 8, memory=total) == wanted
+    assert placement("auto", None, **given, size=TILE, memory=total) == Placement("none", False)
+    for asked in ("none", "model", "blocks"):
+        assert placement(asked, False, **given, size=TILE + 8, memory=total) == Placement(asked, False)
+    on_cpu = placement("auto", None, **given | {"device": "cpu"}, size=TILE + 8, memory=total)
+    assert on_cpu == Placement("none", memory is not None and memory < 140)
 
 
 def test_placing_a_base(components):
     """Under turns every part waits on the CPU, to come to the device when it works."""
     whole = dataclasses.replace(components)
-    place(whole, None, None, 32)
-    assert (whole.model_offload, whole.vae_tiling) == (False, False)
-    place(whole, True, True, 32)
-    assert (whole.model_offload, whole.vae_tiling) == (False, True)  # on a CPU there is nowhere to go
+    place(whole, "auto", None, 32)
+    assert (whole.offload, whole.vae_tiling) == ("none", False)
+    for asked in ("model", "blocks"):
+        place(whole, asked, True, 32)
+        assert (whole.offload, whole.vae_tiling) == ("none", True)  # on a CPU there is nowhere to go
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from coeffdream.backbones.load import meta_unet
 from coeffdream.config import TrainConfig
 from coeffdream.diffusion.noise import normal
 from coeffdream.resolve import resolve
-from coeffdream.training.latent_cache import TrainingSample
+from coeffdream.training.encoded import TrainingSample
 from coeffdream.training.step import Draw, losses
 
 UNET_PARAMETERS = 2_567_463_684
@@ -38,13 +38,18 @@ def sdxl():
 
 def step(unet, adapter, side: int) -> torch.Tensor:
     """Forward and backward of one training step, by the code that trains any base, on latents of `side`."""
-    adapter.draw_dropout(0, 0)
+    adapter.set_masks(adapter.drawn_masks(0, 0))
     shapes = {"latents": (4, side, side), "text": (77, 2048), "pooled": (1280,)}
     latents, text, pooled = (normal(shape, 0, purpose) for purpose, shape in shapes.items())
     conditioning = Conditioning(text, pooled, text, pooled)
     time_ids = (8 * side, 8 * side, 0, 0, 8 * side, 8 * side)
     sample = TrainingSample("photo", LatentPosterior(latents, latents), time_ids, conditioning)
-    loss = losses(unet, [Draw(sample, 500, latents, normal(shapes["latents"], 0, "noise"), 1.0)])
+    loss = losses(
+        unet,
+        [Draw(sample, 500, latents, normal(shapes["latents"], 0, "noise"), 1.0)],
+        unet.device,
+        unet.dtype,
+    )
     assert loss.shape == (1,)
     loss.sum().backward()
     return loss.detach()

@@ -27,7 +27,7 @@ def test_a_unet_that_is_on_no_card_is_left_as_it_is():
     """The block neither wraps its forward nor leaves anything behind."""
     unet = torch.nn.Linear(1, 1)
     unet.device = torch.device("cpu")
-    components = SimpleNamespace(unet=unet, model_offload=False)
+    components = SimpleNamespace(unet=unet, offload="none")
     with replaying(components):
         assert "forward" not in vars(unet)
 

@@ -105,7 +105,8 @@ def test_the_peers_loss_and_gradient_are_ours(subject, monkeypatch):
     latents = samples[0].posterior.sample(posterior)
     noisy = level.sqrt() * latents + (1 - level).sqrt() * target
     unet.train()
-    losses(unet, [Draw(samples[0], 300, noisy, target, 1.0)]).mean().backward()
+    drawn = Draw(samples[0], 300, noisy, target, 1.0)
+    losses(unet, [drawn], unet.device, unet.dtype).mean().backward()
     for own, theirs in zip(adapter.lora.values(), seen, strict=True):
         torch.testing.assert_close(own.grad, theirs, rtol=1e-3, atol=1e-6)
     adapter.uninstall()

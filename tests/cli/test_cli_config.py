@@ -32,7 +32,7 @@ def test_it_is_what_train_does(cli, cat_folder):
     given = ("--base", "toybox", "--concept", cat_folder, "--device", "cpu", "--preset", "table3")
     planned = json.loads(cli("train", *given, "--dry-run", "--json").out)["config"]
     values = shown(cli("config", "show", *given, "--json"))
-    settled = {"model_offload": None, "vae_tiling": None}
+    settled = {"offload": "auto", "vae_tiling": None}
     assert {name: value for name, (value, _) in values.items()} == planned | settled
 
 

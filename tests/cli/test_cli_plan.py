@@ -34,12 +34,12 @@ def test_what_fits_is_written_as_used(teach, cli, tmp_path):
     [run] = [each for each in (tmp_path / "runs").iterdir() if not each.is_symlink()]
     config = json.loads((run / "run.json").read_text())["config"]
     chosen = {
-        name: config[name] for name in ("gradient_checkpointing", "batch_size", "model_offload", "vae_tiling")
+        name: config[name] for name in ("gradient_checkpointing", "batch_size", "offload", "vae_tiling")
     }
     assert chosen == {
         "gradient_checkpointing": True,
         "batch_size": 2,
-        "model_offload": False,
+        "offload": "none",
         "vae_tiling": False,
     }
     refused = cli("train", "--resume", run.name, "--fit", 4)

@@ -38,7 +38,32 @@ def test_heads(cli, tmp_path, monkeypatch):
     numbers = json.loads(cli("study", "heads", *small, "--json").out)
     assert [each["heads"] for each in numbers["timings"]] == [2, 4]
     assert len(numbers["expressed"]) == 6
+    assert numbers["tuned"] == []
     assert numbers == json.loads((tmp_path / "study-heads" / "numbers.json").read_text())
+
+
+def test_heads_of_a_task(cli, tmp_path, monkeypatch):
+    """With each number of heads a backbone of its own is tuned, H^2 coefficients in each of its four layers."""
+    from coeffdream.studies import head_costs, heads_tuned
+    from coeffdream.studies.vit_options import VitOptions
+
+    one = head_costs.Cost("one", 1, 4, 16, 100, 16, 20, 0.125)
+    monkeypatch.setattr(head_costs, "model_costs", lambda: [one])
+
+    def tiny(**given):
+        few = {"epochs": 1, "train_images": 8, "test_images": 4, "pretrain_images": 8, "pretrain_epochs": 1}
+        return VitOptions(**{**given, **few, "seeds": 1})
+
+    monkeypatch.setattr(heads_tuned, "VitOptions", tiny)
+    small = ("--heads", "8,2", "--width", 8, "--tokens", 4, "--repeats", 1, "--seeds", 2, "--steps", 3)
+    shown = cli("study", "heads", *small, "--task", "place")
+    assert shown.status == 0, shown.err
+    assert "alpha adds" in shown.out
+    tuned = json.loads((tmp_path / "study-heads" / "numbers.json").read_text())["tuned"]
+    assert [(each["heads"], each["arms"]["coeff"]["parameters"]) for each in tuned] == [(2, 16), (8, 256)]
+    assert all(set(each["arms"]["coeff"]["gained"]) == {"place"} for each in tuned)
+    config = json.loads((tmp_path / "study-heads/tuned/8/backbone/config.json").read_text())
+    assert config["num_attention_heads"] == 8
 
 
 def test_heads_that_do_not_divide_the_width(cli, tmp_path):
@@ -68,3 +93,36 @@ def test_vit(cli, tmp_path):
     for wrong in (("--epochs", 2), ("--arms", "none"), ("--out", "study-vit/study.json")):
         refused = cli(*given, *wrong)
         assert (refused.status, len(refused.complaint)) == (2, 1)
+
+
+def test_ablation(cli, tmp_path):
+    """Every arm against the usual alpha, with p values; the same numbers printed and kept."""
+    given = ("study", "ablation", "--tasks", "place", "--arms", "residual,groups-2", "--seeds", 3)
+    given += ("--train-images", 8, "--test-images", 4, "--pretrain-images", 8, "--pretrain-epochs", 1)
+    given += ("--epochs", 1)
+    shown = cli(*given)
+    assert shown.status == 0, shown.err
+    assert "against residual" in shown.out
+    numbers = json.loads(cli(*given, "--json").out)
+    assert numbers == json.loads((tmp_path / "study-ablation" / "numbers.json").read_text())
+    assert numbers["arms"]["groups-2"]["against"] == "residual"
+    assert numbers["arms"]["groups-2"]["p_holm"] is not None
+    assert (tmp_path / "study-ablation" / "figure.svg").is_file()
+    refused = cli("study", "vit", *given[2:4], "--out", "study-ablation", "--arms", "linear")
+    assert (refused.status, len(refused.complaint)) == (2, 1)
+
+
+def test_vqa(cli, tmp_path):
+    """Answers and gains for people, with the number of coefficients; numbers for machines; a refusal in one line."""
+    given = ("study", "vqa", "--arms", "lora,coeff-lora", "--seeds", 3, "--epochs", 1, "--train-pictures", 2)
+    given += ("--test-pictures", 3, "--pretrain-pictures", 2, "--pretrain-epochs", 1)
+    shown = cli(*given)
+    assert shown.status == 0, shown.err
+    assert "with alpha" in shown.out
+    assert "alpha: 96 coefficients in 6 attention layers" in shown.out + shown.err
+    numbers = json.loads(cli(*given, "--json").out)
+    assert numbers == json.loads((tmp_path / "study-vqa" / "numbers.json").read_text())
+    assert numbers["arms"]["coeff-lora"]["gained"]["where"]["low"] is not None
+    assert {each["rank"] for each in numbers["trainings"]} == {10}
+    refused = cli(*given, "--batch-size", 2)
+    assert (refused.status, len(refused.complaint)) == (2, 1)

@@ -43,3 +43,24 @@ def test_the_average_is_named(teach, tmp_path):
     assert answer.status == 0, answer.err
     assert "adapter (the average of --ema)" in " ".join((answer.err + answer.out).split())
     assert json.loads((tmp_path / "runs" / "mine" / "run.json").read_text())["config"]["ema"] == 0.5
+
+
+def test_a_machine_with_several_cards(cli, tiny_base, cat_folder, monkeypatch):
+    """One is used, and how all of them would train one run is said; a device that was named is that one."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    options = [
+        "--base",
+        tiny_base,
+        "--concept",
+        cat_folder,
+        "--steps",
+        1,
+        "--sample-every",
+        0,
+        "--batch-size",
+        3,
+    ]
+    told = cli("train", *options).err
+    assert "one of 4 cards is used" in told
+    assert "accelerate launch --multi_gpu --num_processes 4 -m coeffdream train ... --batch-size 4" in told
+    assert "cards" not in cli("train", *options, "--device", "cpu", "--name", "other").err

@@ -24,8 +24,9 @@ CONCEPTS = [
     "teapot",
     "teddy",
 ]
-# Six times the rate that the base recommends, to the 200 steps that it recommends.
-TOO_LONG = "--steps 200 --batch-size 2 --lr 0.012 --checkpoint-every 40 --sample-every 0"
+# Ten times the rate that the base recommends, and half as many steps again: at six times the rate, and no more steps, half
+# of the runs are no worse at their end than before, in the judge's eyes.
+TOO_LONG = "--steps 300 --batch-size 2 --lr 0.02 --checkpoint-every 50 --sample-every 0"
 
 
 def run(line: str) -> None:

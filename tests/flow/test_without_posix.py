@@ -35,11 +35,9 @@ for module in pkgutil.walk_packages(coeffdream.__path__, "coeffdream."):
         except ImportError:
             failed.append(module.name)
 from coeffdream import stopping
-from coeffdream.cli.workers import Workers
 with stopping.heard():
     pass
 told = {"failed": failed, "signals": [each.name for each in stopping.SIGNALS]}
-told["workers"] = Workers("cpu")._context.get_start_method()
 with open(FILE, "w", encoding="utf-8") as file:
     json.dump(told, file)
 """
@@ -60,4 +58,3 @@ def test_every_module_is_imported(context, tmp_path):
         f"coeffdream.attention.triton_{part}" for part in ("backward", "common", "forward")
     ]
     assert told["signals"] == ["SIGINT", "SIGTERM"]
-    assert told["workers"] == "spawn"

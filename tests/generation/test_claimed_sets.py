@@ -12,7 +12,7 @@ import pytest
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.load import Components
 from coeffdream.errors import InUseError, RunError
-from coeffdream.generation import adapted, sampler
+from coeffdream.generation import adapted, sampler, sheet
 from coeffdream.generation.base_run import base_run, begin_run
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.sets import claimed_set
@@ -244,10 +244,10 @@ class TestLargeSets:
 
     def test_a_sheet_of_many_shows_the_first(self, run_of, draw_set, monkeypatch):
         """Tens of thousands of pictures on one sheet would be neither seen nor held."""
-        monkeypatch.setattr(sampler, "SHEET_PICTURES", 3)
+        monkeypatch.setattr(sheet, "PICTURES", 3)
         shown = []
         monkeypatch.setattr(
-            sampler, "contact_sheet", lambda folder, images, file, title: shown.append((images, title))
+            sheet, "contact_sheet", lambda folder, images, file, title: shown.append((images, title))
         )
         draw_set(run_of(), SNOW, images_per_prompt=5, grid=True, progress=silent)
         [(images, title)] = shown

@@ -8,13 +8,16 @@ import shutil
 import numpy as np
 import pytest
 
+from coeffdream import warm
 from coeffdream.backbones.base import find_base
 from coeffdream.data.prompts import load_prompts, names_class
 from coeffdream.errors import ConfigError
 from coeffdream.generation import run as generation
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.progress import silent
-from coeffdream.records.images import find_set
+from coeffdream.records.fields import record_to_json
+from coeffdream.records.files import write_json
+from coeffdream.records.images import SetFolder, find_set
 from coeffdream.records.run import RunFolder
 from coeffdream.toybox.vocabulary import unknown_words
 from coeffdream.toybox.world.grammar import PLACES, read_caption
@@ -166,6 +169,60 @@ class TestSharing:
         """Only what no training can change is shared."""
         draw_set(beside[0], "<V> cat", images_per_prompt=1)
         assert draw_set(beside[1], "<V> cat", images_per_prompt=1).shared == 0
+
+    @pytest.mark.parametrize(
+        ("wrote", "called"), [("NVIDIA H100", "NVIDIA H100"), ("", "a device that it does not tell")]
+    )
+    def test_those_of_another_kind_of_device_are_not(self, wrote, called, beside, draw_set):
+        """Two kinds round differently; that the floor costs a second drawing is said."""
+        one = draw_set(beside[0], "<V> cat", images_per_prompt=1, no_adapter=True)
+        record = one.folder.read_set()
+        assert record.device == "cpu"
+        write_json(one.folder.set_file, record_to_json(dataclasses.replace(record, device=wrote)))
+        heard = []
+        assert (
+            draw_set(beside[1], "<V> cat", images_per_prompt=1, no_adapter=True, warn=heard.append).shared
+            == 0
+        )
+        assert heard == [
+            f"what {called} drew in {one.folder.path} is not taken over on cpu: it is drawn again"
+        ]
+
+    def test_a_set_that_goes_on_on_another_kind_of_device(self, beside, draw_set):
+        """It is completed, for nobody else has it; that its pictures are of two kinds is said."""
+        one = draw_set(beside[0], "<V> cat", images_per_prompt=2, no_adapter=True)
+        record = one.folder.read_set()
+        write_json(one.folder.set_file, record_to_json(dataclasses.replace(record, device="NVIDIA H100")))
+        (one.folder.path / one.images[1].file).unlink()
+        heard = []
+        draw_set(beside[0], "<V> cat", images_per_prompt=2, no_adapter=True, warn=heard.append)
+        assert (
+            [line for line in heard if "was begun on NVIDIA H100 and goes on on cpu" in line] == heard != []
+        )
+
+    def test_in_a_study_only_what_is_noted_is_looked_at(self, beside, draw_set, tmp_path, monkeypatch):
+        """Not every set of thousands of cells; a note that leads nowhere, or out of the study, costs a drawing at most."""
+        warm.keep(tmp_path / "shared")
+        try:
+            read = []
+            reads = SetFolder.read_set
+            monkeypatch.setattr(
+                SetFolder, "read_set", lambda self: read.append(self.path.name) or reads(self)
+            )
+            draw_set(beside[0], "<V> cat in snow", images_per_prompt=1, no_adapter=True)
+            draw_set(beside[0], "<V> cat", images_per_prompt=1, no_adapter=True)
+            read.clear()
+            other = draw_set(beside[1], "<V> cat", images_per_prompt=1, no_adapter=True)
+            assert (other.shared, "cat-in-snow" in read) == (1, False)
+            notes = list((tmp_path / "shared" / "floors").iterdir())
+            assert len(notes) == 2
+            for said in (["nowhere", "images", "cat"], ["..", "x"], 7, {}):
+                shutil.rmtree(other.folder.path)
+                for note in notes:
+                    write_json(note, said)
+                assert draw_set(beside[1], "<V> cat", images_per_prompt=1, no_adapter=True).shared == 0
+        finally:
+            warm.keep_nothing()
 
     def test_altered_and_damaged_ones_are_drawn_anew(self, beside, draw_set):
         """What is taken over is what its manifest says; a broken neighbour stops nobody."""

@@ -40,6 +40,30 @@ def test_equal_coefficients_make_equal_bytes(kept: Path, tmp_path: Path) -> None
     assert save_coefficients(model, tmp_path / "again.safetensors").read_bytes() == kept.read_bytes()
 
 
+def test_groups_are_kept(tmp_path: Path, shaken: Any) -> None:
+    """The file holds the whole matrix, as without groups, and says how many there are."""
+    model = built("bart", "sdpa")
+    own = add_coefficients(model, groups=2)
+    shaken(own)
+    file = save_coefficients(model, tmp_path)
+    opened = open_tensors(file)
+    assert set(opened.shapes.values()) == {(4, 4)}
+    again = built("bart", "sdpa")
+    made = load_coefficients(again, file)
+    assert [tuple(each.alpha.shape) for each in made.values()] == [(2, 2, 2)] * 6
+    assert all(torch.equal(made[path].alpha, each.alpha.float().double()) for path, each in own.items())
+    assert save_coefficients(again, tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
+    path, whole = next(iter(opened.read()))
+    for metadata, arrays, message in (
+        ({}, {path: whole + 1}, "mixes heads across its 2 groups"),
+        ({"coeffdream.groups": "3"}, {}, "metadata of .* is damaged"),
+        ({"coeffdream.groups": "-2"}, {}, "metadata of .* is damaged"),
+    ):
+        _rewritten(file, metadata, **arrays)
+        with pytest.raises(AdapterError, match=message):
+            load_coefficients(built("bart", "sdpa"), file)
+
+
 def test_inspect_reads_them(kept: Path) -> None:
     from coeffdream.report.alpha import read_mixing
 

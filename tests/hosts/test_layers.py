@@ -107,6 +107,8 @@ def test_twice_is_refused() -> None:
         ({"layers": "decoder"}, ConfigError, "'decoder' matches none of the 2 attention layers"),
         ({"layers": "("}, ConfigError, r"'\(' is no regular expression"),
         ({"dropout": 1.0}, ConfigError, "dropout=1.0 must be at least 0 and below 1"),
+        ({"groups": 3}, ConfigError, "groups=3 does not divide the 4 heads of layers.0.attention"),
+        ({"groups": 0}, ConfigError, "groups=0 does not divide"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, object], error: type[Exception], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -11,6 +12,9 @@ from coeffdream.metrics import features as maths
 from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.evaluate import evaluate_run
 from coeffdream.metrics.scores_table import scores_table
+from coeffdream.records.fields import record_to_json
+from coeffdream.records.files import write_json
+from coeffdream.records.images import SetFolder
 from coeffdream.records.scores import read_scores
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -95,6 +99,16 @@ def test_what_is_no_pair_is_passed_over(drifted, stubs, changes, says):
     record = evaluate_run(drifted(**changes), **stubs)
     assert record.drift is None
     assert any(says in warning for warning in record.warnings), record.warnings
+
+
+def test_of_two_kinds_of_devices_it_is_said(drifted, stubs):
+    """What rounding alone makes of it is in it."""
+    run = drifted()
+    base = SetFolder(run.images / "unrelated-base")
+    write_json(base.set_file, record_to_json(dataclasses.replace(base.read_set(), device="cpu")))
+    record = evaluate_run(run, **stubs)
+    assert record.drift is not None
+    assert "'unrelated-base' was drawn on cpu and 'unrelated' on an unknown device" in record.warnings
 
 
 @pytest.mark.parametrize("name", ["unrelated", "unrelated-base"])

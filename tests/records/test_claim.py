@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import filelock
@@ -17,7 +16,16 @@ import pytest
 
 from coeffdream.errors import InUseError, RunError
 from coeffdream.records import claim as claims
-from coeffdream.records.claim import attempt, claimed, confirm, create_json, is_held, is_husk, wait_until_free
+from coeffdream.records.claim import (
+    attempt,
+    claimed,
+    confirm,
+    create_json,
+    in_turn,
+    is_free,
+    is_held,
+    is_husk,
+)
 from coeffdream.records.files import read_json
 
 HOLDS = """
@@ -157,16 +165,23 @@ def test_one_of_many_creates_the_file(tmp_path, monkeypatch, links):
     assert [path.name for path in tmp_path.iterdir()] == ["set.json"]
 
 
-def test_waiting_for_who_is_ending(tmp_path, neighbour):
-    """A stage of a killed study, somewhere in the run, gets its time to save; not for ever."""
+def test_whether_a_folder_is_free(tmp_path, neighbour):
+    """Not while a stage of a killed study is still at work somewhere in the run."""
     process = neighbour(tmp_path / "cat" / "images" / "snow")
-    started = time.monotonic()
-    wait_until_free(tmp_path / "cat", 0.3)
-    assert time.monotonic() - started >= 0.3
+    assert not is_free(tmp_path / "cat")
+    process.kill()
+    process.wait()
+    assert is_free(tmp_path / "cat")
+    assert is_free(tmp_path / "nowhere")
+
+
+def test_in_turn(tmp_path, neighbour):
+    """Who comes second waits, and then has it."""
+    process = neighbour(tmp_path / "cat")
     threading.Timer(0.2, process.kill).start()
-    wait_until_free(tmp_path / "cat", 60)
-    assert not is_held(tmp_path / "cat" / "images" / "snow")
-    assert time.monotonic() - started < 30
+    with in_turn(tmp_path / "cat", "encoding") as claim:
+        assert process.poll() is not None
+        assert claim.is_ours()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from coeffdream.errors import RunError
 from coeffdream.records.fields import record_to_json
-from coeffdream.records.files import read_json, read_jsonl
+from coeffdream.records.files import read_json, read_jsonl, write_json
 from coeffdream.records.images import SetFolder
 from coeffdream.records.run import RunFolder
 from coeffdream.records.scores import read_scores
@@ -42,6 +43,18 @@ def test_runs(file, tmp_path):
     """One that trained, and one that only holds pictures of the untouched base."""
     record = RunFolder(put(file, tmp_path / "run" / "run.json")).read()
     assert kept(record_to_json(record), read_json(OLD / file))
+
+
+@pytest.mark.parametrize(("was", "now"), [(True, "model"), (False, "none"), (None, "auto")])
+def test_what_was_called_otherwise(was, now, tmp_path):
+    """Off-loading was a yes or no between 0.1.0 and the next version."""
+    file = put("run.json", tmp_path / "run" / "run.json") / "run.json"
+    written = read_json(file)
+    write_json(file, {**written, "config": {**written["config"], "model_offload": was}})
+    assert RunFolder(file.parent).read().config.offload == now
+    write_json(file, {**written, "config": {**written["config"], "model_offload": "yes"}})
+    with pytest.raises(RunError, match=r"unknown config\.model_offload"):
+        RunFolder(file.parent).read()
 
 
 @pytest.mark.parametrize("file", ["set.json", "base_set.json"])

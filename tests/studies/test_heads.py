@@ -87,6 +87,8 @@ def test_the_ratio_is_of_medians():
         ({"heads": "0"}, "--heads 0 must be from 1 to 32"),
         ({"heads": "64"}, "--heads 64 must be from 1 to 32"),
         ({"tokens": 0}, "--tokens"),
+        ({"task": "cats"}, "--task 'cats': there are digits"),
+        ({"heads": "3", "width": 6, "task": "place"}, "--heads 3 must divide 64"),
         ({"seeds": 10**6}, "--seeds"),
     ],
 )

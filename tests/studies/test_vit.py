@@ -13,12 +13,12 @@ from coeffdream.errors import BaseModelError, ConfigError, NonFiniteLossError, R
 from coeffdream.hosts.coefficients import add_coefficients
 from coeffdream.progress import silent
 from coeffdream.studies import vit
+from coeffdream.studies.fit import fit
 from coeffdream.studies.vit import study
 from coeffdream.studies.vit_arms import install
 from coeffdream.studies.vit_backbone import Backbone, Look, named, small
 from coeffdream.studies.vit_flops import gflops
 from coeffdream.studies.vit_options import ARMS, WITHOUT, VitOptions, method_of
-from coeffdream.studies.vit_training import fit
 
 TINY = {
     "tasks": "place",
@@ -107,7 +107,7 @@ def test_arms_of_one_seed_see_the_pictures_in_one_order(backbone):
             model,
             list(groups.values()),
             pictures(12),
-            Seen(),
+            Seen().batch,
             epochs=2,
             batch_size=4,
             seed=seed,
@@ -125,7 +125,7 @@ def test_training_leaves_torchs_generator_as_it_was(backbone):
     model = backbone.for_task(3, 0)
     groups = list(install(model, "coeff-lora", VitOptions(), 0).values())
     options = {"epochs": 1, "batch_size": 6, "seed": 0, "device": "cpu", "tell": lambda step, steps: None}
-    fit(model, groups, pictures(), Look(), **options)
+    fit(model, groups, pictures(), Look().batch, **options)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -341,6 +341,9 @@ def test_rates_are_the_arms_own_unless_typed(backbone):
         {"tasks": ""},
         {"tasks": "digits", "data": "photos"},
         {"arms": "linear,adalora"},
+        {"heads": 3},
+        {"heads": 0},
+        {"heads": 8, "backbone": "net"},
     ],
 )
 def test_what_makes_no_study(change):

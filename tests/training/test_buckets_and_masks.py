@@ -20,6 +20,7 @@ from coeffdream.errors import ConceptError, ConfigError
 from coeffdream.training import step
 from coeffdream.training.step import NoiseSchedule, losses
 
+CPU = torch.device("cpu")
 SIDE = 32  # of the square that the buckets are as large as
 
 
@@ -98,7 +99,7 @@ def test_the_loss_is_that_of_one_at_a_time(made):
     session, draws = made
     unet = session.components.unet
     unet.eval()
-    found = losses(unet, draws)
+    found = losses(unet, draws, unet.device, unet.dtype)
     assert len({draw.noisy.shape for draw in draws}) == 3
     for draw, loss in zip(draws, found.tolist(), strict=True):
         embeds, added = step.stack([draw.sample], unet.device, unet.dtype)
@@ -121,9 +122,11 @@ def test_the_loss_is_that_of_one_at_a_time(made):
 
 
 def _gradients(session, draws):
-    session.state.adapter.draw_dropout(0, 0)
+    session.state.adapter.set_masks(session.state.adapter.drawn_masks(0, 0))
     parameters = list(session.state.adapter.trainable.values())
-    return torch.autograd.grad(losses(session.components.unet, draws).mean(), parameters, allow_unused=True)
+    return torch.autograd.grad(
+        losses(session.components.unet, draws, CPU, torch.float32).mean(), parameters, allow_unused=True
+    )
 
 
 def test_what_is_masked_out_moves_nothing(made):
@@ -155,10 +158,12 @@ def test_class_images_are_learned_whole(masked_folder, session, options):
         for samples, purpose in ((made.data.photos, "photo"), (made.data.class_images, "class"))
     )
     made.components.unet.eval()
-    together, alone = losses(made.components.unet, [photo, prior]), losses(made.components.unet, [prior])
+    together, alone = (
+        losses(made.components.unet, draws, CPU, torch.float32) for draws in ([photo, prior], [prior])
+    )
     torch.testing.assert_close(together[1], alone[0])
     plain = dataclasses.replace(photo, sample=dataclasses.replace(photo.sample, mask=None))
-    assert losses(made.components.unet, [plain])[0] != together[0]
+    assert losses(made.components.unet, [plain], CPU, torch.float32)[0] != together[0]
 
 
 def test_masks_for_some_photos_only(masked_folder, options):

@@ -19,10 +19,16 @@ from coeffdream.training.loop import run_steps
 from coeffdream.training.step import NoiseSchedule
 
 
-@pytest.mark.parametrize("method", ["coeff-lora", "coeff-dora"])
-def test_stopped_and_resumed_equals_straight(method, options, learn, go_on, interrupt_after, outcome):
+@pytest.mark.parametrize(
+    ("method", "base_precision"), [("coeff-lora", "auto"), ("coeff-dora", "auto"), ("coeff-dora", "int8")]
+)
+def test_stopped_and_resumed_equals_straight(
+    method, base_precision, options, learn, go_on, interrupt_after, outcome
+):
     """Protects weights, Adam's moments, dropout masks and the log across Ctrl-C and --resume."""
-    config = options(method=method, steps=6, grad_accum=2, coeff_dropout=0.5, min_snr=5.0)
+    config = options(
+        method=method, base_precision=base_precision, steps=6, grad_accum=2, coeff_dropout=0.5, min_snr=5.0
+    )
     straight = learn(config)
     stopped = learn(config, interrupt_after(3))
     record = stopped.read()

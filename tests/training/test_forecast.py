@@ -77,7 +77,7 @@ def test_where_everything_is():
 
 def test_models_that_take_turns():
     """No two of them are ever added up."""
-    turns = by_name(dataclasses.replace(CARD, model_offload=True, prior=True))
+    turns = by_name(dataclasses.replace(CARD, offload="model", prior=True))
     assert all(len({UNET, VAE, TEXT} & set(each.held)) == 1 for each in turns.values())
 
 
@@ -89,18 +89,18 @@ def test_the_memory_of_a_device_decides_what_was_left_open(monkeypatch):
 
     def placed(memory, **typed):
         found = forecast().placed(dataclasses.replace(CARD, **typed), memory)
-        assert dataclasses.replace(found, model_offload=None, vae_tiling=None) == CARD
-        return found.model_offload, found.vae_tiling
+        assert dataclasses.replace(found, offload="auto", vae_tiling=None) == CARD
+        return found.offload, found.vae_tiling
 
-    assert placed(None) == placed(1 << 40) == (False, False)
-    assert placed(NOT_COUNTED) == (True, True)
-    assert placed(NOT_COUNTED, model_offload=False, vae_tiling=False) == (False, False)
+    assert placed(None) == placed(1 << 40) == ("none", False)
+    assert placed(NOT_COUNTED) == ("model", True)
+    assert placed(NOT_COUNTED, offload="none", vae_tiling=False) == ("none", False)
 
 
 def test_a_recording_of_drawing_stays_while_a_picture_is_decoded(monkeypatch):
     """A card that replays the UNet keeps what its passes hold; models that take turns are not recorded."""
     before = by_name(CARD)["sample pictures"].activations
-    turns = dataclasses.replace(CARD, model_offload=True)
+    turns = dataclasses.replace(CARD, offload="model")
     taking_turns = by_name(turns, CARD)["sample pictures"].total
     drawn = forecast(CARD)._samples
     monkeypatch.setattr("coeffdream.training.forecast.replays", lambda device: device.type == "cuda")

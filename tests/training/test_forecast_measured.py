@@ -19,6 +19,8 @@ from coeffdream.adapters.install import install, spec_for
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.encode import Conditioning, LatentPosterior, decode_latents, encode_image
+from coeffdream.backbones.footprint import weight_bytes
+from coeffdream.backbones.frozen import check_form, freeze_linears, keep_linears_away
 from coeffdream.backbones.load import PARTS, Components, load_components
 from coeffdream.backbones.sampling import Sampling, draw
 from coeffdream.backbones.source import SDXL
@@ -26,8 +28,8 @@ from coeffdream.diffusion.noise import normal
 from coeffdream.generation.forecast import forecast_drawing
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.resolve import resolve
+from coeffdream.training.encoded import TrainingSample
 from coeffdream.training.forecast import Forecast
-from coeffdream.training.latent_cache import TrainingSample
 from coeffdream.training.optimizer import new_optimizer
 from coeffdream.training.step import Draw, losses
 
@@ -57,7 +59,7 @@ def drawing(*given: Any) -> int:
 
 
 def weights(*parts: torch.nn.Module) -> int:
-    return sum(parameter.nbytes for part in parts for parameter in part.parameters())
+    return sum(weight_bytes(part) for part in parts)
 
 
 def measured(components: Components, config: Any, encode: Callable[[], Any] | None) -> dict[str, int]:
@@ -93,7 +95,7 @@ def measured(components: Components, config: Any, encode: Callable[[], Any] | No
 
     def step() -> None:
         unet.train()
-        losses(unet, batch).mean().backward()
+        losses(unet, batch, unet.device, unet.dtype).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -142,6 +144,50 @@ def test_the_toybox(checkpointing):
     [components] = loaded
     found = measured(components, config, lambda: encode_prompt(components, "a photo of sks cat"))
     check(forecast(base, config), {"load": load, **found})
+
+
+def test_the_toybox_in_fewer_bits():
+    """Loading too, which begins with the whole UNet."""
+    base, form = find_base("toybox"), "nf4"
+    given = {"device": "cpu", "prior": True, "base_precision": form}
+    config = resolve(given, None, base.settings.training).config
+    check_form(form, CPU)
+    loaded: list[Components] = []
+    load = allocated(
+        lambda: loaded.append(load_components(base, device=CPU, dtype=torch.float32, base_precision=form))
+    )
+    [components] = loaded
+    found = measured(components, config, None)
+    check(forecast(base, config), {"load": load, **found})
+
+
+def test_the_toybox_with_blocks_away():
+    """As on a card, but that on a CPU what is away lies in the same memory, where it is not counted."""
+    base = find_base("toybox")
+    given = {"device": "cpu", "prior": True, "offload": "blocks"}
+    config = resolve(given, None, base.settings.training).config
+    components = load_components(base, device=CPU, dtype=torch.float32)
+    keep_linears_away(components.unet)
+    found = measured(components, config, None)
+    check({"step": Forecast(base, config).step(config).total}, {"step": found["step"]})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "away"), [("int8", False), ("nf4", False), ("nf4", True)])
+def test_sdxl_of_half_its_width_in_fewer_bits(form, away, tmp_path):
+    """The same topology with checkpointing: its step and its drawing."""
+    base = find_base(str(half_width(tmp_path)))
+    given = {"device": "cpu", "resolution": 256, "gradient_checkpointing": True, "precision": "fp32"}
+    given |= {"base_precision": form, "prior": True, "offload": "blocks" if away else "none"}
+    config = resolve(given, None, base.settings.training).config
+    check_form(form, CPU)
+    components = of_random_weights(base)
+    freeze_linears(components.unet, form, CPU)
+    if away:
+        keep_linears_away(components.unet)
+    found, wanted = measured(components, config, None), forecast(base, config)
+    names = ("step",) if away else found.keys()  # on a CPU models do not take turns
+    check({name: wanted[name] for name in names}, {name: found[name] for name in names})
 
 
 @pytest.mark.slow
@@ -206,4 +252,5 @@ def of_random_weights(base: Any) -> Components:
         device=CPU,
         architecture="",
         sketch=[],
+        parameters=0,
     )

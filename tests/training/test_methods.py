@@ -98,7 +98,8 @@ def train(state: TrainingState, steps: int) -> list[float]:
     losses = []
     unet = state.adapter.unet.train()
     for _ in range(steps):
-        state.adapter.draw_dropout(0, state.step)
+        state.adapter.seed_method(0, state.step)
+        state.adapter.set_masks(state.adapter.drawn_masks(0, state.step))
         state.optimizer.zero_grad()
         loss = (says(unet) - 1).square().mean()
         loss.backward()

@@ -42,9 +42,9 @@ def test_state_has_a_name_for_each_moment_of_each_parameter(options, session):
 def test_gradient_norms_are_those_of_all_gradients_of_a_group_together():
     """3, 4 and 12 make 13; a parameter without a gradient adds nothing, and none at all is 0."""
     parameters = {str(n): torch.nn.Parameter(torch.zeros(2)) for n in range(3)}
-    assert gradient_norms(parameters, {}) == [0.0, 0.0]
+    assert gradient_norms(parameters, {}).tolist() == [0.0, 0.0]
     parameters["0"].grad = torch.tensor([3.0, 4.0])
     parameters["1"].grad = torch.tensor([0.0, 12.0])
     other = {"other": torch.nn.Parameter(torch.zeros(1))}
     other["other"].grad = torch.tensor([-2.0])
-    assert gradient_norms({}, parameters, other) == pytest.approx([0.0, 13.0, 2.0])
+    assert gradient_norms({}, parameters, other).tolist() == pytest.approx([0.0, 13.0, 2.0])

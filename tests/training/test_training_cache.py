@@ -135,14 +135,14 @@ def test_what_takes_long_is_named_before_it_begins(options, given):
 def test_text_encoders_leave_memory(options, session, monkeypatch):
     """After caching nothing holds the text encoders, the sampler included: they are 3 GB of SDXL."""
     watched = []
-    load = sessions.load_components
+    load = sessions.base_components
 
     def watching(*arguments, **options):
         components = load(*arguments, **options)
         watched.extend(weakref.ref(part) for part in (components.text_encoder, components.text_encoder_2))
         return components
 
-    monkeypatch.setattr(sessions, "load_components", watching)
+    monkeypatch.setattr(sessions, "base_components", watching)
     made = session(options(sample_every=1))
     gc.collect()
     assert len(watched) == 2

@@ -136,6 +136,21 @@ def test_out_of_memory_before_the_first_step(options, learn, monkeypatch):
             ["--precision bf16", "--resolution 768"],
         ),
         ({"device": "cuda:0", "batch_size": 4}, PREPARING, ["a GPU with more memory"]),
+        (
+            {"device": "cuda", "precision": "bf16", "gradient_checkpointing": True},
+            TRAINING,
+            ["--base-precision int8", "--offload blocks"],
+        ),
+        (
+            {
+                "device": "cuda",
+                "gradient_checkpointing": True,
+                "base_precision": "nf4",
+                "offload": "blocks",
+            },
+            TRAINING,
+            ["a GPU with more memory"],
+        ),
     ],
     ids=str,
 )

@@ -17,6 +17,8 @@ from coeffdream.training import prior
 from coeffdream.training.loop import run_steps
 from coeffdream.training.step import NoiseSchedule, draw_sample, losses
 
+CPU = torch.device("cpu")
+
 
 @pytest.fixture
 def scheduled(session, options):
@@ -55,7 +57,7 @@ def test_loss_is_the_mean_squared_error_of_the_noise(scheduled):
                 "time_ids": torch.tensor([drawn.sample.time_ids], dtype=torch.float32),
             },
         ).sample
-        [loss] = losses(ready.components.unet, [drawn])
+        [loss] = losses(ready.components.unet, [drawn], CPU, torch.float32)
     torch.testing.assert_close(loss, (predicted - noise).square().mean())
 
 
@@ -79,6 +81,7 @@ def test_v_base_is_trained_with_v(scheduled, v_base):
 def test_min_snr_scales_the_loss(scheduled):
     """Every draw's loss is the plain one times min(snr, 5) / snr."""
     ready, schedule = scheduled()
+    unet = ready.components.unet
     weighted = dataclasses.replace(ready.config, min_snr=5.0)
     capped = 0
     for position in range(6):
@@ -87,7 +90,7 @@ def test_min_snr_scales_the_loss(scheduled):
         abar = schedule.alphas_cumprod[plain.timestep]
         snr = abar / (1 - abar)
         with torch.no_grad():
-            ratio = losses(ready.components.unet, [other]) / losses(ready.components.unet, [plain])
+            ratio = losses(unet, [other], CPU, torch.float32) / losses(unet, [plain], CPU, torch.float32)
         torch.testing.assert_close(ratio, (snr.clamp(max=5.0) / snr).float()[None], rtol=1e-5, atol=0)
         capped += int(snr > 5)
     assert 0 < capped < 6, "these draws must have timesteps on both sides of gamma"

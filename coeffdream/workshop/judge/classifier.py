@@ -12,7 +12,8 @@ from torch import nn
 from coeffdream.workshop.build.loop import Budget, Recipe, Trained, ema_of, run_loop
 from coeffdream.workshop.build.shards import CLASSES, SHARD, normalised, shards
 
-RECIPE = Recipe("judge", learning_rate=2e-3, batch_size=64, ema=0.99, weight_decay=0.02)
+# In float32: a CPU without bfloat16 of its own takes ten times as long over it.
+RECIPE = Recipe("judge", learning_rate=2e-3, batch_size=64, ema=0.99, weight_decay=0.02, bfloat16=False)
 FIRST_SHARD = 60  # pictures that no other part saw
 FRESH_SHARD = FIRST_SHARD + 900
 

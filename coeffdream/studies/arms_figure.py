@@ -1,19 +1,27 @@
-"""The accuracies of `study vit` in one picture: a panel for every task, an arm a row, those with alpha in orange."""
+"""The accuracies of a study in one picture: a panel for every task, an arm a row, those with alpha in orange."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from coeffdream.studies.figure_files import save_figure
-from coeffdream.studies.vit import Cell
-from coeffdream.studies.vit_summary import ALL, ArmSummary
+from coeffdream.studies.summary import ALL, ArmSummary, Result
 
 ORANGE, BLUE, GRAY = "#d65a28", "#3c7cc8", "#8a8a8a"
 
 
-def draw_vit(summary: Sequence[ArmSummary], cells: Sequence[Cell], stem: Path) -> list[Path]:
-    """STEM.png and STEM.svg: every training a dot, the mean a bar's middle, its 95 % interval the bar."""
+def draw_arms(
+    summary: Sequence[ArmSummary],
+    results: Sequence[Result],
+    with_alpha: Collection[str],
+    measured: str,
+    stem: Path,
+) -> list[Path]:
+    """STEM.png and STEM.svg: every training a dot, the mean a bar's middle, its 95 % interval the bar.
+
+    `measured`: what the accuracy is a share of, such as "test pictures".
+    """
     from matplotlib.figure import Figure
 
     panels = list(summary[0].accuracy)
@@ -23,8 +31,8 @@ def draw_vit(summary: Sequence[ArmSummary], cells: Sequence[Cell], stem: Path) -
         figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True
     ):
         for row, arm in zip(rows, summary, strict=True):
-            color = ORANGE if arm.arm.startswith("coeff") else BLUE
-            dots = [100 * cell.accuracy for cell in cells if (cell.task, cell.arm) == (panel, arm.arm)]
+            color = ORANGE if arm.arm in with_alpha else BLUE
+            dots = [100 * each.accuracy for each in results if (each.task, each.arm) == (panel, arm.arm)]
             axes.scatter(dots, [row] * len(dots), s=10, color=GRAY, alpha=0.6, linewidths=0)
             mean = arm.accuracy[panel]
             axes.scatter([100 * mean.value], [row], s=26, color=color, zorder=3)
@@ -36,5 +44,5 @@ def draw_vit(summary: Sequence[ArmSummary], cells: Sequence[Cell], stem: Path) -
         axes.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].invert_yaxis()
-    figure.supxlabel("accuracy, % of test pictures", fontsize=8)
+    figure.supxlabel(f"accuracy, % of {measured}", fontsize=8)
     return save_figure(figure, stem)

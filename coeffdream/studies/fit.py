@@ -1,4 +1,4 @@
-"""One training of a vision transformer through transformers' Trainer, and the accuracy after it."""
+"""One training of a study through transformers' Trainer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from coeffdream.studies.vit_backbone import Look
-
-Tell = Callable[[int, int], None]  # hears (step, of how many) after each step
+from coeffdream.studies.cells import Tell
 
 WEIGHT_DECAY = 1e-4
 WARM_UP = 0.1  # of the steps; a cosine to zero follows
@@ -22,17 +20,18 @@ WARM_UP = 0.1  # of the steps; a cosine to zero follows
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters of one kind, and their learning rate."""
+    """Parameters of one kind, their learning rate and weight decay."""
 
     parameters: Sequence[nn.Parameter]
     lr: float
+    weight_decay: float = WEIGHT_DECAY
 
 
 def fit(
     model: Any,
     groups: Sequence[Group],
     train: Dataset[Any],
-    look: Look,
+    collate: Callable[[Sequence[Any]], dict[str, Any]],
     *,
     epochs: int,
     batch_size: int,
@@ -40,7 +39,8 @@ def fit(
     device: str,
     tell: Tell,
 ) -> float:
-    """Train `groups` with AdamW; the mean loss. The order of the pictures follows from `seed` alone."""
+    """Train `groups` with AdamW; the mean loss. `collate` makes a batch of items of `train`, whose order follows from
+    `seed` alone."""
     from transformers import (
         PrinterCallback,
         Trainer,
@@ -54,8 +54,10 @@ def fit(
             tell(state.global_step, state.max_steps)
 
     optimizer = torch.optim.AdamW(
-        [{"params": list(group.parameters), "lr": group.lr} for group in groups],
-        weight_decay=WEIGHT_DECAY,
+        [
+            {"params": list(group.parameters), "lr": group.lr, "weight_decay": group.weight_decay}
+            for group in groups
+        ],
         fused=True,  # on a CPU too: a fifth of a small model's step less
     )
     # Datasets that are no streams have a length, which their type leaves out.
@@ -78,7 +80,7 @@ def fit(
                 remove_unused_columns=False,
                 dataloader_pin_memory=False,
             ),
-            data_collator=look.batch,
+            data_collator=collate,
             train_dataset=train,
             optimizers=(optimizer, schedule),
             callbacks=[Telling()],
@@ -96,15 +98,3 @@ def _nothing_old_is_garbage() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-@torch.no_grad()
-def correct(model: Any, test: Dataset[Any], look: Look, batch_size: int) -> list[bool]:
-    """Whether each picture was given its own class."""
-    model.eval()
-    device = next(model.parameters()).device
-    right: list[bool] = []
-    for batch in DataLoader(test, batch_size=batch_size, collate_fn=look.batch):
-        logits = model(pixel_values=batch["pixel_values"].to(device)).logits
-        right += (logits.argmax(-1).cpu() == batch["labels"]).tolist()
-    return right

@@ -1,0 +1,141 @@
+"""A process that runs one command after another: it has the libraries, the base and the scorers from the first one on."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from coeffdream import stopping, warm
+
+# Runs `coeffdream ARGUMENTS` in this process; its exit status.
+Perform = Callable[[list[str]], int]
+
+
+class Worker:
+    """One process, begun with its first command. A command that it dies of raises BrokenExecutor."""
+
+    def __init__(
+        self,
+        perform: Perform,
+        shared: Path,
+        threads: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """perform: a function of a module. shared: the study's folder for what its workers make once. threads: of
+        torch; None leaves their number to it. environment: what is set before any library is imported."""
+        # Anew, not forked: a fork cannot use CUDA, and what macOS's libraries have begun does not survive it.
+        context = multiprocessing.get_context("spawn")
+        self._pid, self._asked = context.Value("l", 0), context.Value("l", 0)
+        self._pool = ProcessPoolExecutor(
+            1,
+            mp_context=context,
+            initializer=_begin,
+            initargs=(self._pid, self._asked, perform, str(shared), threads, dict(environment or {})),
+        )
+
+    def submit(self, arguments: list[str], log: Path) -> Future[int]:
+        """Run `coeffdream ARGUMENTS` with what it prints added to `log`; its exit status."""
+        return self._pool.submit(_run, arguments, str(log))
+
+    def card_memory(self) -> int:
+        """Bytes of the card that the process sees; 0 without one."""
+        return self._pool.submit(_card_memory).result()
+
+    def stop(self, number: int) -> None:
+        """Hand a signal on to the command that is running; no other begins. (On Windows it ends the process: the last
+        checkpoint stays.)"""
+        self._asked.value = number
+        if self._pid.value:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid.value, number)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+class _Here:
+    """What the process knows of itself."""
+
+    perform: Perform
+    asked: Any
+    threads: int | None
+    at_work = False
+    study_ended = False
+
+
+def _begin(
+    pid: Any, asked: Any, perform: Perform, shared: str, threads: int | None, environment: Mapping[str, str]
+) -> None:
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # noqa: TID251  The terminal's Ctrl-C comes through the study, once
+    for number in stopping.SIGNALS:
+        signal.signal(number, lambda *_: None)  # between two commands `asked` tells
+    os.environ.update(environment)
+    _Here.perform, _Here.asked, _Here.threads = staticmethod(perform), asked, threads
+    warm.keep(Path(shared))
+    pid.value = os.getpid()
+    threading.Thread(target=_end_with_the_study, daemon=True).start()
+
+
+def _run(arguments: list[str], log: str) -> int:
+    with Path(log).open("ab") as stream:
+        for descriptor in (1, 2):
+            os.dup2(stream.fileno(), descriptor)
+    for printed in (sys.stdout, sys.stderr):
+        if isinstance(printed, TextIOWrapper):
+            printed.reconfigure(line_buffering=True)
+    _Here.at_work = True
+    try:
+        with stopping.heard():  # before the look at `asked`, so that no request is lost between the two
+            if _Here.asked.value:
+                raise stopping.Stopped(_Here.asked.value)
+            _as_if_new()
+            return _Here.perform(arguments)
+    except stopping.Stopped as stop:
+        return stopping.status_of(stop)
+    finally:
+        _Here.at_work = False
+        if _Here.study_ended:
+            os._exit(0)
+
+
+def _card_memory() -> int:
+    from coeffdream.backbones.placement import memory_of
+
+    return memory_of("cuda") or 0
+
+
+def _as_if_new() -> None:
+    """Take back what the command before may have left: threads, memory of the card and its high-water mark."""
+    import torch
+
+    if _Here.threads is None:
+        _Here.threads = torch.get_num_threads()
+    torch.set_num_threads(_Here.threads)
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _end_with_the_study() -> None:
+    """A study that was killed leaves no stage behind: this one saves its state, as on Ctrl-C."""
+    study = multiprocessing.parent_process()
+    if study is None:
+        return
+    study.join()
+    _Here.study_ended = True
+    if _Here.at_work:
+        stopping.ask_this_process(signal.SIGINT)
+    else:
+        os._exit(0)
