@@ -33,7 +33,7 @@ class Costs:
 
 
 MEASURED = Costs(
-    step={"lora": 0.183, "coeff-lora": 0.266, "dora": 0.183 * 1.07, "coeff-dora": 0.266 * 1.07},
+    step={"lora": 0.118, "coeff-lora": 0.166, "dora": 0.118 * 1.07, "coeff-dora": 0.166 * 1.07},
     picture={"lora": 0.81, "coeff-lora": 1.20, "dora": 0.81 * 1.07, "coeff-dora": 1.20 * 1.07, "base": 0.81},
 )
 BENCHMARK, UNRELATED = 100, 25  # pictures of a cell, each with and without the adapter
