@@ -101,6 +101,9 @@ class TrainConfig:
         "alpha' = I + alpha from zero, or alpha itself from random or identity (Table 5a).",
         group="Adapter",
     )
+    alpha_groups: int = option(
+        1, "Groups of heads in a row that are mixed among themselves: fewer coefficients.", group="Adapter"
+    )
 
     steps: int = option(200, "Optimizer steps.", group="Training", shown="the base's, else 200")
     lr: float = option(3e-4, "Adam's learning rate.", group="Training", shown="the base's, else 0.0003")
@@ -215,7 +218,7 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """Everything wrong with the values, one line each."""
         found = method_problems(self.method, self.method_option)
-        for name in ("rank", "steps", "batch_size", "grad_accum", "prior_images"):
+        for name in ("rank", "steps", "batch_size", "grad_accum", "prior_images", "alpha_groups"):
             found += out_of_range(flag_of(name), getattr(self, name), at_least=1, at_most=MOST[name])
         for name in ("holdout", "lr_warmup", "sample_every", "checkpoint_every", "seed"):
             if getattr(self, name) < 0:

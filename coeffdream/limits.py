@@ -9,6 +9,7 @@ from coeffdream.errors import quoted
 
 # Beyond these no machine draws or trains; met before anything of that size is made.
 MOST = {
+    "alpha_groups": 100,
     "rank": 2048,  # the widest layer of SDXL has 2,048 inputs
     "steps": 10_000_000,
     "batch_size": 1024,

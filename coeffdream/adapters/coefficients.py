@@ -55,6 +55,17 @@ class SubspaceCoefficients(nn.Module):
         return torch.block_diag(*alpha) if self.groups > 1 else alpha
 
     @torch.no_grad()
+    def fill(self, whole: Tensor) -> None:
+        """Take over alpha from [H, H]. Raises ValueError where heads of two groups are mixed."""
+        if self.groups > 1:
+            size = self.alpha.shape[-1]
+            blocks = torch.stack([whole[at : at + size, at : at + size] for at in range(0, self.heads, size)])
+            if not torch.equal(self.whole(blocks), whole):
+                raise ValueError(f"heads are mixed across its {self.groups} groups")
+            whole = blocks
+        self.alpha.copy_(whole)
+
+    @torch.no_grad()
     def initialise(self, seed: int, layer: int) -> None:
         if self.parametrisation == "direct-identity":
             self.alpha.copy_(torch.eye(self.alpha.shape[-1]))

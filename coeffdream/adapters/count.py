@@ -55,7 +55,7 @@ def count_parameters(unet: nn.Module, config: TrainConfig, method: str) -> Count
     for layer in layers:
         group = groups[f"{layer.group} {layer.kind}"]
         group["layers"] += 1
-        group["alpha"] += layer.heads**2 if layer.path in spec.alpha else 0
+        group["alpha"] += layer.heads**2 // spec.groups if layer.path in spec.alpha else 0
         group["low_rank"] += sum(own.get(f"{layer.path}.{path}", 0) for path in PROJECTIONS.values())
     low_rank, alpha = (sum(group[kind] for group in groups.values()) for kind in ("low_rank", "alpha"))
     unet_parameters = sum(parameter.numel() for parameter in unet.parameters())

@@ -39,6 +39,7 @@ from coeffdream.records.tensors import WRITTEN, TensorFile, write_tensors
 
 PREFIX = "unet."
 SHOWN = 5
+GROUPS = "coeffdream.groups"
 
 
 def save_adapter(adapter: Adapter, folder: Path, architecture: str) -> None:
@@ -93,7 +94,10 @@ def _tensors(adapter: Adapter) -> dict[str, dict[str, Tensor]]:
     other = adapter.spec.other
     made: dict[str, dict[str, Tensor]] = {
         LORA_FILE: {PREFIX + name: value for name, value in adapter.lora.items()},
-        COEFF_FILE: {f"{path}.alpha": alpha for path, alpha in adapter.alpha.items()},
+        COEFF_FILE: {
+            f"{path}.alpha": each.coefficients.whole(each.coefficients.alpha.detach())
+            for path, each in adapter.processors.items()
+        },
     }
     if adapter.part and other:
         made[MODEL_FILE if other.config else CHANGES_FILE] = adapter.part.tensors()
@@ -128,9 +132,12 @@ def _metadata(adapter: Adapter, architecture: str) -> dict[str, dict[str, str]]:
     if spec.alpha:
         made[COEFF_FILE] = {
             **common,
-            "coeffdream.heads": json.dumps({path: len(alpha) for path, alpha in adapter.alpha.items()}),
+            "coeffdream.heads": json.dumps(
+                {path: each.coefficients.heads for path, each in adapter.processors.items()}
+            ),
             "coeffdream.dropout": repr(spec.dropout),
             "coeffdream.parametrisation": spec.parametrisation,
+            **({GROUPS: str(spec.groups)} if spec.groups > 1 else {}),
             COMPANION: "",
         }
     return made
@@ -167,7 +174,10 @@ def _fill(
                 adapter.part.fill({key: torch.from_numpy(array) for key, array in file.read()})
                 continue
             for key, array in file.read():
-                wanted[name][key].copy_(torch.from_numpy(array))
+                if name == COEFF_FILE:
+                    adapter.processors[key.removesuffix(".alpha")].coefficients.fill(torch.from_numpy(array))
+                else:
+                    wanted[name][key].copy_(torch.from_numpy(array))
         except (ValueError, OSError) as error:
             raise AdapterError(f"{file.path} cannot be read ({error}); copy it again") from None
     if problems := faults(adapter):
@@ -256,8 +266,11 @@ def _spec(unet: Any, folder: Path, files: dict[str, TensorFile]) -> AdapterSpec:
             dropout, kind = float(meta["coeffdream.dropout"]), meta["coeffdream.parametrisation"]
             if not 0 <= dropout < 1 or kind not in get_args(Parametrisation):
                 raise ValueError(f"dropout={dropout}, parametrisation={kind!r}")
-            layers = _paths(json.loads(meta["coeffdream.heads"]))
-            spec = dataclasses.replace(spec, alpha=layers, dropout=dropout, parametrisation=kind)  # type: ignore[arg-type]
+            heads, groups = json.loads(meta["coeffdream.heads"]), int(meta.get(GROUPS, "1"))
+            if groups < 1 or any(own % groups for own in heads.values()):
+                raise ValueError(f"groups={groups}")
+            described: dict[str, Any] = {"dropout": dropout, "parametrisation": kind, "groups": groups}
+            spec = dataclasses.replace(spec, alpha=_paths(heads), **described)
         return spec
     except (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise AdapterError(

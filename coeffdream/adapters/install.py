@@ -18,6 +18,7 @@ from coeffdream.adapters.layers import (
     AttentionLayer,
     alpha_layers,
     attention_layers,
+    check_groups,
     check_served,
     lora_modules,
 )
@@ -45,6 +46,7 @@ class AdapterSpec:
     alpha: tuple[str, ...] = ()
     dropout: float = 0.0
     parametrisation: Parametrisation = "residual"
+    groups: int = 1
     other: Other | None = None
 
     @property
@@ -62,6 +64,7 @@ def spec_for(config: TrainConfig, unet: Any) -> AdapterSpec:
     """The adapter that a training config asks for on this UNet. Raises ConfigError, AttentionError."""
     layers = attention_layers(unet)
     alpha = alpha_layers(layers, config.alpha_on, config.alpha_layers) if config.uses_coefficients else []
+    check_groups(alpha, config.alpha_groups)
     return AdapterSpec(
         rank=config.rank,
         dora=config.uses_dora,
@@ -69,6 +72,7 @@ def spec_for(config: TrainConfig, unet: Any) -> AdapterSpec:
         alpha=tuple(layer.path for layer in alpha),
         dropout=config.coeff_dropout,
         parametrisation=config.parametrisation,
+        groups=config.alpha_groups,
         other=other_for(config, layers),
     )
 
@@ -196,7 +200,6 @@ def install(unet: Any, spec: AdapterSpec, *, seed: int = 0) -> Adapter:
     except AdapterError:
         adapter.uninstall()
         raise
-    device = next(unet.parameters()).device
     for index, path in enumerate(spec.alpha):
         layer = by_path[path]
         processor = new_processor(
@@ -204,8 +207,9 @@ def install(unet: Any, spec: AdapterSpec, *, seed: int = 0) -> Adapter:
             index,
             dropout=spec.dropout,
             parametrisation=spec.parametrisation,
+            groups=spec.groups,
             seed=seed,
-            device=device,
+            device=next(unet.parameters()).device,
         )
         adapter._originals[path] = layer.module.processor
         layer.module.set_processor(processor)
@@ -220,7 +224,7 @@ def _check_size(
     weights = sum(spec.rank * (modules[path].in_features + modules[path].out_features) for path in spec.lora)
     if spec.other and spec.other.config and (shapes := shapes_of(unet, spec.other)):
         weights = sum(math.prod(shape) for shape in shapes["tensors"].values())
-    wanted = weights + sum(layers[path].heads ** 2 for path in spec.alpha)
+    wanted = weights + sum(layers[path].heads ** 2 // spec.groups for path in spec.alpha)
     available = sum(parameter.numel() for parameter in unet.parameters())
     for module in modules.values():  # whose weight is no parameter where it is kept in fewer bits
         if isinstance(module, nn.Linear) and "weight" not in module._parameters:

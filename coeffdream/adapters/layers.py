@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,16 @@ def lora_modules(layers: list[AttentionLayer], targets: str) -> list[str]:
         for projection in PROJECTIONS
         if any(kind in ("all", layer.kind) and projection == name for kind, name in wanted)
     ]
+
+
+def check_groups(layers: Iterable[AttentionLayer], groups: int) -> None:
+    """Raises ConfigError when a layer's heads cannot be cut into so many groups of one size."""
+    for layer in layers:
+        if layer.heads % groups:
+            raise ConfigError(
+                f"--alpha-groups {groups} does not divide the {layer.heads} heads of {layer.path}; choose a number that "
+                "divides those of every layer, or leave layers out with --alpha-layers"
+            )
 
 
 def check_served(layer: AttentionLayer) -> None:

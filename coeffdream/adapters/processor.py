@@ -94,9 +94,18 @@ class CoefficientProcessor(nn.Module):
 
 @torch.no_grad()
 def new_processor(
-    heads: int, layer: int, *, dropout: float, parametrisation: Any, seed: int, device: torch.device
+    heads: int,
+    layer: int,
+    *,
+    dropout: float,
+    parametrisation: Any,
+    groups: int,
+    seed: int,
+    device: torch.device,
 ) -> CoefficientProcessor:
     """A processor with freshly initialised coefficients for attention layer number `layer`."""
-    coefficients = SubspaceCoefficients(heads, dropout=dropout, parametrisation=parametrisation)
+    coefficients = SubspaceCoefficients(
+        heads, dropout=dropout, parametrisation=parametrisation, groups=groups
+    )
     coefficients.initialise(seed, layer)
     return CoefficientProcessor(coefficients).to(device)

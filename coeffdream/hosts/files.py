@@ -13,12 +13,12 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from coeffdream.adapters.coefficients import SubspaceCoefficients
 from coeffdream.config import Parametrisation
 from coeffdream.errors import AdapterError, listed
-from coeffdream.hosts.coefficients import attach_coefficients, coefficients_of
+from coeffdream.hosts.coefficients import attach_coefficients, coefficients_of, remove_coefficients
 from coeffdream.hosts.layers import HostLayer, host_layers, inner_model
 from coeffdream.records.run import COEFF_FILE
 from coeffdream.records.tensors import DIGEST, TensorFile, open_tensors, write_tensors
@@ -93,28 +93,14 @@ def load_coefficients(model: nn.Module, path: str | Path) -> dict[str, SubspaceC
     _check_finite(arrays, f"{file} is damaged")
     order = list(by_path)
     chosen.sort(key=lambda layer: order.index(layer.path))
-    alphas = {
-        layer.path: _blocks(torch.from_numpy(arrays[layer.path + SUFFIX]), groups, layer.path, file)
-        for layer in chosen
-    }
     made = attach_coefficients(model, chosen, dropout=dropout, parametrisation=parametrisation, groups=groups)
-    with torch.no_grad():
+    try:
         for path, coefficients in made.items():
-            coefficients.alpha.copy_(alphas[path])
+            coefficients.fill(torch.from_numpy(arrays[path + SUFFIX]))
+    except ValueError as error:
+        remove_coefficients(model)
+        raise AdapterError(f"{file} is damaged: {path}{SUFFIX}: {error}; copy it again") from None
     return made
-
-
-def _blocks(whole: Tensor, groups: int, path: str, file: Path) -> Tensor:
-    """[H, H] in a file -> alpha as its parameter is. Raises AdapterError where heads of two groups are mixed."""
-    if groups == 1:
-        return whole
-    size = len(whole) // groups
-    blocks = torch.stack([whole[at : at + size, at : at + size] for at in range(0, len(whole), size)])
-    if not torch.equal(torch.block_diag(*blocks), whole):
-        raise AdapterError(
-            f"{file} is damaged: {path}{SUFFIX} mixes heads across its {groups} groups; copy it again"
-        )
-    return blocks
 
 
 def _file(path: str | Path) -> Path:
