@@ -55,7 +55,7 @@ def test_groups_are_kept(tmp_path: Path, shaken: Any) -> None:
     assert save_coefficients(again, tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
     path, whole = next(iter(opened.read()))
     for metadata, arrays, message in (
-        ({}, {path: whole + 1}, "mixes heads across its 2 groups"),
+        ({}, {path: whole + 1}, "heads are mixed across its 2 groups"),
         ({"coeffdream.groups": "3"}, {}, "metadata of .* is damaged"),
         ({"coeffdream.groups": "-2"}, {}, "metadata of .* is damaged"),
     ):
