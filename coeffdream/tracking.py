@@ -175,8 +175,10 @@ def _started(tracker: Tracker, run: RunFolder, record: RunRecord, step: int | No
         started = kind(PROJECT, name=f"{record.name}-{identity}", resume="allow")
     started.start()
     if step == 0:
-        config = dataclasses.asdict(record.config)
-        started.store_init_configuration({key: each for key, each in config.items() if each is not None})
+        told = {key: each for key, each in dataclasses.asdict(record.config).items() if each is not None}
+        # No tracker takes a list of words.
+        lines = {key: " ".join(each) if isinstance(each, list) else each for key, each in told.items()}
+        started.store_init_configuration(lines)
     return started
 
 

@@ -39,7 +39,7 @@ COMMANDS = {
     ),
     "params": (
         "params",
-        "Count the trained parameters of every method on a base's architecture, without its weights.",
+        "Count the trained parameters of methods on a base's architecture, without its weights.",
     ),
     "inspect": (
         "inspect",

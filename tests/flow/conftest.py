@@ -42,7 +42,8 @@ PRELOADED = (
 def command_of_its_own(arguments: list[str], log: str, environment: dict[str, str]) -> None:
     """`coeffdream ARGUMENTS` in a process that this function is all of."""
     os.setpgrp()
-    os.environ.update(environment)  # the process that waits has that of its own start
+    os.environ.clear()  # the process that waits has that of its own start, which may have been in another test
+    os.environ.update(environment)
     with Path(log).open("ab") as stream:
         for descriptor in (1, 2):
             os.dup2(stream.fileno(), descriptor)

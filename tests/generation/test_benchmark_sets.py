@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from coeffdream.errors import PromptError
-from coeffdream.generation import sampler
+from coeffdream.records.files import sha256_of_file
 from coeffdream.records.images import ImageRecord
 
 
@@ -33,7 +33,7 @@ class TestBenchmark:
             assert row["template"] == templates[row["prompt_index"]]
             assert row["prompt"] == row["template"].replace("CLASS", "cat")
             assert row["text"] == row["prompt"].replace("<V>", "sks")
-            assert sampler.sha256_of_file(made.folder.path / row["file"]) == row["sha256"]
+            assert sha256_of_file(made.folder.path / row["file"]) == row["sha256"]
         with Image.open(made.folder.contact_sheet) as sheet:
             assert sheet.size == (1770, 1727)
 

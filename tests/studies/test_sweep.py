@@ -9,7 +9,7 @@ import pytest
 from coeffdream.adapters.files import adapter_hashes
 from coeffdream.backbones.base import base_of
 from coeffdream.errors import ConfigError, RunError
-from coeffdream.generation import sampler
+from coeffdream.generation import loading, sampler
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.progress import silent
 from coeffdream.records.checkpoints import checkpoint_folder
@@ -47,10 +47,11 @@ def swept(run, colors, tmp_path):
 @pytest.fixture
 def counted(monkeypatch):
     """How often something was loaded or drawn; `stop_at`: which drawing a person interrupts."""
-    count = {"draw": 0, "load_components": 0, "stop_at": 0}
+    count = {"draw": 0, "base_components": 0, "stop_at": 0}
 
     def counting(name):
-        real = getattr(sampler, name)
+        where = sampler if name == "draw" else loading
+        real = getattr(where, name)
 
         def call(*args, **kwargs):
             count[name] += 1
@@ -58,10 +59,10 @@ def counted(monkeypatch):
                 raise KeyboardInterrupt
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(sampler, name, call)
+        monkeypatch.setattr(where, name, call)
 
     counting("draw")
-    counting("load_components")
+    counting("base_components")
     return count
 
 
@@ -69,7 +70,7 @@ def test_every_checkpoint_is_drawn_scored_and_judged(run, swept, counted):
     """On one loaded base, into sweep/ and nothing else; the record holds what the rule says of its own points."""
     before = set(run.path.iterdir())
     made = swept()
-    assert counted == {"draw": DRAWN, "load_components": 1, "stop_at": 0}
+    assert counted == {"draw": DRAWN, "base_components": 1, "stop_at": 0}
     assert {path.name for path in run.path.iterdir()} == {
         *(path.name for path in before),
         "sweep",

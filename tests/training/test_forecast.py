@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import pytest
 import torch
@@ -18,9 +17,14 @@ CONFIG = resolve({"device": "cpu", "batch_size": 1}, None, TOYBOX.settings.train
 CARD = dataclasses.replace(CONFIG, device="cuda", precision="bf16")
 
 
-@functools.cache
+KEPT = {}
+
+
 def forecast(config=CONFIG):
-    return Forecast(TOYBOX, config)
+    """Of one config made once: it takes a second."""
+    if repr(config) not in KEPT:
+        KEPT[repr(config)] = Forecast(TOYBOX, config)
+    return KEPT[repr(config)]
 
 
 def by_name(config, of=None):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from coeffdream.training import loop, step
+from coeffdream.training.batches import Batches
 from coeffdream.training.step import NoiseSchedule
 
 
@@ -20,22 +21,23 @@ def watched(monkeypatch, learn):
 
     def seen(config):
         draws = []
-        original = loop.draw_sample
+        original = Batches.take
 
-        def watching(*arguments):
-            drawn = original(*arguments)
-            draws.append(
+        def watching(self, number):
+            taken = original(self, number)
+            draws.extend(
                 (
                     drawn.sample.name,
                     drawn.timestep,
                     drawn.noisy.numpy().tobytes(),
                     drawn.target.numpy().tobytes(),
                 )
+                for drawn in taken[0]
             )
-            return drawn
+            return taken
 
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "draw_sample", watching)
+            patch.setattr(Batches, "take", watching)
             learn(config)
         return draws
 
