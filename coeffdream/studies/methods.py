@@ -33,7 +33,9 @@ MOST = {"seeds": 1000, "steps": 100_000, "images_per_prompt": 10_000, "jobs": 10
 class MethodsOptions:
     """The options of `study methods`. Every arm has the learning rate of the base, or the one given."""
 
-    concepts: str = option("cat,teapot", "Folders of photos or shipped concepts, comma-separated.")
+    concepts: str = option(
+        "cat,teapot,robot", "Folders of photos or shipped concepts, comma-separated; three make an interval."
+    )
     methods: str = option(
         ",".join(DEFAULT), "Methods, comma-separated; each is trained alone and beside alpha."
     )
@@ -98,10 +100,13 @@ def finding(contrasts: Sequence[Contrast]) -> list[str]:
     lines = []
     for metric in dict.fromkeys(each.metric for contrast in contrasts for each in contrast.differences):
         found = [each for contrast in contrasts for each in contrast.differences if each.metric == metric]
-        above = sum(1 for each in found if each.difference.low is not None and each.difference.low > 0)
-        below = sum(1 for each in found if each.difference.high is not None and each.difference.high < 0)
-        lines.append(
-            f"{metric}: with alpha more beside {above}, less beside {below} of {counted(len(found), 'method')}; the "
-            "other intervals hold zero"
-        )
+        higher = sum(each.difference.value > 0 for each in found)
+        line = f"{metric}: with alpha higher beside {higher} of {counted(len(found), 'method')}"
+        known = [each.difference for each in found if each.difference.low is not None]
+        if not known:
+            lines.append(f"{line}; fewer than three concepts make no interval")
+            continue
+        above = sum(1 for each in known if each.low is not None and each.low > 0)
+        below = sum(1 for each in known if each.high is not None and each.high < 0)
+        lines.append(f"{line}; the interval is above zero for {above} and below for {below}")
     return lines

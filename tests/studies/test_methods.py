@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -64,7 +65,18 @@ def test_a_method_is_compared_with_itself_beside_alpha_alone(comparison: Compari
     found = list(pairs(comparison))
     assert [each.title for each in found] == ["coeff-oft less oft", "coeff-ia3 less ia3"]
     assert finding(found)[0] == (
-        "text_alignment: with alpha more beside 1, less beside 0 of 2 methods; the other intervals hold zero"
+        "text_alignment: with alpha higher beside 2 of 2 methods; the interval is above zero for 1 and below for 0"
+    )
+
+
+def test_too_few_concepts_are_said_to_make_no_interval() -> None:
+    """A missing interval is none that holds zero."""
+    unknown = [
+        dataclasses.replace(each, difference=Estimate(0.02, None, None))
+        for each in contrast("coeff-oft", "oft", 0, 1).differences
+    ]
+    assert finding([Contrast("coeff-oft", "oft", unknown)])[0] == (
+        "text_alignment: with alpha higher beside 1 of 1 method; fewer than three concepts make no interval"
     )
 
 
