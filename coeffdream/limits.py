@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from coeffdream.errors import quoted
@@ -29,6 +30,26 @@ def out_of_range(flag: str, value: int | None, *, at_most: int, at_least: int | 
     if value is not None and value > at_most:
         return [f"{flag} {quoted(value)} must be at most {at_most:,}"]
     return []
+
+
+def counts_out_of_range(options: Any, most: Mapping[str, int]) -> list[str]:
+    """What is wrong with the fields of `options` that `most` names: whole numbers from 1 to that."""
+    return [
+        problem
+        for name, largest in most.items()
+        for problem in out_of_range(
+            f"--{name.replace('_', '-')}", getattr(options, name), at_least=1, at_most=largest
+        )
+    ]
+
+
+def rates_out_of_range(options: Any, *names: str) -> list[str]:
+    """The same of learning rates, each of which may be None."""
+    return [
+        f"--{name.replace('_', '-')} {rate} must be a positive number, at most 10"
+        for name in names
+        if (rate := getattr(options, name)) is not None and not 0 < rate <= 10
+    ]
 
 
 def layer_pattern(text: str) -> Any:

@@ -29,6 +29,7 @@ class AttentionLayer:
     @property
     def group(self) -> str:
         """The part of the UNet it lies in: down_blocks.1, mid_block, up_blocks.0, ..."""
+        # Every path has a first part, so that the last alternative always fits.
         return re.match(r"(mid_block|[a-z]+_blocks\.\d+|[^.]+)", self.path).group(0)  # type: ignore[union-attr]
 
 

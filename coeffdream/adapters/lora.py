@@ -26,7 +26,7 @@ class InBaseDtype(LoraVariant):
     def __init__(self) -> None:
         self.cast: tuple[Tensor, Tensor] | None = None  # A and scaling B, while `CastOnce` is in force
 
-    # PEFT calls it on the object, of which its own variants have no use.
+    # PEFT's own is static, and called on the object all the same; this one reads it.
     def forward(  # type: ignore[override]
         self, module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
     ) -> Tensor:

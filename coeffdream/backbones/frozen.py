@@ -104,6 +104,7 @@ class FrozenLinear(nn.Linear):
         self._place: Tensor
         self.register_buffer("_place", torch.empty(0, device=home), persistent=False)
 
+    # Where nn.Linear has a parameter.
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """W, or what is left of it in fewer bits, in the dtype of the base."""

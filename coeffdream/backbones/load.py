@@ -229,7 +229,7 @@ def _from_file(source: Source, dtype: torch.dtype) -> dict[str, Any]:
             add_watermarker=False,
             **here,
         )
-    except NotImplementedError:  # a tensor that the file did not fill
+    except NotImplementedError:  # torch's, of moving a tensor without values: one that the file did not fill
         held = sum(key.startswith(UNET_KEY) for key in open_tensors(Path(file)).entries)
         raise BaseModelError(
             f"--base {source.base.name} lacks weights that SDXL has (its UNet holds {held:,} tensors of "

@@ -75,6 +75,7 @@ def run_study(plan: Study, folder: Path, where: Where, arms_text: str | None = N
 
     described = [plan.arms.get(name, {"method": name}) for name in plan.methods]
     check_methods(
+        # Any word may stand here; whether it is a method is what is asked.
         TrainConfig(method=str(arm["method"]), method_option=list(arm.get("method_option", [])))  # type: ignore[arg-type]
         for arm in described
     )

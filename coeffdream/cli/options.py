@@ -42,7 +42,7 @@ def with_config_options(
             typed = {name: values.pop(name) for name in fields}
             command(typed={name: value for name, value in typed.items() if value is not None}, **values)
 
-        # Typer reads both.
+        # Typer reads both; a function's type knows no signature of its own.
         run.__signature__ = inspect.Signature([*made, *own])  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in (*made, *own)}
         run.__doc__ = command.__doc__

@@ -176,6 +176,7 @@ def _merged(adapter: Adapter) -> Iterator[tuple[str, Tensor, Tensor]]:
         before = base_weight(adapter.unet, path).detach().clone()
         try:
             layer.merge(safe_merge=True)
+        # Each layer of PEFT's says in its own way that it cannot.
         except (ValueError, NotImplementedError, RuntimeError) as error:
             raise AdapterError(
                 f"PEFT cannot merge {adapter.spec.method} ({error}), so it has no other form"

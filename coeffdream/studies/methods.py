@@ -9,7 +9,7 @@ from typing import Any
 
 from coeffdream.compare.result import Comparison, Contrast
 from coeffdream.errors import ConfigError, counted, quoted, together
-from coeffdream.limits import LARGEST, out_of_range
+from coeffdream.limits import counts_out_of_range, rates_out_of_range
 from coeffdream.methods import method_problems, plain_method
 from coeffdream.option import option
 
@@ -81,11 +81,7 @@ class MethodsOptions:
         problems += [
             f"--methods names {name} twice" for name in {*self.chosen} if self.chosen.count(name) > 1
         ]
-        for name, most in MOST.items():
-            flag = "--" + name.replace("_", "-")
-            problems += out_of_range(flag, getattr(self, name), at_least=1, at_most=most)
-        if self.lr is not None and not 0 < self.lr <= LARGEST:
-            problems.append(f"--lr {self.lr} must be a positive number, at most {LARGEST:,}")
+        problems += counts_out_of_range(self, MOST) + rates_out_of_range(self, "lr")
         if problems:
             raise ConfigError(together("this makes no study", problems))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coeffdream.errors import ConfigError, quoted, together
-from coeffdream.limits import out_of_range
+from coeffdream.limits import counts_out_of_range, rates_out_of_range
 from coeffdream.option import option
 from coeffdream.studies.vit_options import TASKS, WIDTH
 
@@ -23,13 +23,7 @@ class ExpressivenessOptions:
 
     def check(self) -> None:
         """Raises ConfigError with everything that makes this no study."""
-        problems = [
-            problem
-            for name, most in MOST.items()
-            for problem in out_of_range(f"--{name}", getattr(self, name), at_least=1, at_most=most)
-        ]
-        if not 0 < self.lr <= 10:
-            problems.append(f"--lr {self.lr} must be a positive number, at most 10")
+        problems = counts_out_of_range(self, MOST) + rates_out_of_range(self, "lr")
         if problems:
             raise ConfigError(together("this makes no study", problems))
 
@@ -53,17 +47,8 @@ class HeadsOptions:
 
     def check(self) -> None:
         """Raises ConfigError with everything that makes this no study."""
-        problems = [
-            problem
-            for name, most in {
-                "width": 8192,
-                "tokens": 8192,
-                "repeats": 1000,
-                "seeds": 1000,
-                "steps": 100_000,
-            }.items()
-            for problem in out_of_range(f"--{name}", getattr(self, name), at_least=1, at_most=most)
-        ]
+        most = {"width": 8192, "tokens": 8192, "repeats": 1000, "seeds": 1000, "steps": 100_000}
+        problems = counts_out_of_range(self, most)
         parts = self.heads.split(",")
         if not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
             problems.append(

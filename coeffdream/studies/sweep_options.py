@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from coeffdream.config import Precision
 from coeffdream.errors import ConfigError, quoted, together
-from coeffdream.limits import MOST, out_of_range
+from coeffdream.limits import MOST, counts_out_of_range, out_of_range
 from coeffdream.option import option
 
 LARGEST = {
@@ -37,13 +37,7 @@ class SweepOptions:
 
     def check(self) -> list[tuple[float, float]]:
         """Every pair of strengths, of the low-rank part and of alpha. Raises ConfigError with all that is wrong."""
-        problems = [
-            problem
-            for name, most in LARGEST.items()
-            for problem in out_of_range(
-                f"--{name.replace('_', '-')}", getattr(self, name), at_least=1, at_most=most
-            )
-        ]
+        problems = counts_out_of_range(self, LARGEST)
         # Of two prompts and more it is known what comes about by chance.
         problems += out_of_range("--prompts", self.prompts, at_least=2, at_most=1000)
         problems += out_of_range("--seed", self.seed, at_least=0, at_most=MOST["seed"])

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from coeffdream.backbones.quiet import quiet
 from coeffdream.diffusion.noise import normal
 from coeffdream.errors import BaseModelError
+from coeffdream.studies.by_name import loading_backbone
 from coeffdream.studies.vit_options import WIDTH
 
 SIDE = 32
@@ -85,16 +86,9 @@ def named(name: str) -> Backbone:
     """A backbone from the hub, its cache or a folder; safetensors only. Raises BaseModelError that says what is wrong."""
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-    try:
-        with quiet():
-            model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True)
-            processor = AutoImageProcessor.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
-        raise BaseModelError(
-            f"--backbone {name} was not loaded ({first}); fetch it where there is a network, name a folder that holds it, or "
-            "leave --backbone out for the small one that is pretrained here"
-        ) from None
+    with loading_backbone(name):
+        model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True)
+        processor = AutoImageProcessor.from_pretrained(name)
     if not isinstance(getattr(model, "classifier", None), nn.Linear):
         raise BaseModelError(
             f"--backbone {name}: a {type(model).__name__} has no linear head called classifier; name a ViT, a DeiT or a "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from coeffdream.errors import ConfigError, listed, quoted, together
-from coeffdream.limits import out_of_range
+from coeffdream.limits import counts_out_of_range, rates_out_of_range
 from coeffdream.option import option
 
 REPORTED = ("digits", "color", "count", "orientation")
@@ -105,18 +105,8 @@ class VitOptions:
 
     def check(self) -> None:
         """Raises ConfigError with everything that makes this no study."""
-        problems = [
-            problem
-            for name, most in MOST.items()
-            for problem in out_of_range(
-                f"--{name.replace('_', '-')}", getattr(self, name), at_least=1, at_most=most
-            )
-        ]
-        problems += [
-            f"{flag} {rate} must be a positive number, at most 10"
-            for flag, rate in (("--head-lr", self.head_lr), ("--lr", self.lr), ("--coeff-lr", self.coeff_lr))
-            if rate is not None and not 0 < rate <= 10
-        ]
+        problems = counts_out_of_range(self, MOST)
+        problems += rates_out_of_range(self, "head_lr", "lr", "coeff_lr")
         if not 0 <= self.coeff_dropout < 1:
             problems.append(f"--coeff-dropout {self.coeff_dropout} must be at least 0 and below 1")
         if not 0 < self.heads <= WIDTH or WIDTH % self.heads:

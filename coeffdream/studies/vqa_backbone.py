@@ -23,6 +23,7 @@ from coeffdream.diffusion.noise import normal
 from coeffdream.errors import BaseModelError
 from coeffdream.metrics.dino import DinoEncoder
 from coeffdream.progress import Progress
+from coeffdream.studies.by_name import loading_backbone
 from coeffdream.studies.vqa_questions import Question, words
 
 REGIONS = 4  # of a side: VL-BART's are six
@@ -113,6 +114,7 @@ def answered(
     model.eval()
     device = next(model.parameters()).device
     right: list[bool] = []
+    # A list is a Dataset to everybody but its type.
     for batch in DataLoader(data, batch_size=batch_size, collate_fn=reader.batch):  # type: ignore[arg-type]
         moved = {key: each.to(device) for key, each in batch.items()}
         agree = model(**moved).logits.argmax(-1) == moved["labels"]
@@ -165,24 +167,15 @@ def named(name: str, width: int) -> Reader:
     from safetensors.torch import load_file
     from transformers import AutoConfig, AutoTokenizer, BartForConditionalGeneration
 
-    try:
-        with quiet():
-            kind = AutoConfig.from_pretrained(name).model_type
-            if kind != "bart":
-                raise BaseModelError(
-                    f"--backbone {name} is a {kind}; name a BART, such as facebook/bart-base"
-                )
-            bart = BartForConditionalGeneration.from_pretrained(name, use_safetensors=True)
-            tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
-        raise BaseModelError(
-            f"--backbone {name} was not loaded ({first}); fetch it where there is a network, name a folder that holds it, or "
-            "leave --backbone out for the small one that is pretrained here"
-        ) from None
+    with loading_backbone(name):
+        kind = AutoConfig.from_pretrained(name).model_type
+        if kind != "bart":
+            raise BaseModelError(f"--backbone {name} is a {kind}; name a BART, such as facebook/bart-base")
+        bart = BartForConditionalGeneration.from_pretrained(name, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        held = load_file(file) if (file := Path(name) / PROJECTION_FILE).is_file() else None
     projection = _projection(width, bart.config.d_model)
-    if (file := Path(name) / PROJECTION_FILE).is_file():
-        held = load_file(file)
+    if held is not None:
         if held["weight"].shape != projection.weight.shape:
             raise BaseModelError(
                 f"--backbone {name}: its layer for pictures takes {held['weight'].shape[1]} features, and --vision gives "

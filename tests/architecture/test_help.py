@@ -57,6 +57,7 @@ def commands() -> list[str]:
 
     from coeffdream.cli.app import app
 
+    # Typer's type does not say that an app with several commands is a group.
     return sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 

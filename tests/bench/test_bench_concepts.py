@@ -6,112 +6,27 @@ import contextlib
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
-from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from coeffdream.bench import dispatch, engine
 from coeffdream.bench.concepts import open_study, run_cells, stages
-from coeffdream.bench.status import study_status
 from coeffdream.cli.app import main
-from coeffdream.cli.terminal import last_progress
-from coeffdream.data.shipped import shipped
 from coeffdream.errors import ConfigError, InUseError, RunError
-from coeffdream.generation import request
 from coeffdream.progress import silent
 from coeffdream.records.run import new_run
 from coeffdream.records.scores import read_scores
 from coeffdream.records.study import StudyFolder
-from coeffdream.records.study_plan import Cell, Study
-from coeffdream.stopping import Stopped, heard
-
-
-@pytest.fixture
-def study():
-    """Two concepts, two methods, hardly trained: four cells."""
-    folders = [str(shipped(f"concepts/{name}")) for name in ("cat", "teapot")]
-    return Study(
-        folders, ["lora", "coeff-lora"], base="toybox", steps=2, images_per_prompt=1, sampling_steps=1
-    )
-
-
-@pytest.fixture
-def few_prompts(monkeypatch):
-    """Of each list the first five, in what runs in this process."""
-    whole = request.load_prompts
-
-    def few(source, **of):
-        found = whole(source, **of)
-        return dataclasses.replace(found, templates=found.templates[:5])
-
-    monkeypatch.setattr(request, "load_prompts", few)
-
-
-class Here:
-    """An engine whose workers are threads of this process, which `perform(arguments, log)`; `told`: the signals it got."""
-
-    lost, where = (BrokenExecutor,), "here"
-
-    def __init__(self, perform, jobs=1):
-        self.jobs, self.perform, self.told = jobs, perform, []
-        self._hired = []
-
-    def hire(self):
-        pool = ThreadPoolExecutor(1)
-        self._hired.append(pool)
-        worker = SimpleNamespace(submit=lambda arguments, log: pool.submit(self.perform, arguments, log))
-        up = Future()
-        up.set_result(worker)
-        return up
-
-    def dismiss(self, worker):
-        pass
-
-    def stop(self, number):
-        self.told.append(number)
-
-    def close(self):
-        for pool in self._hired:
-            pool.shutdown()
-
-
-@pytest.fixture
-def in_process(monkeypatch, few_validation_draws):
-    """The stages run here instead of in processes of their own; `fail` names a cell and stage to break."""
-    ran: list[tuple[str, str]] = []
-    fail: set[tuple[str, str]] = set()
-
-    def perform(arguments, log):
-        named = next((option for option in ("--name", "--run") if option in arguments), "eval")
-        cell = arguments[arguments.index(named) + 1]
-        sort = next((flag for flag in ("--no-adapter", "--unrelated") if flag in arguments), "")
-        stage = f"{arguments[0]} {sort}".strip()
-        if (cell, stage) in fail:
-            with log.open("a") as stream:
-                stream.write("error: the disk is full\n")
-            return 2
-        ran.append((cell, stage))
-        monkeypatch.setattr(sys, "argv", ["coeffdream", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code
-
-    monkeypatch.setattr(engine, "LocalEngine", lambda *given: Here(perform))
-    return SimpleNamespace(ran=ran, fail=fail, perform=perform)
+from coeffdream.records.study_plan import Cell
 
 
 def go_through(folder, study, in_process) -> list[str]:
     """Run what is to do of a study; the names of those cells."""
     with open_study(folder, study) as todo:
-        run_cells(folder, study, todo, Here(in_process.perform), silent)
+        run_cells(folder, study, todo, in_process.engine(), silent)
         return [cell.name for cell in todo]
 
 
@@ -156,40 +71,6 @@ def test_a_study_that_was_stopped_goes_on(study, in_process, few_prompts, tmp_pa
     assert len(in_process.ran) == len(before) + len(left)
     metrics = [each["metric"] for each in compared["contrasts"][0]["differences"]]
     assert {"drift", "background_leak"} <= set(metrics)
-
-
-def test_what_each_running_cell_is_at(study, tmp_path, monkeypatch):
-    """Told from its log while its command runs, and no more once the cell has ended."""
-    study = dataclasses.replace(study, concepts=study.concepts[:1])
-    monkeypatch.setattr(dispatch, "LOOK_EVERY", 0.01)
-    told: list[tuple] = []
-    seen = threading.Event()
-
-    def perform(arguments, log):
-        with log.open("a") as stream:
-            stream.write("training 40/200 (2.00/s, 80 s left) loss 0.1\n")
-        assert seen.wait(60)
-        return 1
-
-    statuses = []
-
-    def progress(*words):
-        told.append(words)
-        if words[0].startswith("cat-") and words[1]:
-            statuses.append(study_status(tmp_path, last_progress))
-            seen.set()
-
-    with open_study(tmp_path, study) as todo, pytest.raises(RunError, match="2 of 2 cells failed"):
-        run_cells(tmp_path, study, todo, Here(perform), progress, told=last_progress)
-    first = todo[0].name
-    assert (first, 40, 200, "train (1 of 5) training") in told
-    assert told.index((first, 0, 0, "")) > told.index((first, 40, 200, "train (1 of 5) training"))
-    assert ("study", 2, 2) in [words[:3] for words in told]
-    [running] = statuses[0].running
-    assert (running.cell, running.command, running.steps, running.of) == (first, "train", 40, 200)
-    assert (statuses[0].where, statuses[0].done) == ("here", 0)
-    ended = study_status(tmp_path, last_progress)
-    assert (ended.failed, ended.running) == ([cell.name for cell in todo], [])
 
 
 def running(session: int) -> list[int]:
@@ -240,7 +121,7 @@ class TestWhatAKillLeaves:
     """A cell whose folder is half made is made; one that is damaged fails alone."""
 
     @pytest.fixture
-    def performed(self, study, tmp_path):
+    def performed(self, study, tmp_path, threads):
         """Go through the study with commands that only note what they were asked; the training of each cell."""
 
         def went():
@@ -251,7 +132,7 @@ class TestWhatAKillLeaves:
                 return 0
 
             with open_study(tmp_path, study) as todo:
-                run_cells(tmp_path, study, todo, Here(perform), silent)
+                run_cells(tmp_path, study, todo, threads(perform), silent)
             return [arguments for arguments in ran if arguments[0] == "train"]
 
         return went
@@ -296,132 +177,6 @@ def test_a_second_study_in_the_folder_is_refused(study, tmp_path):
         pass
     with open_study(tmp_path, study) as again:
         assert again == todo
-
-
-def test_a_stop_is_handed_on(study, tmp_path):
-    """SIGTERM reaches the study alone: the running stage is told, and no further one begins."""
-    ran, running = [], threading.Event()
-
-    def perform(arguments, log):
-        ran.append(arguments)
-        if len(ran) == 1:
-            running.set()
-            while not here.told:
-                time.sleep(0.01)
-        return 143
-
-    here = Here(perform)
-    threading.Thread(target=lambda: (running.wait(60), os.kill(os.getpid(), signal.SIGTERM))).start()
-    with heard(), open_study(tmp_path, study) as todo, pytest.raises(Stopped):
-        run_cells(tmp_path, study, todo, here, silent)
-    assert here.told == [signal.SIGTERM]
-    assert len(ran) == 1
-
-
-def test_a_stop_while_the_first_stage_is_being_started(study, tmp_path):
-    """At no moment is a signal heard without being handed on, also to a worker whose command is not known to run yet."""
-
-    class Stopping(Here):
-        def hire(self):
-            def stopped(*given):
-                raise Stopped(signal.SIGTERM)
-
-            up = Future()
-            up.set_result(SimpleNamespace(submit=stopped))
-            return up
-
-    here = Stopping(None)
-    with open_study(tmp_path, study) as todo, pytest.raises(Stopped):
-        run_cells(tmp_path, study, todo, here, silent)
-    assert here.told == [signal.SIGTERM]
-
-
-class TestALostWorker:
-    """Its cell goes on with another worker, and gives up when it was always this cell."""
-
-    @pytest.fixture
-    def losing(self, study, tmp_path, monkeypatch):
-        """Go through one cell of the study, whose drawing loses its worker so many times; the commands, and the failure."""
-        monkeypatch.setattr(dispatch, "LOOK_EVERY", 0.01)
-
-        def went(times):
-            ran = []
-
-            def perform(arguments, log):
-                ran.append(arguments[0])
-                if arguments[0] == "generate" and ran.count("generate") <= times:
-                    raise BrokenExecutor("killed")
-                return 0
-
-            here = Here(perform)
-            with open_study(tmp_path, study) as todo:
-                run_cells(tmp_path, study, todo[:1], here, silent)
-            return ran, len(here._hired)
-
-        return went
-
-    def test_its_cell_goes_on(self, losing):
-        """From what the lost one left; here that is nothing, so that training begins again."""
-        ran, hired = losing(2)
-        assert ran == ["train", "generate"] * 2 + ["train", *["generate"] * 3, "eval"]
-        assert hired == 3
-
-    def test_a_cell_that_kills_its_workers(self, losing):
-        """It is named with the others that failed."""
-        with pytest.raises(RunError, match=r"cat-lora-seed0: coeffdream generate lost its worker 4 times"):
-            losing(100)
-
-
-@pytest.mark.parametrize(("failing", "ends"), [(2, "well"), (100, "badly")])
-def test_a_worker_that_does_not_come_up(failing, ends, study, tmp_path):
-    """A machine lost at a bad moment is passed over; a cluster on which none ever comes up is no reason to wait for ever."""
-
-    class Slow(Here):
-        def hire(self):
-            up = super().hire()
-            if len(self._hired) <= failing:
-                up = Future()
-                up.set_exception(BrokenExecutor("No module named 'coeffdream'"))
-            return up
-
-    here = Slow(lambda arguments, log: 0)
-    with open_study(tmp_path, study) as todo:
-        if ends == "well":
-            run_cells(tmp_path, study, todo, here, silent)
-            return
-        with pytest.raises(
-            RunError, match=r"4 workers in a row did not come up \(No module named 'coeffdream'\)"
-        ):
-            run_cells(tmp_path, study, todo, here, silent)
-
-
-def test_what_the_untouched_base_draws_is_drawn_by_one_cell_at_a_time(study, tmp_path, monkeypatch):
-    """Two workers, cells of one concept side by side: never its floor twice at once; of two concepts, both at once."""
-    monkeypatch.setattr(dispatch, "LOOK_EVERY", 0.01)
-    at_work, most, both = Counter(), Counter(), threading.Barrier(2)
-    met, drawn = [], set()
-
-    def perform(arguments, log):
-        sort = next((flag for flag in ("--no-adapter", "--unrelated") if flag in arguments), None)
-        if sort:
-            concept = log.name.partition("-")[0]
-            at_work[concept, sort] += 1
-            if (concept, sort) not in drawn:
-                most[concept, sort] = max(most[concept, sort], at_work[concept, sort])
-            if len(met) < 2:  # the first two of the study are of two concepts
-                met.append(concept)
-                both.wait(60)
-            time.sleep(0.02)
-            drawn.add((concept, sort))
-            at_work[concept, sort] -= 1
-        return 0
-
-    with open_study(tmp_path, study) as todo:
-        run_cells(tmp_path, study, todo, Here(perform, 2), silent)
-    assert set(met) == {"cat", "teapot"}
-    assert dict(most) == {
-        (name, sort): 1 for name in ("cat", "teapot") for sort in ("--no-adapter", "--unrelated")
-    }
 
 
 def test_another_plan_is_refused(study, tmp_path):
