@@ -174,6 +174,8 @@ def named(name: str, width: int) -> Reader:
         bart = BartForConditionalGeneration.from_pretrained(name, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(name)
         held = load_file(file) if (file := Path(name) / PROJECTION_FILE).is_file() else None
+        if held is not None and held.keys() != {"weight", "bias"}:
+            raise ValueError(f"{PROJECTION_FILE} is not the layer for pictures")
     projection = _projection(width, bart.config.d_model)
     if held is not None:
         if held["weight"].shape != projection.weight.shape:

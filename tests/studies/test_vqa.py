@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from coeffdream.errors import BaseModelError, ConfigError, NonFiniteLossError, RunError
 from coeffdream.hosts.coefficients import coefficients_of
@@ -219,6 +220,12 @@ def test_a_backbone_is_kept_and_named(tmp_path, reader, data):
         named(str(tmp_path / "net"), 9)
     with pytest.raises(BaseModelError, match="--backbone nobody/nothing was not loaded"):
         named("nobody/nothing", 8)
+    layer = tmp_path / "net" / "picture.safetensors"
+    save_file({"weight": torch.zeros(2, 2)}, layer)
+    for _ in ("another layer's", "no safetensors"):
+        with pytest.raises(BaseModelError, match=r"was not loaded \(.+\); fetch it"):
+            named(str(tmp_path / "net"), 8)
+        layer.write_text("{")
     (tmp_path / "net" / "config.json").write_text(json.dumps({"model_type": "t5"}))
     with pytest.raises(BaseModelError, match="is a t5; name a BART"):
         named(str(tmp_path / "net"), 8)
