@@ -111,7 +111,9 @@ def test_alpha_0_is_diffusers_own_processor(unet, dtype):
     plain.to(dtype)
     mixed = copy.deepcopy(plain)
     plain.set_processor(AttnProcessor2_0())
-    mixed.set_processor(new_processor(HEADS, 0, dropout=0.0, parametrisation="residual", seed=0, device=CPU))
+    mixed.set_processor(
+        new_processor(HEADS, 0, dropout=0.0, parametrisation="residual", groups=1, seed=0, device=CPU)
+    )
     flat = torch.randn(3, 25, 32, generator=generator).to(dtype)
     image = torch.randn(3, 32, 5, 5, generator=generator).to(dtype)
     mask, of_each_query = (
