@@ -19,11 +19,11 @@ _HOMES = {
     "score": "coeffdream.api",
     "compare_runs": "coeffdream.api",  # coeffdream.compare is the room
     "mixed_attention": "coeffdream.attention",
-    "add_coefficients": "coeffdream.hosts.coefficients",
-    "coefficients_of": "coeffdream.hosts.coefficients",
-    "remove_coefficients": "coeffdream.hosts.coefficients",
-    "save_coefficients": "coeffdream.hosts.files",
-    "load_coefficients": "coeffdream.hosts.files",
+    "add_coefficients": "coeffdream.adapters.hosts.coefficients",
+    "coefficients_of": "coeffdream.adapters.hosts.coefficients",
+    "remove_coefficients": "coeffdream.adapters.hosts.coefficients",
+    "save_coefficients": "coeffdream.adapters.hosts.files",
+    "load_coefficients": "coeffdream.adapters.hosts.files",
     "SubspaceCoefficients": "coeffdream.adapters.coefficients",
     "CoeffdreamError": "coeffdream.errors",
     "UserError": "coeffdream.errors",
@@ -50,11 +50,11 @@ __all__ = [
 
 if TYPE_CHECKING:
     from coeffdream.adapters.coefficients import SubspaceCoefficients
+    from coeffdream.adapters.hosts.coefficients import add_coefficients, coefficients_of, remove_coefficients
+    from coeffdream.adapters.hosts.files import load_coefficients, save_coefficients
     from coeffdream.api import compare_runs, generate, load, score, train, unload
     from coeffdream.attention import mixed_attention
     from coeffdream.errors import CoeffdreamError, UserError
-    from coeffdream.hosts.coefficients import add_coefficients, coefficients_of, remove_coefficients
-    from coeffdream.hosts.files import load_coefficients, save_coefficients
 
 
 def __getattr__(name: str) -> Any:

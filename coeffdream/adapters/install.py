@@ -64,7 +64,7 @@ def spec_for(config: TrainConfig, unet: Any) -> AdapterSpec:
     """The adapter that a training config asks for on this UNet. Raises ConfigError, AttentionError."""
     layers = attention_layers(unet)
     alpha = alpha_layers(layers, config.alpha_on, config.alpha_layers) if config.uses_coefficients else []
-    check_groups(alpha, config.alpha_groups)
+    check_groups(alpha, config.alpha_groups, f"--alpha-groups {config.alpha_groups}", "--alpha-layers")
     return AdapterSpec(
         rank=config.rank,
         dora=config.uses_dora,
@@ -185,8 +185,7 @@ def install(unet: Any, spec: AdapterSpec, *, seed: int = 0) -> Adapter:
         raise AdapterError(
             f"the UNet has no fitting {absent[0]}, which the adapter wants to change; it belongs to another base"
         )
-    for path in spec.alpha:
-        check_served(by_path[path])
+    check_served([by_path[path] for path in spec.alpha], "--alpha-layers")
     _check_size(unet, spec, modules, by_path)
     adapter = Adapter(unet, spec)
     adapter._required_grad = [(parameter, parameter.requires_grad) for parameter in unet.parameters()]

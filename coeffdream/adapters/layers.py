@@ -1,68 +1,93 @@
-"""The attention layers of a diffusers UNet, named and measured, and which of them a run adapts."""
+"""The attention layers of a host, named and measured, and which of them a run adapts.
+
+A host is a model that names its attention layers and lets mixed attention take their place: a UNet of diffusers, a
+model of transformers, or one that holds such models, with or without PEFT around it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
+from coeffdream.adapters.hosts import transformer, unet
 from coeffdream.errors import AttentionError, ConfigError, quoted
 from coeffdream.limits import layer_pattern
 
 PROJECTIONS = {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
-
-# Processors that compute plain softmax attention over heads, so that mixing can take their place.
-SERVED_PROCESSORS = ("AttnProcessor", "AttnProcessor2_0", "XFormersAttnProcessor", "SlicedAttnProcessor")
+HOSTS = (unet, transformer)
 
 
 @dataclass(frozen=True)
 class AttentionLayer:
-    """One diffusers `Attention`: where it is, what it attends to, and its heads."""
+    """One attention layer: where it is, what it attends to, and its heads.
+
+    `path` is its name inside the model, without what PEFT puts before it.
+    """
 
     index: int
     path: str
     kind: str  # "self" or "cross"
     heads: int
+    head_width: int
     module: Any
 
     @property
     def group(self) -> str:
-        """The part of the UNet it lies in: down_blocks.1, mid_block, up_blocks.0, ..."""
+        """The part of a UNet it lies in: down_blocks.1, mid_block, up_blocks.0, ..."""
         # Every path has a first part, so that the last alternative always fits.
         return re.match(r"(mid_block|[a-z]+_blocks\.\d+|[^.]+)", self.path).group(0)  # type: ignore[union-attr]
 
 
-def attention_layers(unet: Any) -> list[AttentionLayer]:
-    """All attention layers in module order. Raises AttentionError when there are none."""
-    from diffusers.models.attention_processor import Attention
+def inner_model(model: nn.Module) -> nn.Module:
+    """The model itself where PEFT has wrapped it."""
+    inner: nn.Module = getattr(model, "get_base_model", lambda: model)()
+    return inner
 
+
+def attention_layers(model: nn.Module) -> list[AttentionLayer]:
+    """All attention layers in module order; one that is used many times is listed once.
+
+    Raises AttentionError when there are none.
+    """
+    inner = inner_model(model)
     layers: list[AttentionLayer] = []
-    for path, module in unet.named_modules():
-        if isinstance(module, Attention):
-            kind = "cross" if module.is_cross_attention else "self"
-            layers.append(AttentionLayer(len(layers), path, kind, module.heads, module))
+    for path, module in inner.named_modules():
+        if host := _host(module):
+            kind = "cross" if host.is_cross(path, module) else "self"
+            heads, width = host.sizes(path, module)
+            layers.append(AttentionLayer(len(layers), path, kind, heads, width, module))
     if not layers:
         raise AttentionError(
-            f"{type(unet).__name__} has no attention layer that coeffdream knows; it serves SDXL's UNet"
+            f"{type(inner).__name__} has no attention layer whose heads can be mixed: none of its modules is diffusers' "
+            "Attention or takes its attention function from transformers' registry"
         )
     return layers
 
 
+def matching(layers: Iterable[AttentionLayer], kind: str, pattern: str | None) -> list[AttentionLayer]:
+    """Those of a kind ("all", "self", "cross") whose path holds the regular expression. Raises ValueError for none such."""
+    found = None if pattern is None else layer_pattern(pattern)
+    return [
+        layer
+        for layer in layers
+        if kind in ("all", layer.kind) and (found is None or found.search(layer.path))
+    ]
+
+
 def alpha_layers(layers: list[AttentionLayer], alpha_on: str, pattern: str | None) -> list[AttentionLayer]:
-    """The layers whose heads are mixed. Raises ConfigError when the choice is empty, AttentionError
+    """The layers whose heads a run mixes. Raises ConfigError when the choice is empty, AttentionError
     when a chosen layer computes something that mixing cannot replace."""
-    chosen = [layer for layer in layers if alpha_on in ("all", layer.kind)]
-    if pattern is not None:
-        matching = layer_pattern(pattern)
-        chosen = [layer for layer in chosen if matching.search(layer.path)]
+    chosen = matching(layers, alpha_on, pattern)
     if not chosen:
         raise ConfigError(
             f"--alpha-on {alpha_on} with --alpha-layers {quoted(pattern)} matches none of the {len(layers)} attention layers; "
             f"they are called like {layers[0].path}"
         )
-    for layer in chosen:
-        check_served(layer)
+    check_served(chosen, "--alpha-layers")
     return chosen
 
 
@@ -77,31 +102,31 @@ def lora_modules(layers: list[AttentionLayer], targets: str) -> list[str]:
     ]
 
 
-def check_groups(layers: Iterable[AttentionLayer], groups: int) -> None:
-    """Raises ConfigError when a layer's heads cannot be cut into so many groups of one size."""
+def check_groups(layers: Iterable[AttentionLayer], groups: int, given: str, chooses: str) -> None:
+    """Raises ConfigError when a layer's heads cannot be cut into so many groups of one size.
+
+    given, chooses: how the caller was told of the groups ("--alpha-groups 3"), and what chooses layers there.
+    """
     for layer in layers:
-        if layer.heads % groups:
+        if groups < 1 or layer.heads % groups:
             raise ConfigError(
-                f"--alpha-groups {groups} does not divide the {layer.heads} heads of {layer.path}; choose a number that "
-                "divides those of every layer, or leave layers out with --alpha-layers"
+                f"{given} does not divide the {layer.heads} heads of {layer.path}; choose a number that "
+                f"divides those of every layer, or leave layers out with {chooses}"
             )
 
 
-def check_served(layer: AttentionLayer) -> None:
-    """Raises AttentionError when the layer computes something that mixing its heads cannot replace."""
-    module = layer.module
-    processor = type(module.processor).__name__
-    reasons = [
-        (module.added_kv_proj_dim is not None, "it has added key and value projections"),
-        # The flag module.fused_projections stays set when diffusers unfuses; the processor tells.
-        ("Fused" in processor, "its projections are fused; call unfuse_qkv_projections() first"),
-        (module.inner_kv_dim != module.inner_dim, "its key and value heads are fewer than its query heads"),
-        (module.is_causal, "it is causal"),
-        (processor not in SERVED_PROCESSORS, f"its processor is {processor}"),
-    ]
-    for refused, reason in reasons:
-        if refused:
+def check_served(layers: Sequence[AttentionLayer], chooses: str) -> None:
+    """Raises AttentionError when a layer computes something that mixing its heads cannot replace.
+
+    chooses: what the caller can leave a layer out with.
+    """
+    for layer in layers:
+        if refused := _host(layer.module).refusal(layer.module):
+            reason, mend = refused
             raise AttentionError(
-                f"{layer.path} cannot mix its heads: {reason}. Served: {', '.join(SERVED_PROCESSORS)}. "
-                "Leave it out with --alpha-layers, or remove what replaced its processor (an IP-Adapter, say)"
+                f"{layer.path} cannot mix its heads: {reason}; {mend + ', or ' if mend else ''}leave it out with {chooses}"
             )
+
+
+def _host(module: nn.Module) -> Any:
+    return next((host for host in HOSTS if host.is_attention(module)), None)

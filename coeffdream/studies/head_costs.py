@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coeffdream.adapters.layers import attention_layers
 from coeffdream.attention import mixed_attention
 from coeffdream.diffusion.noise import generator_for
-from coeffdream.hosts.layers import host_layers
 from coeffdream.progress import Progress
 
 LORA_RANK = 2
@@ -98,7 +98,7 @@ def _models() -> dict[str, Callable[[], nn.Module]]:
 
 def _cost(name: str, build: Callable[[], nn.Module]) -> Cost:
     model = build()
-    layers = host_layers(model)
+    layers = attention_layers(model)
     heads, head_width = max((layer.heads, layer.head_width) for layer in layers)
     adapted = [
         module

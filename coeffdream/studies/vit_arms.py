@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from coeffdream.hosts.coefficients import add_coefficients
-from coeffdream.hosts.layers import host_layers
+from coeffdream.adapters.hosts.coefficients import add_coefficients
+from coeffdream.adapters.layers import attention_layers
 from coeffdream.studies.fit import Group
 from coeffdream.studies.injected import INJECTED, inject
 from coeffdream.studies.vit_options import VitOptions
@@ -45,7 +45,7 @@ def install(model: Any, arm: str, options: VitOptions, seed: int) -> dict[str, G
 
 def _half(model: Any, which: str) -> str:
     """A pattern of the paths of the first or the second half of the attention layers."""
-    paths = [layer.path for layer in host_layers(model)]
+    paths = [layer.path for layer in attention_layers(model)]
     middle = len(paths) // 2
     chosen = paths[:middle] if which == "first-half" else paths[middle:]
     return "|".join(f"^{re.escape(path)}$" for path in chosen)

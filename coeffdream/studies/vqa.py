@@ -16,11 +16,11 @@ from typing import Annotated, Any
 from msgspec import Meta
 from torch import Tensor, nn
 
+from coeffdream.adapters.hosts.coefficients import add_coefficients
 from coeffdream.backbones.device import pick_device
 from coeffdream.backbones.threads import settle_threads
 from coeffdream.data.images import load_image
 from coeffdream.errors import NonFiniteLossError
-from coeffdream.hosts.coefficients import add_coefficients
 from coeffdream.metrics.dino import DinoEncoder
 from coeffdream.progress import Progress
 from coeffdream.records.fields import Count, Positive, Text

@@ -37,7 +37,6 @@ LEVELS = {
     "training": 4,
     "generation": 4,
     "sharing": 4,
-    "hosts": 4,
     "metrics": 4,
     "report": 4,
     "bench": 5,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from coeffdream.adapters.hosts.coefficients import coefficients_of
 from coeffdream.errors import ConfigError
-from coeffdream.hosts.coefficients import coefficients_of
 from coeffdream.progress import silent
 from coeffdream.studies.ablation_options import ABLATED, NONE, USUAL, AblationOptions
 from coeffdream.studies.vit import study

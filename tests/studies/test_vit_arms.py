@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from coeffdream.hosts.coefficients import add_coefficients
+from coeffdream.adapters.hosts.coefficients import add_coefficients
 from coeffdream.studies.fit import fit
 from coeffdream.studies.vit_arms import install
 from coeffdream.studies.vit_backbone import Backbone, Look, small

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from coeffdream.adapters.hosts.coefficients import coefficients_of
 from coeffdream.errors import BaseModelError, ConfigError, NonFiniteLossError, RunError
-from coeffdream.hosts.coefficients import coefficients_of
 from coeffdream.metrics.dino import DinoEncoder
 from coeffdream.progress import silent
 from coeffdream.studies import vqa

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from coeffdream.adapters.hosts.transformer import EAGER, REGISTRY, attention_names
 from coeffdream.attention import mixed_attention
 from coeffdream.errors import AttentionError
-from coeffdream.hosts.layers import EAGER, REGISTRY, attention_names
 
 if TYPE_CHECKING:
     from coeffdream.adapters.coefficients import SubspaceCoefficients

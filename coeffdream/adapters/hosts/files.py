@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from coeffdream.adapters.coefficients import SubspaceCoefficients
+from coeffdream.adapters.hosts.coefficients import attach_coefficients, coefficients_of, remove_coefficients
+from coeffdream.adapters.layers import AttentionLayer, attention_layers, inner_model
 from coeffdream.config import Parametrisation
 from coeffdream.errors import AdapterError, listed
-from coeffdream.hosts.coefficients import attach_coefficients, coefficients_of, remove_coefficients
-from coeffdream.hosts.layers import HostLayer, host_layers, inner_model
 from coeffdream.records.run import COEFF_FILE
 from coeffdream.records.tensors import DIGEST, TensorFile, open_tensors, write_tensors
 
@@ -79,7 +79,7 @@ def load_coefficients(model: nn.Module, path: str | Path) -> dict[str, SubspaceC
             f"{file} belongs to another model, whose class or attention layers are not those of this "
             f"{type(inner_model(model)).__name__}; load it into a model like the one it was trained in"
         )
-    by_path = {layer.path: layer for layer in host_layers(model)}
+    by_path = {layer.path: layer for layer in attention_layers(model)}
     chosen = []
     for name, shape in opened.shapes.items():
         layer = by_path.get(name.removesuffix(SUFFIX))
@@ -111,13 +111,14 @@ def _file(path: str | Path) -> Path:
 def _architecture(model: nn.Module) -> str:
     """A digest of the model's class and of its attention layers: paths, heads, and the size of their weights."""
     layers = [
-        [layer.path, layer.heads, list(next(layer.module.parameters()).shape)] for layer in host_layers(model)
+        [layer.path, layer.heads, list(next(layer.module.parameters()).shape)]
+        for layer in attention_layers(model)
     ]
     described = json.dumps([type(inner_model(model)).__name__, layers])
     return hashlib.sha256(described.encode()).hexdigest()
 
 
-def _described(file: TensorFile, chosen: list[HostLayer]) -> tuple[float, Parametrisation, int]:
+def _described(file: TensorFile, chosen: list[AttentionLayer]) -> tuple[float, Parametrisation, int]:
     """Dropout, parametrisation and groups."""
     try:
         dropout = float(file.metadata["coeffdream.dropout"])

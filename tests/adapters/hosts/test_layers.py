@@ -7,14 +7,14 @@ import transformers as hf
 from torch import nn
 
 from coeffdream import add_coefficients, coefficients_of, remove_coefficients
+from coeffdream.adapters.layers import attention_layers
 from coeffdream.errors import AdapterError, AttentionError, ConfigError
-from coeffdream.hosts.layers import host_layers
 
 from .conftest import KINDS, TEXT, built
 
 
 def test_bart_has_its_three_kinds_of_attention() -> None:
-    kinds = {layer.path: (layer.kind, layer.heads) for layer in host_layers(built("bart", "sdpa"))}
+    kinds = {layer.path: (layer.kind, layer.heads) for layer in attention_layers(built("bart", "sdpa"))}
     assert kinds == {
         **{f"encoder.layers.{n}.self_attn": ("self", 4) for n in range(2)},
         **{f"decoder.layers.{n}.self_attn": ("self", 4) for n in range(2)},
@@ -25,7 +25,7 @@ def test_bart_has_its_three_kinds_of_attention() -> None:
 def test_cross_attention_of_bert_and_t5_is_known_as_such() -> None:
     bert = hf.BertModel(hf.BertConfig(**TEXT, is_decoder=True, add_cross_attention=True))
     for model in (bert, built("t5, learned bias", "sdpa")):
-        assert [layer.kind for layer in host_layers(model)].count("cross") == 2
+        assert [layer.kind for layer in attention_layers(model)].count("cross") == 2
 
 
 def test_paper_counts_of_coefficients() -> None:
@@ -34,9 +34,9 @@ def test_paper_counts_of_coefficients() -> None:
 
     with torch.device("meta"):
         vit, bart = hf.ViTModel(hf.ViTConfig()), hf.BartModel(hf.BartConfig(**BART_BASE))
-    assert sum(layer.heads**2 for layer in host_layers(vit)) == 1728
-    assert len(host_layers(bart)) == 18
-    assert sum(layer.heads**2 for layer in host_layers(bart)) == 2592
+    assert sum(layer.heads**2 for layer in attention_layers(vit)) == 1728
+    assert len(attention_layers(bart)) == 18
+    assert sum(layer.heads**2 for layer in attention_layers(bart)) == 2592
 
 
 BART_BASE = {

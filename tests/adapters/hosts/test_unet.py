@@ -16,8 +16,8 @@ from coeffdream import (
     save_coefficients,
 )
 from coeffdream.adapters.install import AdapterSpec, install
+from coeffdream.adapters.layers import attention_layers
 from coeffdream.errors import AdapterError, AttentionError
-from coeffdream.hosts.layers import host_layers
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_beside_a_lora_the_start_is_the_same_and_alpha_learns(unet: Any) -> None
     unet.requires_grad_(False)
     unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"]))
     made = add_coefficients(unet)
-    assert len(made) == len(host_layers(unet)) == 8
+    assert len(made) == len(attention_layers(unet)) == 8
     assert torch.equal(predicted(unet), before)
     predicted(unet).square().mean().backward()
     trained = {path for path, each in unet.named_parameters() if each.requires_grad}
@@ -91,7 +91,7 @@ def test_saved_loaded_and_taken_out(unet: Any, loaded: Any, shaken: Any, tmp_pat
 
 
 def test_what_a_run_put_in_is_left_to_it(unet: Any) -> None:
-    adapter = install(unet, AdapterSpec(alpha=(host_layers(unet)[0].path,)))
+    adapter = install(unet, AdapterSpec(alpha=(attention_layers(unet)[0].path,)))
     assert len(coefficients_of(unet)) == 1
     with pytest.raises(AdapterError, match="already has coefficients"):
         add_coefficients(unet)

@@ -11,12 +11,21 @@ import torch.nn.functional as F
 from torch import nn
 
 from coeffdream.adapters.coefficients import SubspaceCoefficients
+from coeffdream.adapters.hosts import unet
+from coeffdream.adapters.hosts.mixing import ATTRIBUTE, NAMES, register
+from coeffdream.adapters.layers import (
+    AttentionLayer,
+    attention_layers,
+    check_groups,
+    check_served,
+    inner_model,
+    matching,
+)
 from coeffdream.adapters.processor import CoefficientProcessor
 from coeffdream.config import Parametrisation
-from coeffdream.errors import AdapterError, ConfigError
-from coeffdream.hosts.layers import HostLayer, chosen_layers, host_layers, inner_model, is_of_diffusers
-from coeffdream.hosts.mixing import ATTRIBUTE, NAMES, register
+from coeffdream.errors import AdapterError, ConfigError, quoted
 
+KINDS = ("all", "self", "cross")
 # What a layer had before, kept where nn.Module does not look for modules.
 OWN = "before_coefficients"
 
@@ -56,13 +65,8 @@ def add_coefficients(
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout={dropout} must be at least 0 and below 1")
     _check_free(model)
-    chosen = chosen_layers(host_layers(model), layers)
-    for layer in chosen:
-        if groups < 1 or layer.heads % groups:
-            raise ConfigError(
-                f"groups={groups} does not divide the {layer.heads} heads of {layer.path}; give a number that does, "
-                "or leave that layer out with layers="
-            )
+    chosen = _chosen(attention_layers(model), layers)
+    check_groups(chosen, groups, f"groups={groups}", "layers=")
     return attach_coefficients(
         model, chosen, dropout=dropout, parametrisation=parametrisation, groups=groups, seed=seed
     )
@@ -83,7 +87,7 @@ def remove_coefficients(model: nn.Module) -> None:
         )
     for module in modules:
         before = vars(module).pop(OWN)
-        if is_of_diffusers(module):
+        if unet.is_attention(module):
             module.set_processor(before)
         else:
             module.config = before
@@ -92,7 +96,7 @@ def remove_coefficients(model: nn.Module) -> None:
 
 def attach_coefficients(
     model: nn.Module,
-    chosen: list[HostLayer],
+    chosen: list[AttentionLayer],
     *,
     dropout: float,
     parametrisation: Parametrisation,
@@ -101,7 +105,7 @@ def attach_coefficients(
 ) -> dict[str, SubspaceCoefficients]:
     """Give these layers of the model coefficients. Raises AdapterError when the model has some already."""
     _check_free(model)
-    if not all(is_of_diffusers(layer.module) for layer in chosen):
+    if not all(unet.is_attention(layer.module) for layer in chosen):
         register()
     configs: dict[int, Any] = {}
     made: dict[str, SubspaceCoefficients] = {}
@@ -115,13 +119,29 @@ def attach_coefficients(
     return made
 
 
-def _attach(layer: HostLayer, coefficients: SubspaceCoefficients, configs: dict[int, Any]) -> None:
+def _chosen(layers: list[AttentionLayer], wanted: str) -> list[AttentionLayer]:
+    """Those that `wanted` names: "all", "self", "cross", or a regular expression that a path must hold."""
+    kind, pattern = (wanted, None) if wanted in KINDS else ("all", wanted)
+    try:
+        chosen = matching(layers, kind, pattern)
+    except ValueError as error:
+        raise ConfigError(f"layers={quoted(wanted)} is no regular expression: {error}") from None
+    if not chosen:
+        raise ConfigError(
+            f"layers={quoted(wanted)} matches none of the {len(layers)} attention layers, which are called like "
+            f"{layers[0].path}; give one of {', '.join(KINDS)}, or a regular expression"
+        )
+    check_served(chosen, "layers=")
+    return chosen
+
+
+def _attach(layer: AttentionLayer, coefficients: SubspaceCoefficients, configs: dict[int, Any]) -> None:
     """Put them where the layer computes its attention, on its device and in its mode."""
     module = layer.module
     weight = next(module.parameters())
     dtype = torch.promote_types(torch.float32, weight.dtype)  # float32 beside half precision
     coefficients.to(weight.device, dtype).register_forward_pre_hook(_before_use)
-    if is_of_diffusers(module):
+    if unet.is_attention(module):
         vars(module)[OWN] = module.processor
         module.set_processor(CoefficientProcessor(coefficients).train(module.training))
         return
