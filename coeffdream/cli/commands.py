@@ -15,6 +15,10 @@ from coeffdream.cli.help import Command
 # Where it lies in coeffdream.cli, and the first line of its help.
 COMMANDS = {
     "train": ("train", "Learn one thing from a folder of photos."),
+    "mask": (
+        "mask",
+        "Mark the thing in each photo: NAME.mask.png beside it, made by a model that finds what a word names.",
+    ),
     "generate": ("generate", "Draw images with what a run has learned."),
     "eval": ("evaluate", "Score text alignment, concept alignment and diversity of a set of images."),
     "sweep": (

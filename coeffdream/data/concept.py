@@ -80,14 +80,18 @@ class Concept:
 
 
 def load_concept(
-    folder: Path, *, class_noun: str | None = None, caption_template: str = "a photo of <V> CLASS"
+    folder: Path,
+    *,
+    class_noun: str | None = None,
+    caption_template: str = "a photo of <V> CLASS",
+    all_masked: bool = True,
 ) -> Concept:
     """Read and check a whole concept folder; every photo is decoded once.
 
     A photo's caption is the .txt file beside it, else `caption_template`; CLASS in either becomes
     the class noun. The class noun is the argument, else concept.toml's `class`, else the folder's
     name. A photo's mask is NAME.mask.png beside it, else its alpha channel (data/masks.py); where
-    there are such files, every photo must have a mask.
+    there are such files, every photo must have a mask, unless `all_masked` is False.
 
     Raises ConceptError that lists every problem of the folder, and PromptError for a
     `caption_template` without <V>.
@@ -143,7 +147,7 @@ def load_concept(
                 )
             )
     with _collected(problems):
-        if masks:
+        if masks and all_masked:
             check_masks(folder, {image.path: image.mask_sha256 for image in images})
     if problems:
         raise ConceptError(together(f"{folder} cannot be learned from", problems))
