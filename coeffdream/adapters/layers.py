@@ -1,7 +1,8 @@
 """The attention layers of a host, named and measured, and which of them a run adapts.
 
 A host is a model that names its attention layers and lets mixed attention take their place: a UNet of diffusers, a
-model of transformers, or one that holds such models, with or without PEFT around it.
+model of transformers, a vision transformer of timm, or one that holds such models, with or without PEFT around it.
+What differs between them is in hosts/, a file each with the same functions.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Any
 
 from torch import nn
 
-from coeffdream.adapters.hosts import transformer, unet
+from coeffdream.adapters.hosts import timm_vit, transformer, unet
 from coeffdream.errors import AttentionError, ConfigError, quoted
 from coeffdream.limits import layer_pattern
 
 PROJECTIONS = {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
-HOSTS = (unet, transformer)
+HOSTS = (unet, timm_vit, transformer)
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ def attention_layers(model: nn.Module) -> list[AttentionLayer]:
     inner = inner_model(model)
     layers: list[AttentionLayer] = []
     for path, module in inner.named_modules():
-        if host := _host(module):
+        if host := host_of(module):
             kind = "cross" if host.is_cross(path, module) else "self"
             heads, width = host.sizes(path, module)
             layers.append(AttentionLayer(len(layers), path, kind, heads, width, module))
     if not layers:
         raise AttentionError(
             f"{type(inner).__name__} has no attention layer whose heads can be mixed: none of its modules is diffusers' "
-            "Attention or takes its attention function from transformers' registry"
+            "or timm's Attention, or takes its attention function from transformers' registry"
         )
     return layers
 
@@ -121,12 +122,13 @@ def check_served(layers: Sequence[AttentionLayer], chooses: str) -> None:
     chooses: what the caller can leave a layer out with.
     """
     for layer in layers:
-        if refused := _host(layer.module).refusal(layer.module):
+        if refused := host_of(layer.module).refusal(layer.module):
             reason, mend = refused
             raise AttentionError(
                 f"{layer.path} cannot mix its heads: {reason}; {mend + ', or ' if mend else ''}leave it out with {chooses}"
             )
 
 
-def _host(module: nn.Module) -> Any:
+def host_of(module: nn.Module) -> Any:
+    """The file of hosts/ that knows this attention layer; None for any other module."""
     return next((host for host in HOSTS if host.is_attention(module)), None)

@@ -1,8 +1,7 @@
-"""Coefficients in any host: a model of transformers, or a UNet of diffusers."""
+"""Coefficients in any host (layers.py)."""
 
 from __future__ import annotations
 
-import copy
 import warnings
 from typing import Any
 
@@ -11,17 +10,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from coeffdream.adapters.coefficients import SubspaceCoefficients
-from coeffdream.adapters.hosts import unet
-from coeffdream.adapters.hosts.mixing import ATTRIBUTE, NAMES, register
 from coeffdream.adapters.layers import (
     AttentionLayer,
     attention_layers,
     check_groups,
     check_served,
+    host_of,
     inner_model,
     matching,
 )
-from coeffdream.adapters.processor import CoefficientProcessor
 from coeffdream.config import Parametrisation
 from coeffdream.errors import AdapterError, ConfigError, quoted
 
@@ -46,7 +43,8 @@ def add_coefficients(
     it. A module that the model uses many times (ALBERT) has one alpha for all its uses.
 
     Args:
-        model: of transformers, a UNet of diffusers, or one that holds such models; with or without PEFT around it.
+        model: of transformers, a UNet of diffusers, a vision transformer of timm, or one that holds such models; with
+            or without PEFT around it.
         layers: "all", "self", "cross", or a regular expression that the path of a layer must hold.
         dropout: of alpha while training, a new mask every forward, from torch's own generator.
         parametrisation: "residual" as the paper has it, or one of its ablations, which `seed` starts.
@@ -80,18 +78,14 @@ def coefficients_of(model: nn.Module) -> dict[str, SubspaceCoefficients]:
 
 def remove_coefficients(model: nn.Module) -> None:
     """Take them out again; every layer is as it was. Raises AdapterError when the model has none of add_coefficients'."""
-    modules: list[Any] = [module for module in inner_model(model).modules() if OWN in vars(module)]
+    modules = [module for module in inner_model(model).modules() if OWN in vars(module)]
     if not modules:
         raise AdapterError(
             "the model has no coefficients to remove; what coeffdream.load put in, coeffdream.unload takes out"
         )
     for module in modules:
         before = vars(module).pop(OWN)
-        if unet.is_attention(module):
-            module.set_processor(before)
-        else:
-            module.config = before
-            delattr(module, ATTRIBUTE)
+        host_of(module).detach(module, before)
 
 
 def attach_coefficients(
@@ -105,16 +99,13 @@ def attach_coefficients(
 ) -> dict[str, SubspaceCoefficients]:
     """Give these layers of the model coefficients. Raises AdapterError when the model has some already."""
     _check_free(model)
-    if not all(unet.is_attention(layer.module) for layer in chosen):
-        register()
-    configs: dict[int, Any] = {}
     made: dict[str, SubspaceCoefficients] = {}
     for number, layer in enumerate(chosen):
         coefficients = SubspaceCoefficients(
             layer.heads, dropout=dropout, parametrisation=parametrisation, groups=groups
         )
         coefficients.initialise(seed, number)
-        _attach(layer, coefficients, configs)
+        _attach(layer.module, coefficients)
         made[layer.path] = coefficients
     return made
 
@@ -135,32 +126,17 @@ def _chosen(layers: list[AttentionLayer], wanted: str) -> list[AttentionLayer]:
     return chosen
 
 
-def _attach(layer: AttentionLayer, coefficients: SubspaceCoefficients, configs: dict[int, Any]) -> None:
+def _attach(module: Any, coefficients: SubspaceCoefficients) -> None:
     """Put them where the layer computes its attention, on its device and in its mode."""
-    module = layer.module
     weight = next(module.parameters())
     dtype = torch.promote_types(torch.float32, weight.dtype)  # float32 beside half precision
     coefficients.to(weight.device, dtype).register_forward_pre_hook(_before_use)
-    if unet.is_attention(module):
-        vars(module)[OWN] = module.processor
-        module.set_processor(CoefficientProcessor(coefficients).train(module.training))
-        return
-    # A config of the layer's own names our function. The model's stays as it is, and so do its masks.
-    config = module.config
-    if id(config) not in configs:
-        own: Any = copy.deepcopy(config)
-        own._attn_implementation = NAMES[own._attn_implementation]
-        configs[id(config)] = own
-    vars(module)[OWN] = config
-    module.config = configs[id(config)]
-    setattr(module, ATTRIBUTE, coefficients.train(module.training))
+    vars(module)[OWN] = host_of(module).attach(module, coefficients.train(module.training))
 
 
 def _of_layer(module: nn.Module) -> SubspaceCoefficients | None:
-    processor = getattr(module, "processor", None)
-    if isinstance(processor, CoefficientProcessor):
-        return processor.coefficients
-    return getattr(module, ATTRIBUTE, None)
+    host = host_of(module)
+    return host and host.coefficients_in(module)
 
 
 def _before_use(coefficients: SubspaceCoefficients, _: Any) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from coeffdream.adapters.hosts.transformer import EAGER, REGISTRY, attention_names
+from coeffdream.adapters.hosts.registry import EAGER, REGISTRY, attention_names
 from coeffdream.attention import mixed_attention
 from coeffdream.errors import AttentionError
 
@@ -57,7 +57,7 @@ def attention_by_sdpa(
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     causal = bool(causal) and attention_mask is None and query.shape[2] > 1
     if dropout > 0:
-        mask = _additive(attention_mask, query, key, causal=causal)
+        mask = additive(attention_mask, query, key, causal=causal)
         return attention_by_maps(module, query, key, value, mask, dropout, scaling, **kwargs)[0], None
     own = (attention_names(module) or {})[REGISTRY].get_interface("sdpa", None)
     base, _ = own(
@@ -66,17 +66,17 @@ def attention_by_sdpa(
     coefficients = _coefficients(module, query)
     learned_mask = attention_mask is not None and attention_mask.requires_grad
     if kwargs.get("position_bias") is not None or learned_mask or value.shape[-1] != query.shape[-1]:
-        mask = _additive(attention_mask, query, key, causal=causal)
+        mask = additive(attention_mask, query, key, causal=causal)
         _, maps = _own_maps(module, query, key, value, mask, 0.0, scaling, kwargs)
         added = _mixed(coefficients, maps) @ _for_each_head(value, query)
     else:
         if causal:
-            attention_mask = _earlier(query, key)
+            attention_mask = earlier(query, key)
         added = mixed_attention(
             query,
             _for_each_head(key, query),
             _for_each_head(value, query),
-            _beside(coefficients(), query),
+            beside(coefficients(), query),
             attn_mask=attention_mask,
             scale=scaling,
         )
@@ -154,20 +154,20 @@ def _for_each_head(each: Tensor, query: Tensor) -> Tensor:
     return each.repeat_interleave(query.shape[1] // each.shape[1], dim=1)
 
 
-def _beside(mixing: Tensor, query: Tensor) -> Tensor:
+def beside(mixing: Tensor, query: Tensor) -> Tensor:
     """alpha in float32 beside half precision, else in query's dtype."""
     return mixing.float() if query.dtype.itemsize == 2 else mixing.to(query.dtype)
 
 
-def _earlier(query: Tensor, key: Tensor) -> Tensor:
+def earlier(query: Tensor, key: Tensor) -> Tensor:
     """[N, M], True where a key is no later than the query: what SDPA's `is_causal` means."""
     return torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
 
 
-def _additive(mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -> Tensor | None:
+def additive(mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -> Tensor | None:
     """A mask made for SDPA as an eager function adds it: 0, or the dtype's least number."""
     if causal:
-        mask = _earlier(query, key)[None, None]
+        mask = earlier(query, key)[None, None]
     if mask is None or mask.dtype != torch.bool:
         return mask
     least = torch.finfo(query.dtype).min

@@ -5,17 +5,17 @@ Which layers those are is read from their code, so that no list of model classes
 
 from __future__ import annotations
 
-import inspect
+import copy
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
+from coeffdream.adapters.coefficients import SubspaceCoefficients
+from coeffdream.adapters.hosts.mixing import ATTRIBUTE, NAMES, register
+from coeffdream.adapters.hosts.registry import EAGER, attention_names
 from coeffdream.errors import AttentionError, quoted
 
-REGISTRY = "ALL_ATTENTION_FUNCTIONS"
-EAGER = "eager_attention_forward"
 SERVED = ("sdpa", "eager")
 # How the library's models call the part of a decoder layer that looks at the encoder.
 CROSS = re.compile(r"cross|enc(oder)?_?dec|encoder_att", re.IGNORECASE)
@@ -55,20 +55,26 @@ def refusal(module: Any) -> tuple[str, str] | None:
     return None
 
 
-def attention_names(module: nn.Module) -> dict[str, Any] | None:
-    """The names that the module's attention code sees (its file's globals), None if it is no such layer."""
-    for function in _methods(type(module)):
-        if REGISTRY in function.__code__.co_names:
-            return function.__globals__
-    return None
+def attach(module: Any, coefficients: SubspaceCoefficients) -> Any:
+    """Have the layer mix its heads; what `detach` needs. A config of its own names our function.
+
+    The model's own stays as it is, and so do its masks.
+    """
+    register()
+    before, own = module.config, copy.deepcopy(module.config)
+    own._attn_implementation = NAMES[own._attn_implementation]
+    module.config = own
+    setattr(module, ATTRIBUTE, coefficients)
+    return before
 
 
-def _methods(kind: type) -> Iterator[Any]:
-    """A class's own, without those that every model has of the library, which only name the registry."""
-    for each in kind.__mro__:
-        if each.__module__.startswith(("torch.", "transformers.modeling_utils")):
-            return
-        yield from (inspect.unwrap(value) for value in vars(each).values() if inspect.isfunction(value))
+def detach(module: Any, before: Any) -> None:
+    module.config = before
+    delattr(module, ATTRIBUTE)
+
+
+def coefficients_in(module: Any) -> SubspaceCoefficients | None:
+    return getattr(module, ATTRIBUTE, None)
 
 
 def _first_number(holders: tuple[Any, ...], *names: str) -> int | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from coeffdream.adapters.coefficients import SubspaceCoefficients
+from coeffdream.adapters.processor import CoefficientProcessor
+
 # Processors that compute plain softmax attention over heads, so that mixing can take their place.
 SERVED = ("AttnProcessor", "AttnProcessor2_0", "XFormersAttnProcessor", "SlicedAttnProcessor")
 
@@ -44,3 +47,19 @@ def refusal(module: Any) -> tuple[str, str] | None:
         ),
     ]
     return next(((reason, mend) for refused, reason, mend in reasons if refused), None)
+
+
+def attach(module: Any, coefficients: SubspaceCoefficients) -> Any:
+    """Have the layer mix its heads; what `detach` needs."""
+    before = module.processor
+    module.set_processor(CoefficientProcessor(coefficients).train(module.training))
+    return before
+
+
+def detach(module: Any, before: Any) -> None:
+    module.set_processor(before)
+
+
+def coefficients_in(module: Any) -> SubspaceCoefficients | None:
+    processor = module.processor
+    return processor.coefficients if isinstance(processor, CoefficientProcessor) else None
