@@ -28,7 +28,7 @@ from coeffdream.records.scores import read_scores
 from coeffdream.toybox.world.concepts import CONCEPTS
 from coeffdream.toybox.world.grammar import read_caption
 from coeffdream.toybox.world.individual import Individual
-from coeffdream.toybox.world.names import BACKGROUNDS, COLOURS, PATTERNS
+from coeffdream.toybox.world.names import BACKGROUNDS, COLOURS, PATTERNS, SUBJECTS
 from coeffdream.toybox.world.wish import Wish
 from coeffdream.workshop.build.shards import normalised
 from coeffdream.workshop.judge.classifier import Judge, readings
@@ -100,6 +100,16 @@ def place_kept(read: dict[str, list[int]], wishes: Sequence[Wish]) -> list[float
         float("nan") if wish.background is None else float(BACKGROUNDS[seen] == wish.background)
         for seen, wish in zip(read["background"], wishes, strict=True)
     ]
+
+
+def things_kept(read: dict[str, list[int]], wishes: Sequence[Wish]) -> list[float]:
+    """Per picture, the share of {kind of thing, color} that is what was asked for, of those that were; NaN for neither."""
+    shares = []
+    for index, wish in enumerate(wishes):
+        seen = [] if wish.subject is None else [SUBJECTS[read["subject"][index]] == wish.subject]
+        seen += [] if wish.colour is None else [COLOURS[read["colour"][index]] == wish.colour]
+        shares.append(float(np.mean(seen)) if seen else float("nan"))
+    return shares
 
 
 @dataclass(frozen=True)

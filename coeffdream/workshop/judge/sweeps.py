@@ -1,4 +1,4 @@
-"""Whether the checkpoint that a sweep keeps is the right one, in the eyes of the judge: traits kept, places kept.
+"""Whether the checkpoint that a sweep keeps is the right one, in the eyes of the judge: traits, places and other things kept.
 
 No score of the sweep is looked at, only its pictures and what it named.
 """
@@ -19,15 +19,17 @@ from coeffdream.records.sweep import SweepRecord, read_sweep
 from coeffdream.toybox.world.concepts import CONCEPTS
 from coeffdream.toybox.world.individual import Individual
 from coeffdream.workshop.judge.classifier import Judge
-from coeffdream.workshop.judge.personal import FOLLOWED, looked_at, own_match, place_kept
+from coeffdream.workshop.judge.personal import FOLLOWED, looked_at, own_match, place_kept, things_kept
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the judge sees on a set: the share of the individual's own traits, and of the places asked for."""
+    """What the judge sees at a step: shares of the individual's own traits, of the places asked for, and of what was
+    asked for on pictures of other things, their kind and their color."""
 
     traits: float
     places: float
+    others: float
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,12 @@ class Stopping:
         return (self.steps[step].traits - self.base.traits) / max(1 - self.base.traits, 1e-9)
 
     def worth(self, step: int) -> float:
-        return max(0.0, self.gained(step)) * self.steps[step].places
+        """Of three shares: what overtraining costs in this world is paid by other things first."""
+        return max(0.0, self.gained(step)) * self.steps[step].places * self.steps[step].others
 
     @property
     def overtrained(self) -> bool:
-        """Whether an earlier step was clearly better than the last: by a tenth, of traits times places."""
+        """Whether an earlier step was clearly better than the last: by a tenth of worth."""
         return max(map(self.worth, self.steps)) > self.worth(max(self.steps)) + 0.1
 
     @property
@@ -84,7 +87,9 @@ def _judged(
     def seen(name: str) -> Seen:
         _, read, wishes = looked_at(judge, record, SetFolder(run.path / "sweep" / name))
         traits, places = own_match(read, wishes, individual), place_kept(read, wishes)
-        return Seen(float(np.nanmean(traits)), float(np.nanmean(places)))
+        _, *unrelated = looked_at(judge, record, SetFolder(run.path / "sweep" / f"{name}-unrelated"))
+        others = things_kept(*unrelated)
+        return Seen(*(float(np.nanmean(each)) for each in (traits, places, others)))
 
     full = [
         each.measured for each in sweep.points if each.measured.lora_scale == each.measured.alpha_scale == 1
@@ -100,13 +105,15 @@ def _judged(
 
 def as_text(stoppings: Sequence[Stopping]) -> str:
     """A line for each step of each run, and how many sweeps named a step rightly."""
-    lines = ["run                step   traits  places  traits gained x places"]
+    lines = ["run                step   traits  places  others  traits gained x places x others"]
     for each in stoppings:
-        lines.append(f"{each.run:18} base   {each.base.traits:6.2f} {each.base.places:7.0%}")
+        lines.append(
+            f"{each.run:18} base   {each.base.traits:6.2f} {each.base.places:7.0%} {each.base.others:7.0%}"
+        )
         for step, seen in each.steps.items():
             note = "  keep" if step == each.kept else ""
             lines.append(
-                f"{'':18} {step:4} {seen.traits:8.2f} {seen.places:7.0%} {each.worth(step):6.2f}{note}"
+                f"{'':18} {step:4} {seen.traits:8.2f} {seen.places:7.0%} {seen.others:7.0%} {each.worth(step):6.2f}{note}"
             )
     right = sum(each.rightly for each in stoppings)
     too_long = [each for each in stoppings if each.overtrained]
