@@ -87,8 +87,8 @@ def _judged(
     def seen(name: str) -> Seen:
         _, read, wishes = looked_at(judge, record, SetFolder(run.path / "sweep" / name))
         traits, places = own_match(read, wishes, individual), place_kept(read, wishes)
-        _, *unrelated = looked_at(judge, record, SetFolder(run.path / "sweep" / f"{name}-unrelated"))
-        others = things_kept(*unrelated)
+        _, unrelated, asked = looked_at(judge, record, SetFolder(run.path / "sweep" / f"{name}-unrelated"))
+        others = things_kept(unrelated, asked)
         return Seen(*(float(np.nanmean(each)) for each in (traits, places, others)))
 
     full = [
