@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from coeffdream.generation.request import GenerateRequest
     from coeffdream.records.run import RunRecord
     from coeffdream.training.fit import Fitted
+    from coeffdream.training.forecast import Passes
 
 GIB = 1 << 30
 LOOKING = "going through the phases in shapes alone, for the memory that they take"
@@ -94,13 +95,18 @@ def say_plan(resolved: Resolved, base: Base, gigabytes: float | None, as_json: b
     if forecast.left_out:
         say(forecast.left_out)
     say_phases(phases, config.device, config.precision, config.base_precision)
+    say_pictures(runs)
+    say("dry run: nothing was written")
+    tell_next(*(word for word in sys.argv[1:] if word not in ("--dry-run", "--debug")))
+
+
+def say_pictures(runs: Passes) -> None:
+    """What the pictures along the way cost."""
     if runs.pictures:
         say(
             f"passes of the UNet: {runs.steps:,} in training, {runs.samples:,} for {runs.pictures} pictures along the way "
             f"({runs.share:.0%}; a larger --sample-every draws fewer)"
         )
-    say("dry run: nothing was written")
-    tell_next(*(word for word in sys.argv[1:] if word not in ("--dry-run", "--debug")))
 
 
 def say_drawing_plan(request: GenerateRequest, record: RunRecord, base: Base, as_json: bool) -> None:

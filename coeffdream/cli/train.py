@@ -14,7 +14,7 @@ from coeffdream.cli.config import ConfigOption, layered
 from coeffdream.cli.elsewhere import tell_where_files_go
 from coeffdream.cli.methods import check_methods
 from coeffdream.cli.options import with_config_options
-from coeffdream.cli.plan import fitted, say_plan
+from coeffdream.cli.plan import fitted, say_pictures, say_plan
 from coeffdream.cli.terminal import ProgressDisplay, doing, loading, near, say, show_json, warn
 from coeffdream.config import TrainConfig, flag_of
 from coeffdream.errors import ConfigError, counted, listed
@@ -100,6 +100,7 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     with loading("torch", "diffusers"):
         from coeffdream.backbones.processes import processes
         from coeffdream.report.live import LivePage
+        from coeffdream.training.forecast import passes
         from coeffdream.training.run import resume, train
 
     if not processes().first:
@@ -109,6 +110,7 @@ def _train(config: TrainConfig, base: Base, concept: Concept, run: RunFolder | N
     _tell_of_more_cards(config)
     warn_of_hours(base, config.device)
     prepare(base, config.precision, config.device)
+    say_pictures(passes(config, base.settings.sampling_steps))
     page = LivePage(_memory, lambda file: say(f"watch it: {near(file)} (refreshes itself in a browser)"))
     with ProgressDisplay() as progress:
         if run is None:

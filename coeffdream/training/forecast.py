@@ -15,7 +15,7 @@ from coeffdream.backbones.live_bytes import LiveBytes, flash_shapes
 from coeffdream.backbones.placement import placement
 from coeffdream.backbones.replay import replays
 from coeffdream.config import TrainConfig
-from coeffdream.training.samples import TEMPLATES
+from coeffdream.training.samples import MOST_STEPS, TEMPLATES
 
 ADAPTER = "adapter"
 
@@ -127,12 +127,11 @@ class Passes:
 
 
 def passes(config: TrainConfig, sampling_steps: int) -> Passes:
-    """Of a training from its beginning; sampling_steps: of one picture."""
+    """Of a training from its beginning; sampling_steps: as the base recommends them."""
     photos = config.steps * config.batch_size * config.grad_accum * (2 if config.prior else 1)
     pictures = 0
     if config.sample_every:  # at the beginning, then every so many steps, and at the end
         pictures = len(TEMPLATES) * (1 + -(-config.steps // config.sample_every))
     # Guidance draws each picture with its prompt and with the negative one.
-    return Passes(
-        photos * (3 if config.gradient_checkpointing else 2), pictures * 2 * sampling_steps, pictures
-    )
+    drawing = pictures * 2 * min(sampling_steps, MOST_STEPS)
+    return Passes(photos * (3 if config.gradient_checkpointing else 2), drawing, pictures)

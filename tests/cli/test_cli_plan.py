@@ -22,8 +22,19 @@ def test_a_dry_run_tells_every_phase(cli, cat_folder, tiny_base, tmp_path):
     assert made["config"]["precision"] == "bf16"
     said = cli(*words).err
     assert f"  {memory['peak']} " in next(line for line in said.splitlines() if line.endswith("<- the peak"))
-    assert "for 12 pictures along the way" in said
+    assert "for 6 pictures along the way" in said
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_training_says_what_its_pictures_cost(teach):
+    """Before its first step, in the words of the dry run; nothing where there are none."""
+    planned, trained, without = (
+        [line for line in teach(*words).err.splitlines() if "pictures along the way (" in line]
+        for words in (["--sample-every", 2, "--dry-run"], ["--sample-every", 2], [])
+    )
+    assert planned == trained
+    assert len(trained) == 1
+    assert not without
 
 
 def test_what_fits_is_written_as_used(teach, cli, tmp_path):

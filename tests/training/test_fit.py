@@ -129,9 +129,9 @@ def test_every_choice_has_its_price():
     """In words and in passes of the UNet, spelled as on the command line."""
     costs = fit(dataclasses.replace(CARD, sample_every=5), BASE, 7, ()).costs
     assert list(costs) == ["--batch-size 1", "--grad-accum 4", "--offload model", "--vae-tiling"]
-    assert "12 pictures" in costs["--offload model"]
+    assert "6 pictures" in costs["--offload model"]
     prior = dataclasses.replace(CARD, sample_every=5, prior=True, prior_images=100)
-    assert "each of 112 pictures" in fit(prior, BASE, 7, ()).costs["--offload model"]
+    assert "each of 106 pictures" in fit(prior, BASE, 7, ()).costs["--offload model"]
     assert "4 passes" in costs["--batch-size 1"]
     assert "8 bits" in fit(CARD, BASE, 3, ()).costs["--base-precision int8"]
     assert "1.5 GB" in fit(CARD, BASE, 2, ()).costs["--offload blocks"]

@@ -31,6 +31,7 @@ from coeffdream.resolve import resolve
 from coeffdream.training.encoded import TrainingSample
 from coeffdream.training.forecast import Forecast
 from coeffdream.training.optimizer import new_optimizer
+from coeffdream.training.samples import TEMPLATES
 from coeffdream.training.step import Draw, losses
 
 CPU = torch.device("cpu")
@@ -102,7 +103,7 @@ def measured(components: Components, config: Any, encode: Callable[[], Any] | No
     step()  # after which Adam has its moments
     moments = sum(v.nbytes for state in optimizer.state.values() for v in state.values())
     trained = weights(unet, vae) + moments
-    at_once = min(components.base.settings.sampling_batch_size, 4)
+    at_once = min(components.base.settings.sampling_batch_size, len(TEMPLATES))
     drawn = drawing(components, one * at_once, [0] * at_once, sampling)
     found["draw"], found["decode"] = trained - moments + drawn, trained - moments + decoded
     found["sample pictures"] = trained + max(drawn, decoded)
@@ -113,7 +114,9 @@ def measured(components: Components, config: Any, encode: Callable[[], Any] | No
 def forecast(base: Any, config: Any) -> dict[str, int]:
     training = Forecast(base, config).phases(config)
     request = GenerateRequest(
-        size=config.resolution, batch_size=min(base.settings.sampling_batch_size, 4), device="cpu"
+        size=config.resolution,
+        batch_size=min(base.settings.sampling_batch_size, len(TEMPLATES)),
+        device="cpu",
     )
     drawing = forecast_drawing(request, base, config).phases
     return {each.name: each.total for each in training} | {
