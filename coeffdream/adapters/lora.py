@@ -37,6 +37,10 @@ class InBaseDtype(LoraVariant):
         )
         return torch.addmm(result.flatten(0, -2), F.linear(x, down).flatten(0, -2), up.T).view(result.shape)
 
+    @staticmethod
+    def merge_safe(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:
+        return orig_weight + module.get_delta_weight(active_adapter)
+
 
 def compute_in_base_dtype(adapter: Adapter) -> None:
     """For a UNet in half precision whose layers carry no LoRA but ours, before or after."""

@@ -80,11 +80,11 @@ ENCODERS: dict[str, list[Field]] = {
     ]
     for encoder in dataclasses.fields(EncoderRecords)
 }
-# Everything that says how the pictures were drawn, but for the adapter.
+# Everything that says how the pictures were drawn, but for the adapter; the untouched base has nothing to fold.
 DRAWING: list[Field] = [
     (f"drawing setting {field.name}", attrgetter(f"scores.set.settings.{field.name}"))
     for field in dataclasses.fields(SetSettings)
-    if field.name not in {*OF_THE_ADAPTER, "base"}
+    if field.name not in {*OF_THE_ADAPTER, "base"} - {"folded"}
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from coeffdream.adapters.files import adapter_hashes, load_adapter
@@ -12,7 +13,7 @@ from coeffdream.backbones.load import Components
 from coeffdream.errors import AdapterError, ConfigError, RunError
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.generation.together import Learned, Share, put_together, taken_out
-from coeffdream.interop.attach import attach
+from coeffdream.interop.attach import Attachment, attach
 from coeffdream.interop.choice import IMPORTED_FILE, LoraChoice
 from coeffdream.interop.names import TEXT_ENCODERS, UNET
 from coeffdream.interop.read import OtherAdapter, read_adapter
@@ -24,6 +25,20 @@ from coeffdream.records.files import sha256_of_file
 from coeffdream.records.run import RunFolder, RunRecord
 
 Weighted = Sequence[tuple[OtherAdapter, float]]
+
+
+@dataclass(frozen=True)
+class PutOn:
+    """What is in force on a base that draws. changes_text: prompts are encoded otherwise with it than without."""
+
+    adapter: Adapter | None
+    attachment: Attachment
+    changes_text: bool
+
+    def take_off(self) -> None:
+        self.attachment.remove()
+        if self.adapter is not None:
+            self.adapter.uninstall()
 
 
 def other_choices(request: GenerateRequest, run: RunFolder) -> list[LoraChoice]:
@@ -89,11 +104,8 @@ def put_on(
     record: RunRecord,
     others: Weighted,
     warn: Callable[[str], None],
-) -> tuple[bool, Callable[[], None]]:
-    """Install what `request` draws with. Whether prompts are encoded otherwise then, and the way back.
-
-    Raises AdapterError, and ConfigError for a scale that the method has not.
-    """
+) -> PutOn:
+    """Install what `request` draws with. Raises AdapterError, and ConfigError for a scale that the method has not."""
     models = {name: getattr(components, name) for name in (UNET, *TEXT_ENCODERS)}
     if request.no_adapter or not record.parts:
         adapter = None
@@ -108,21 +120,15 @@ def put_on(
                 except ConfigError:
                     adapter.uninstall()
                     raise
-        attachment = attach(others, models)
-
-        def take_off() -> None:
-            attachment.remove()
-            if adapter is not None:
-                adapter.uninstall()
-
-        return _changes_text([each for each, _ in others]), take_off
+        return PutOn(adapter, attach(others, models), _changes_text([each for each, _ in others]))
     shares = []
     for part, weight in zip(record.parts, request.weights, strict=True):
         learned = _learned(components, RunFolder(Path(part.folder)), warn)
         shares.append(Share(learned, weight * request.lora_scale, weight * request.alpha_scale))
     together = put_together(models, shares, others)
     own = [share.learned.matrices for share in shares if share.learned.matrices]
-    return _changes_text([*own, *(each for each, _ in others)]), together.uninstall
+    changes_text = _changes_text([*own, *(each for each, _ in others)])
+    return PutOn(together.mixing, together.attachment, changes_text)
 
 
 def adapter_hashes_of(

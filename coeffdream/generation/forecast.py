@@ -16,6 +16,7 @@ from coeffdream.config import BasePrecision, Precision, TrainConfig
 from coeffdream.generation.request import GenerateRequest
 
 ADAPTER = "adapter"
+FOLDED = "folded layers"
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,16 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
     device, precision = planned(request.device, request.precision)
     asked, sampling = request.base_precision, request.sampling(base.settings)
     kept: BasePrecision = asked or (trained.base_precision if trained else "auto")
+    request.check_fold(kept)
     shapes = Shapes(base, DTYPES[precision], kept, request.offload)
     weights = {**shapes.weights, ADAPTER: 0}
     left_out: str | None = None
     if trained is not None:
         adapter, left_out = install_in_shapes(shapes.unet, trained)
         weights[ADAPTER] = sum(parameter.nbytes for parameter in adapter.trainable.values())
+        if request.fold:  # into a second weight, beside which the first waits
+            layers = map(shapes.unet.get_submodule, adapter.spec.modules)
+            weights[FOLDED] = sum(layer.get_base_layer().weight.nbytes for layer in layers)
     chosen = placement(
         request.offload,
         request.vae_tiling,
@@ -57,7 +62,9 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
     together = chosen.offload == "none"
     # What stays on the device while another works.
     encoding: tuple[str, ...] = (UNET, VAE, TEXT) if together else ()
-    drawing = (UNET, VAE, ADAPTER) if together else (ADAPTER,)
+    # Of models that take turns, what waits does so where the UNet does.
+    folded = (FOLDED,) if together and FOLDED in weights else ()
+    drawing = (UNET, VAE, ADAPTER, *folded) if together else (ADAPTER,)
     batch = request.batch_size or base.settings.sampling_batch_size
     drawn = shapes.drawing(sampling.size, 2 * batch if sampling.guidance_scale > 1 else batch)
     decoded = shapes.decoding(sampling.size, chosen.vae_tiling)
@@ -67,7 +74,7 @@ def forecast_drawing(request: GenerateRequest, base: Base, trained: TrainConfig 
     loaded = {**weights, UNET: shapes.as_loaded} if device.startswith("cpu") else weights
     phases = [
         phase("load", loaded, encoding, [(TEXT, shapes.freezing)]),
-        phase("encode", weights, encoding, [(TEXT, shapes.encoding_prompt())]),
+        phase("encode", weights, (*encoding, *folded), [(TEXT, shapes.encoding_prompt())]),
         phase("draw", weights, drawing, [(UNET, drawn)]),
         phase("decode", weights, drawing, [(VAE, decoded)]),
     ]

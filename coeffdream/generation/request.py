@@ -63,6 +63,11 @@ class GenerateRequest:
     checkpoint: int | None = option(
         None, "Draw with what was learned by this step.", shown="the finished adapter"
     )
+    fold: bool = option(
+        False,
+        "Draw with LoRA or DoRA put into the weights: sooner, the same but for rounding; a set of its own.",
+        switch=True,
+    )
     no_adapter: bool = option(False, "Draw with the untouched base.", switch=True)
     plain: bool = option(False, "Allow prompts without <V>.", switch=True)
     unrelated: bool = option(
@@ -106,6 +111,12 @@ class GenerateRequest:
             problems.append(
                 "--checkpoint names a step of one run's training; leave it out with --no-adapter and with several --adapter"
             )
+        if self.fold and not self.adapts:
+            problems.append("--fold is for what was learned; leave it out with --no-adapter")
+        if self.fold and self.offload == "blocks":
+            problems.append(
+                "--fold changes the weights that --offload blocks keeps elsewhere; leave one of them out"
+            )
         if self.set_name is not None and not RUN_NAME.fullmatch(self.set_name):
             problems.append(
                 f"--set {quoted(self.set_name)} must be letters, digits, '.', '-' and '_', at most 100 of them"
@@ -122,6 +133,14 @@ class GenerateRequest:
             ]
         if problems:
             raise ConfigError(together("these options make no pictures", problems))
+
+    def check_fold(self, base_precision: BasePrecision) -> None:
+        """Raises ConfigError where there are no weights to fold into. base_precision: of those that are drawn with."""
+        if self.fold and base_precision != "auto":
+            raise ConfigError(
+                f"--fold changes the base's weights, which are kept in {base_precision} here; leave it out, or add "
+                "--base-precision auto"
+            )
 
     def templates(
         self, class_noun: str, live: bool | None, *, toybox: bool, parts: Sequence[Part] = ()

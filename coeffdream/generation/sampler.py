@@ -14,11 +14,11 @@ from coeffdream.backbones.encode import Conditioning, check_lengths, encode_prom
 from coeffdream.backbones.halving import halving
 from coeffdream.backbones.load import Components
 from coeffdream.backbones.processes import of_the_first, processes
-from coeffdream.backbones.replay import replaying
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
 from coeffdream.data.images import of_one_color
 from coeffdream.errors import ConfigError, out_of_memory
 from coeffdream.generation.adapted import (
+    PutOn,
     Weighted,
     adapter_hashes_of,
     in_words,
@@ -28,6 +28,7 @@ from coeffdream.generation.adapted import (
 )
 from coeffdream.generation.base_run import begin_run
 from coeffdream.generation.floors import note_set
+from coeffdream.generation.folding import at_work
 from coeffdream.generation.loading import load_to_draw
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GenerateRequest
@@ -80,7 +81,7 @@ class SetSampler:
     batch_size: int
     adapter: dict[str, str] | None = None  # hashes of the files, once it is installed
     others: Weighted = ()  # adapters of other tools
-    take_off: Callable[[], None] = lambda: None
+    on: PutOn | None = None
     place: str = "images"  # the folder of the run that the sets lie in
     conditionings: dict[str, Conditioning] = field(default_factory=dict)
 
@@ -105,6 +106,7 @@ class SetSampler:
         )
         if not request.no_adapter:
             record = ready(request, run, record)
+        request.check_fold(request.base_precision or record.config.base_precision)
         jobs = SetPlan(
             list(templates),
             class_noun=record.class_noun,
@@ -141,35 +143,37 @@ class SetSampler:
     def install(self) -> None:
         """Put the run's adapter in. Training may go on in the run afterwards: the set keeps to what was read."""
         before = adapter_hashes_of(self.request, self.run, self.record, self.others)
-        changes_text, self.take_off = put_on(
-            self.components, self.request, self.run, self.record, self.others, self.warn
-        )
+        self.on = put_on(self.components, self.request, self.run, self.record, self.others, self.warn)
         if not self.request.no_adapter:
             ready(self.request, self.run, self.record if self.record.parts else self.run.read())
         if adapter_hashes_of(self.request, self.run, self.record, self.others) != before:
             raise in_use(self.run.path, f"run {self.record.name}", "draw again when that has ended")
         self.adapter = before
-        if changes_text:
+        if self.on.changes_text:
             self.conditionings.clear()
 
     def install_instead(self, request: GenerateRequest) -> None:
         """Put in what `request` draws with: the same prompts at another checkpoint, or at other strengths."""
-        self.take_off()
-        self.request, self.adapter, self.take_off = request, None, lambda: None
+        if self.on:
+            self.on.take_off()
+        self.request, self.adapter, self.on = request, None, None
         self.install()
 
     def adopt(self, other: SetSampler) -> None:
         """Draw with what `other` installed in the base that both draw with."""
         named = {name: getattr(other.request, name) for name in ("checkpoint", "lora_scale", "alpha_scale")}
-        self.request, self.adapter = dataclasses.replace(self.request, **named), other.adapter
+        self.request = dataclasses.replace(self.request, **named)
+        self.adapter, self.on = other.adapter, other.on
 
     def draw_set(self, name: str, *, with_grid: bool, last: bool = True) -> Generated:
         """Complete one set. The manifest is true after every batch.
 
         last: no other set follows, so that the text encoders may go once all is encoded.
         """
-        if not processes().first:
-            return self._help_draw(name, last)
+        with at_work(self.components, self.on if self.request.fold else None, self.warn):
+            return self._complete(name, with_grid, last) if processes().first else self._help_draw(name, last)
+
+    def _complete(self, name: str, with_grid: bool, last: bool) -> Generated:
         if not self.run.record_file.exists():
             self.run, self.record = begin_run(self.record, self.run.path.parent)
         plan = set_record(
@@ -183,7 +187,7 @@ class SetSampler:
             adapter=self.adapter,
             others=self.others,
         )
-        with claimed_set(self.run.path / self.place, plan) as folder, replaying(self.components, self.warn):
+        with claimed_set(self.run.path / self.place, plan) as folder:
             there = intact(folder, self.jobs)
             warn_of_another_device(folder, plan, there, self.warn)
             already, total = len(there), len(self.jobs)
@@ -243,9 +247,8 @@ class SetSampler:
         there = {
             index for index, is_there in enumerate(of_the_first(as_mask((), total)).tolist()) if is_there
         }
-        with replaying(self.components, self.warn):
-            for _ in self._drawn(there, last):
-                pass
+        for _ in self._drawn(there, last):
+            pass
         return Generated(SetFolder(self.run.path / self.place / name), total, len(there))
 
     def _draw(self, batch: Sequence[ImagePlan]) -> list[Image.Image]:

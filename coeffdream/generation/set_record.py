@@ -45,6 +45,7 @@ def set_record(
             loras={each.sha256: weight for each, weight in others} if adapted else {},
             weights=request.by_name(record.parts) if adapted else {},
             checkpoint=request.checkpoint if adapted else None,
+            folded=adapted and request.fold,
             token=record.token,
             seed=request.seed,
             steps=sampling.steps,

@@ -26,13 +26,21 @@ class Attachment:
     """Adapters that are in force on `modules`; `remove` takes them out again."""
 
     def __init__(self, added: Mapping[nn.Module, list[tuple[Change, float]]]) -> None:
-        self.modules = tuple(added)
+        self.modules = frozenset(added)
+        self._added = added
         self._handles = [module.register_forward_hook(_hook(changes)) for module, changes in added.items()]
 
     def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+    @torch.no_grad()
+    def added_to_weight(self, module: Any) -> Tensor:
+        """What all of them together add to the weight W of a module: sum of w (W' - W), float32."""
+        weight = getattr(module, "base_layer", module).weight.float()
+        changed = [(_to(change, weight.device).apply(weight), share) for change, share in self._added[module]]
+        return torch.stack([share * (own - weight) for own, share in changed]).sum(0)
 
 
 def attach(weighted: Sequence[tuple[OtherAdapter, float]], components: Mapping[str, Any]) -> Attachment:

@@ -18,7 +18,7 @@ from coeffdream.records.files import iter_jsonl, json_line, read_json, replacing
 
 # The settings of a set that belong to the adapter: the untouched base has none of them, and two sets that are
 # compared may differ in them, which is the point.
-OF_THE_ADAPTER = ("adapter", "loras", "weights", "lora_scale", "alpha_scale", "checkpoint")
+OF_THE_ADAPTER = ("adapter", "loras", "weights", "lora_scale", "alpha_scale", "checkpoint", "folded")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class SetSettings:
     loras: weights of the adapters of other tools among them, by sha256. weights: of the runs whose adapters drew
     together, by name, which then stands before the names of their files. checkpoint: the step by which the adapter
     was learned; None for a finished one. vae_tiling: whether the VAE decoded in tiles. base_precision: of the weights
-    of the UNet's blocks; auto for that of the base.
+    of the UNet's blocks; auto for that of the base. folded: whether what was learned was put into the weights.
     """
 
     base: BaseRecord
@@ -77,6 +77,7 @@ class SetSettings:
     checkpoint: Positive | None = None
     vae_tiling: bool = False
     base_precision: BasePrecision = "auto"
+    folded: bool = False
 
     def differing(self, other: SetSettings) -> list[str]:
         """Names of the settings in which two sets differ."""

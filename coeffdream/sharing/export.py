@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor
 
 from coeffdream.adapters.files import load_adapter
 from coeffdream.adapters.install import Adapter
+from coeffdream.adapters.merged import merged
 from coeffdream.backbones.base import SETTINGS_FILE, Base
 from coeffdream.backbones.device import DTYPES
 from coeffdream.backbones.load import Components, load_components
@@ -22,7 +22,7 @@ from coeffdream.interop.beside import about_run
 from coeffdream.interop.changes import Change, nearest_low_rank
 from coeffdream.interop.metadata import About
 from coeffdream.interop.names import portable_name
-from coeffdream.interop.write import base_weight, changes_of, write_diffusers, write_kohya
+from coeffdream.interop.write import changes_of, write_diffusers, write_kohya
 from coeffdream.methods import takes_loras_place
 from coeffdream.progress import Progress
 from coeffdream.records.base import same_weights
@@ -164,53 +164,24 @@ def _noted(about: About, rank: int, errors: dict[str, float]) -> About:
     )
 
 
-@torch.no_grad()
-def _merged(adapter: Adapter) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Every adapted module's path, untouched weight and merged weight, by PEFT's own merge; left merged.
-
-    Raises AdapterError for a method that PEFT cannot merge.
-    """
-    for path in adapter.spec.modules:
-        layer: Any = adapter.unet.get_submodule(path)
-        inner = layer.get_base_layer()
-        before = base_weight(adapter.unet, path).detach().clone()
-        try:
-            layer.merge(safe_merge=True)
-        # Each layer of PEFT's says in its own way that it cannot.
-        except (ValueError, NotImplementedError, RuntimeError) as error:
-            raise AdapterError(
-                f"PEFT cannot merge {adapter.spec.method} ({error}), so it has no other form"
-            ) from None
-        if layer.get_base_layer() is not inner:
-            raise AdapterError(
-                f"{adapter.spec.method} puts layers of its own in the base's place, which is no merging"
-            )
-        yield path, before, base_weight(adapter.unet, path)
-
-
 def _as_lora(adapter: Adapter, rank: int, progress: Progress) -> tuple[dict[str, Change], dict[str, float]]:
     changes: dict[str, Change] = {}
     errors: dict[str, float] = {}
-    layers: dict[str, Any] = {path: adapter.unet.get_submodule(path) for path in adapter.spec.modules}
-    biases = {path: _bias(layer) for path, layer in layers.items()}
-    for path, before, after in _merged(adapter):
-        if not torch.equal(_bias(layers[path]), biases[path]):
+    for path in adapter.spec.modules:
+        base, changed = adapter.unet.get_submodule(path).get_base_layer(), merged(adapter, path)
+        if base.bias is not None and not torch.equal(changed.bias, base.bias):
             raise AdapterError(f"{adapter.spec.method} changes the bias of {path}, which no LoRA can hold")
-        low_rank, errors[path] = nearest_low_rank(after - before, rank)
+        low_rank, errors[path] = nearest_low_rank(changed.weight - base.weight, rank)
         changes[path] = Change(low_rank)
         progress("finding the nearest LoRA", len(changes), len(adapter.spec.modules), "")
     return changes, errors
 
 
-def _bias(layer: Any) -> Tensor:
-    bias = layer.get_base_layer().bias
-    return torch.zeros(0) if bias is None else bias.detach().clone()
-
-
 def _merge(adapter: Adapter, components: Components, target: Path, precision: str) -> None:
-    for _ in _merged(adapter):
-        pass
+    plain = {path: merged(adapter, path) for path in adapter.spec.modules}
     adapter.uninstall()
+    for path, layer in plain.items():
+        components.unet.set_submodule(path, layer)
     pipeline = components.pipeline
     for part in (pipeline.unet, pipeline.text_encoder, pipeline.text_encoder_2):
         part.to(DTYPES[precision])
