@@ -1,7 +1,10 @@
-"""What a training step costs beside the plain way of the same thing, in turn, in one process.
+"""What a training step, or a pass while drawing, costs beside the plain way of the same thing, in turn, in one process.
 
     python tests/step_ratios.py dora            # toybox: DoRA, and PEFT's own, to LoRA
     python tests/step_ratios.py checkpointing   # SDXL's 140 attention layers at tiny widths: ours to torch's own
+    python tests/step_ratios.py fold            # toybox, eight pictures at a time: coeff-lora folded, to as it is
+    python tests/step_ratios.py fold-quality    # the same with --preset quality
+    python tests/step_ratios.py fold-other      # a LoRA of another tool, rank 8, on all linear layers of the blocks
 
 Seconds are those of this process alone, so that other work moves them little; medians and the least over --rounds.
 """
@@ -9,12 +12,14 @@ Seconds are those of this process alone, so that other work moves them little; m
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import functools
 import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -23,6 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from diffusers import UNet2DConditionModel
 from peft.tuners.lora.variants import DoraLinearVariant
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from coeffdream.adapters.install import ADAPTER_NAME, install, spec_for
@@ -30,8 +36,14 @@ from coeffdream.attention import choice
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.load import load_components
-from coeffdream.config import TrainConfig
+from coeffdream.config import PRESETS, TrainConfig
+from coeffdream.generation.adapted import PutOn
+from coeffdream.generation.folding import folded
+from coeffdream.interop.attach import attach
+from coeffdream.interop.changes import Change, LowRank
+from coeffdream.interop.read import OtherAdapter
 
+FOR_GOOD = contextlib.ExitStack()
 PROMPT_TOKENS = 77
 # Blocks, transformer layers and heads as SDXL has them; widths of a few channels, so that Python is what is timed.
 SDXL_IN_SMALL = {
@@ -51,19 +63,26 @@ SDXL_IN_SMALL = {
 }
 
 
-def step_of(unet: Any, prepare: Callable[[], None] = lambda: None) -> Callable[[], None]:
-    """Forward and backward of one sample."""
+def pass_of(unet: Any, batch: int) -> Callable[[], Any]:
+    """What the UNet predicts of drawn values."""
     side, config = unet.config.sample_size, unet.config
     pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-    noisy = torch.randn(1, config.in_channels, side, side)
-    embeds = torch.randn(1, PROMPT_TOKENS, config.cross_attention_dim)
-    added = {"text_embeds": torch.randn(1, pooled), "time_ids": torch.ones(1, 6)}
+    noisy = torch.randn(batch, config.in_channels, side, side)
+    embeds = torch.randn(batch, PROMPT_TOKENS, config.cross_attention_dim)
+    added = {"text_embeds": torch.randn(batch, pooled), "time_ids": torch.ones(batch, 6)}
+    return lambda: (
+        unet(noisy, torch.tensor([300]), encoder_hidden_states=embeds, added_cond_kwargs=added).sample
+    )
+
+
+def step_of(unet: Any, prepare: Callable[[], None] = lambda: None) -> Callable[[], None]:
+    """Forward and backward of one sample."""
+    predicted = pass_of(unet, 1)
 
     def step() -> None:
         prepare()
         unet.zero_grad()
-        predicted = unet(noisy, torch.tensor([300]), encoder_hidden_states=embeds, added_cond_kwargs=added)
-        predicted.sample.square().mean().backward()
+        predicted().square().mean().backward()
 
     return step
 
@@ -94,16 +113,49 @@ def checkpointing() -> dict[str, Callable[[], None]]:
     }
 
 
+def fold(preset: str | None) -> dict[str, Callable[[], None]]:
+    """preset: of an adapter of ours; None for one of another tool, which draws by forward hooks."""
+    components = load_components(find_base("toybox"), device=torch.device("cpu"), dtype=torch.float32)
+    ways: dict[str, Callable[[], None]] = {}
+    for name in ("as it is", "folded"):
+        unet = copy.deepcopy(components.unet).eval()
+        if preset:
+            config = TrainConfig(method="coeff-lora", **PRESETS[preset])
+            on = PutOn(install(unet, spec_for(config, unet), seed=0), attach([], {}), False)
+            for (
+                parameter
+            ) in on.adapter.trainable.values():  # the start is the base, whose heads are not mixed
+                parameter.data += 0.01 * torch.randn(parameter.shape)
+        else:
+            changes = {
+                path: Change(
+                    LowRank(torch.randn(8, each.in_features), torch.randn(each.out_features, 8) / 100)
+                )
+                for path, each in unet.named_modules()
+                if isinstance(each, nn.Linear) and "transformer_blocks" in path
+            }
+            other = OtherAdapter(Path("other.safetensors"), "0", {"unet": changes}, {})
+            on = PutOn(None, attach([(other, 1.0)], {"unet": unet}), False)
+        if name == "folded":
+            FOR_GOOD.enter_context(folded(unet, on))
+        ways[name] = torch.no_grad()(pass_of(unet, 16))
+    return ways
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("dora", "checkpointing"))
+    ways = {"dora": dora, "checkpointing": checkpointing}
+    ways |= {"fold": functools.partial(fold, "paper"), "fold-quality": functools.partial(fold, "quality")}
+    ways |= {"fold-other": functools.partial(fold, None)}
+    parser.add_argument("what", choices=tuple(ways))
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     # Maps this small would be mixed by the plain definition; SDXL's own take the operator.
-    with mock.patch.object(choice, "REFERENCE_MAP_BYTES", 0):
-        steps = {"dora": dora, "checkpointing": checkpointing}[given.what]()
+    small = choice.REFERENCE_MAP_BYTES if given.what.startswith("fold") else 0
+    with mock.patch.object(choice, "REFERENCE_MAP_BYTES", small):
+        steps = ways[given.what]()
         seconds: dict[str, list[float]] = {name: [] for name in steps}
         for _ in range(given.rounds + 1):
             for name, step in steps.items():

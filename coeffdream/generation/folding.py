@@ -12,60 +12,84 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from coeffdream.adapters.merged import merged
 from coeffdream.backbones.load import Components
 from coeffdream.backbones.replay import replaying
 from coeffdream.errors import AdapterError, ConfigError
 from coeffdream.generation.adapted import PutOn
+from coeffdream.progress import unheard
+
+MOST_LOST = 0.1  # of what was learned, in norm
+LEAST = 1e-4  # of the weights' norm: less is float32's own rounding
 
 
 @contextlib.contextmanager
 def at_work(components: Components, fold: PutOn | None, warn: Callable[[str], None]) -> Iterator[None]:
     """The UNet as it draws: its passes replayed, and `fold` folded into it. Raises ConfigError."""
     with (
-        folded(components.unet, fold) if fold else contextlib.nullcontext(),
+        folded(components.unet, fold, warn) if fold else contextlib.nullcontext(),
         replaying(components, warn),
     ):
         yield
 
 
 @contextlib.contextmanager
-def folded(unet: Any, on: PutOn) -> Iterator[None]:
+def folded(unet: Any, on: PutOn, warn: Callable[[str], None] = unheard) -> Iterator[None]:
     """In the block, every layer of the UNet that is changed is a plain one with all changes in its weight, rounded once
     to the base's dtype. After it the very same modules are back, which nothing has touched.
 
-    Raises ConfigError, with nothing replaced, for a method that cannot be folded.
+    `warn` hears where rounding leaves too little of what was learned. Raises ConfigError, with nothing replaced, for a
+    method that cannot be folded.
     """
-    added = {path: each for path, each in unet.named_modules() if each in on.attachment.modules}
-    learned = on.adapter.spec.modules if on.adapter else ()
+    added = [path for path, each in unet.named_modules() if each in on.attachment.modules]
+    replaced = {path: unet.get_submodule(path) for path in (*_learned(on), *added)}
     try:
-        plain = {path: _plain(unet, path, on) for path in dict.fromkeys((*learned, *added))}
+        made = {path: _plain(path, module, on) for path, module in replaced.items()}
     except AdapterError as error:
         raise ConfigError(f"--fold: {error}; leave it out") from None
-    if not plain:
+    if not made:
         raise ConfigError(
             "--fold: nothing was learned but head mixing, which no weight can hold; leave it out"
         )
-    replaced = {path: unet.get_submodule(path) for path in plain}
+    _tell_of_rounding(torch.stack([norms for _, norms in made.values()]).sum(0), unet.dtype, warn)
     try:
-        for path, layer in plain.items():
+        for path, (layer, _) in made.items():
             unet.set_submodule(path, layer)
         yield
     finally:
-        for path, layer in replaced.items():
-            unet.set_submodule(path, layer)
+        for path, module in replaced.items():
+            unet.set_submodule(path, module)
+
+
+def _learned(on: PutOn) -> tuple[str, ...]:
+    return on.adapter.spec.modules if on.adapter else ()
 
 
 @torch.no_grad()
-def _plain(unet: Any, path: str, on: PutOn) -> Any:
-    """The linear layer or convolution that takes the place of an adapted one."""
-    module = unet.get_submodule(path)
-    if on.adapter and path in on.adapter.spec.modules:
+def _plain(path: str, module: Any, on: PutOn) -> tuple[Any, Tensor]:
+    """The linear layer or convolution that takes the place of an adapted one, and the squared norms [3] of what rounding
+    changes in its weight, of what was learned in it, and of the weight itself."""
+    weight = getattr(module, "base_layer", module).weight
+    if on.adapter and path in _learned(on):
         layer: Any = merged(on.adapter, path)
     else:
         layer = copy.deepcopy(module).float()
         layer._forward_hooks.clear()
     if module in on.attachment.modules:
         layer.weight += on.attachment.added_to_weight(module)
-    return layer.to(getattr(module, "base_layer", module).weight.dtype)
+    wanted = layer.weight.clone()
+    layer.to(weight.dtype)
+    norms = [each.float().square().sum() for each in (layer.weight - wanted, wanted - weight, wanted)]
+    return layer, torch.stack(norms)
+
+
+def _tell_of_rounding(norms: Tensor, dtype: torch.dtype, warn: Callable[[str], None]) -> None:
+    """W lies on the grid of its dtype: a change of less than half a step is lost."""
+    lost, learned, size = norms.sqrt().tolist()
+    if lost > max(MOST_LOST * learned, LEAST * size):
+        warn(
+            f"--fold: rounded to {str(dtype).removeprefix('torch.')}, what was learned is {lost / learned:.0%} off; leave "
+            "it out, or add --precision fp32"
+        )

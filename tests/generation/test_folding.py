@@ -139,15 +139,29 @@ def test_in_half_precision_the_sum_is_rounded_once(unet):
         assert torch.equal(weight, (layer.base_layer.weight.float() + change).to(torch.bfloat16))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "strength", "told"), [("bfloat16", 0.01, 1), ("bfloat16", 1, 0), ("float32", 0.01, 0)]
+)
+def test_what_rounding_swallows_is_told(unet, dtype, strength, told):
+    """W lies on the grid of its dtype: a change that is much smaller than its steps is gone."""
+    on = put_on(unet.to(getattr(torch, dtype)), "lora")
+    on.adapter.set_scales(lora=strength)
+    heard: list[str] = []
+    with folded(unet, on, heard.append):
+        pass
+    assert len(heard) == told
+    assert all("rounded to bfloat16" in line for line in heard)
+
+
 def test_a_method_that_cannot_be_folded_is_refused(unet, monkeypatch):
     """In one line, with nothing replaced; and so is head mixing alone."""
     on = put_on(unet, "lora")
-    modules = dict(unet.named_modules())
+    modules, merged = dict(unet.named_modules()), folding.merged
 
     def refuses(adapter, path):
         if path == adapter.spec.modules[-1]:
             raise AdapterError("PEFT cannot merge it")
-        return torch.nn.Linear(2, 2)
+        return merged(adapter, path)
 
     monkeypatch.setattr(folding, "merged", refuses)
     with pytest.raises(ConfigError, match=r"--fold: PEFT cannot merge it; leave it out"), folded(unet, on):
