@@ -69,7 +69,10 @@ class TestRefusals:
             ({"set": {"texts_sha256": "t" * 64}}, "scored texts is of class 'cat'"),
             ({"set": {"seeds_sha256": "s" * 64}}, "image seeds is 100 to 109 ("),
             ({"set": {"settings": {"steps": 50}}}, "drawing setting steps is 30 in cat-lora-0, 50 in"),
-            ({"set": {"settings": {"folded": True}}}, "drawing setting folded is False in cat-lora-0, True in"),
+            (
+                {"set": {"settings": {"folded": True}}},
+                "drawing setting folded is False in cat-lora-0, True in",
+            ),
             ({"references": [PhotoHash("0.png", "0" * 64)]}, "references is 3 photos"),
         ],
     )

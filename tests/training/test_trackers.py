@@ -86,7 +86,7 @@ def test_tensorboard_shows_every_step_and_trains_the_same(options, learn, outcom
     assert {"train/alpha_grad", "train/lora_grad", "train/lr"} <= set(shown.Tags()["scalars"])
     samples = shown.Images("samples")
     assert [each.step for each in samples] == [0, 2, 3]
-    assert (samples[0].width, samples[0].height) == (4 * 32, 32)
+    assert (samples[0].width, samples[0].height) == (2 * 32, 32)
 
 
 def test_tensorboard_shows_a_step_once_that_was_trained_twice(options, learn, go_on):
