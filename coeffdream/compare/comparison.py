@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from coeffdream.compare import statistics
 from coeffdream.compare.drift import settle_drift
+from coeffdream.compare.ends import ends_of
 from coeffdream.compare.metrics import DRIFT, LATER, MEANS, Metric, jackknife_of, table_of
 from coeffdream.compare.pairing import Group, Pairing
 from coeffdream.compare.result import Comparison, Contrast, Difference, Estimate, MethodRow
@@ -57,6 +58,7 @@ def compare(pairing: Pairing, *, seed: int = 0, resamples: int = RESAMPLES) -> C
         rows=rows,
         contrasts=contrasts,
         notes=[*pairing.notes, *_limits(pairing, contrasts)],
+        ends=ends_of(pairing, list(rows[0].scores), scores.overall.n),
     )
 
 

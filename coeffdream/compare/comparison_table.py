@@ -87,6 +87,11 @@ def _table3(comparison: Comparison) -> Table:
             for measure in columns
         )
         rows.add_row(row.label, percent(row.percent), *cells)
+    for end in comparison.ends:
+        means = ((measure, end.mean(measure.name, comparison.concepts)) for measure in columns)
+        shown = ["-" if mean is None else measure.show(mean) for measure, mean in means]
+        if any(cell != "-" for cell in shown):
+            rows.add_row(end.label, "-", *shown, style="dim")
     return rows
 
 

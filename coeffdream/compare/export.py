@@ -31,6 +31,12 @@ def to_csv(comparison: Comparison) -> str:
         for contrast in comparison.contrasts
         for each in contrast.differences
     }
+    described = {
+        "n": comparison.n,
+        "concepts": len(comparison.concepts),
+        "training_seeds": len(comparison.training_seeds),
+        "scorers": comparison.label or " and ".join(comparison.encoders.values()),
+    }
     for row in comparison.rows:
         for metric, score in row.scores.items():
             line = {"label": row.label, "method": row.method, "params_percent": row.percent, "metric": metric}
@@ -40,12 +46,11 @@ def to_csv(comparison: Comparison) -> str:
                 line |= {"baseline": baseline, "difference": each.difference.value}
                 line |= {"difference_low": each.difference.low, "difference_high": each.difference.high}
                 line |= {"win_rate": each.win_rate, "pairs": each.pairs, "p": each.p, "p_holm": each.p_holm}
-            line |= {"n": comparison.n, "concepts": len(comparison.concepts)}
-            line |= {
-                "training_seeds": len(comparison.training_seeds),
-                "scorers": comparison.label or " and ".join(comparison.encoders.values()),
-            }
-            writer.writerow(line)
+            writer.writerow(line | described)
+    for end in comparison.ends:
+        for metric in end.by_concept:
+            if (value := end.mean(metric, comparison.concepts)) is not None:
+                writer.writerow({"label": end.label, "metric": metric, "value": value} | described)
     return stream.getvalue()
 
 
@@ -69,6 +74,10 @@ def to_latex(comparison: Comparison) -> str:
             for measure in TABLE3
         ]
         lines.append(" & ".join([escaped(row.label), percent(row.percent), *cells]) + r" \\")
+    for end in comparison.ends:
+        means = ((measure, end.mean(measure.name, comparison.concepts)) for measure in TABLE3)
+        cells = ["--" if mean is None else measure.show(mean) for measure, mean in means]
+        lines.append(" & ".join([escaped(end.label), "-", *cells]) + r" \\")
     lines.append(r"\bottomrule")
     if comparison.label:
         lines.append(rf"\multicolumn{{{len(headings)}}}{{l}}{{\footnotesize {escaped(comparison.label)}}} \\")

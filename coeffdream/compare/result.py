@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from coeffdream.records.measures import Measure
 
@@ -45,6 +45,24 @@ class MethodRow:
 
 
 @dataclass(frozen=True)
+class End:
+    """What the rows lie between: the untouched base, or the photos among themselves.
+
+    `by_concept[metric]`: of the concepts where it was scored.
+    """
+
+    label: str
+    by_concept: dict[str, dict[str, float]]
+
+    def mean(self, metric: str, concepts: Sequence[str]) -> float | None:
+        """Over `concepts`; None unless it was scored of all of them."""
+        known = self.by_concept.get(metric, {})
+        if any(concept not in known for concept in concepts):
+            return None
+        return sum(known[concept] for concept in concepts) / len(concepts)
+
+
+@dataclass(frozen=True)
 class Difference:
     """One metric of one group less that of its baseline, over pairs.
 
@@ -80,7 +98,8 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that `compare` prints. `n`: pictures of one run; `label`: set for embedded scorers."""
+    """All that `compare` prints. `n`: pictures of one run; `label`: set for embedded scorers; `ends`: floor and ceiling
+    of the rows, where they were scored."""
 
     grouped: bool
     concepts: list[str]
@@ -96,6 +115,7 @@ class Comparison:
     rows: list[MethodRow]
     contrasts: list[Contrast]
     notes: list[str]
+    ends: list[End] = field(default_factory=list)
 
     def by_metric(self) -> dict[str, list[tuple[Contrast, Difference]]]:
         """Each metric's differences, one a contrast, both in the order of the comparison."""

@@ -9,16 +9,18 @@ from rich.console import Console
 
 from coeffdream.compare.comparison_table import comparison_table
 from coeffdream.compare.export import to_csv, to_latex
-from coeffdream.compare.result import Comparison, Contrast, Difference, Estimate, MethodRow
+from coeffdream.compare.result import Comparison, Contrast, Difference, End, Estimate, MethodRow
 
 TERMINAL = """
-             # Params     Text  Concept
- method           (%)   Align.   Align.  Diversity    Drift
- ──────────────────────────────────────────────────────────
- lora          0.0306    0.331    0.742      10.25    0.100
-                       ± 0.010  ± 0.020             ± 0.010
- coeff_lora         -    0.350        -          -        -
-                       ± 0.030
+                    # Params     Text  Concept
+ method                  (%)   Align.   Align.  Diversity    Drift
+ ─────────────────────────────────────────────────────────────────
+ lora                 0.0306    0.331    0.742      10.25    0.100
+                              ± 0.010  ± 0.020             ± 0.010
+ coeff_lora                -    0.350        -          -        -
+                              ± 0.030
+ untouched base            -    0.350    0.200       8.50    0.000
+ photos themselves         -        -    0.900          -        -
 
 coeff_lora less lora
 
@@ -43,6 +45,8 @@ Method & \# Params (\%) & Text Align. & Concept Align. & Diversity \\
 \midrule
 lora & 0.0306 & 0.331 {\scriptsize [0.321, 0.341]} & 0.742 {\scriptsize [0.722, 0.762]} & 10.25 \\
 coeff\_lora & - & 0.350 {\scriptsize [0.320, 0.380]} & -- & -- \\
+untouched base & - & 0.350 & 0.200 & 8.50 \\
+photos themselves & - & -- & 0.900 & -- \\
 \bottomrule
 \multicolumn{5}{l}{\footnotesize embedded scorers} \\
 \end{tabular}
@@ -60,6 +64,11 @@ lora,lora,0.0306,concept_alignment,0.7421,0.7221,0.7621,,,,,,,,,100,2,2,embedded
 lora,lora,0.0306,diversity,10.25,,,,,,,,,,,100,2,2,embedded scorers
 lora,lora,0.0306,drift,0.1,0.09,0.11,,,,,,,,,100,2,2,embedded scorers
 coeff_lora,coeff-lora,,text_alignment,0.35,0.32,0.38,lora,0.0186,-0.0114,0.0486,0.75,200,0.0312345,0.0499,100,2,2,embedded scorers
+untouched base,,,text_alignment,0.35,,,,,,,,,,,100,2,2,embedded scorers
+untouched base,,,concept_alignment,0.2,,,,,,,,,,,100,2,2,embedded scorers
+untouched base,,,diversity,8.5,,,,,,,,,,,100,2,2,embedded scorers
+untouched base,,,drift,0.0,,,,,,,,,,,100,2,2,embedded scorers
+photos themselves,,,concept_alignment,0.9,,,,,,,,,,,100,2,2,embedded scorers
 """
 
 
@@ -97,6 +106,22 @@ def comparison() -> Comparison:
         ],
         contrasts=[Contrast("coeff_lora", "lora", differences)],
         notes=["one note"],
+        ends=[
+            End(
+                "untouched base",
+                {
+                    "text_alignment": {"cat": 0.3, "dog": 0.4},
+                    "concept_alignment": {"cat": 0.25, "dog": 0.15},
+                    "diversity": {"cat": 9.0, "dog": 8.0},
+                    "drift": {"cat": 0.0, "dog": 0.0},
+                },
+            ),
+            # One concept has a single photo, so that it has no diversity of many.
+            End(
+                "photos themselves",
+                {"concept_alignment": {"cat": 0.9, "dog": 0.9}, "diversity": {"cat": 1.5}},
+            ),
+        ],
     )
 
 

@@ -95,8 +95,8 @@ def _compared(study: Study, finished: Sequence[Finished]) -> tuple[Compared | No
         comparison,
         finding(comparison),
         tables.headings(comparison),
-        tables.table3(comparison, finished),
+        tables.table3(comparison),
         forests(comparison),
         concept_plots(comparison),
-        tables.concept_tables(comparison, finished),
+        tables.concept_tables(comparison),
     ), ""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from coeffdream.compare.comparison_table import percent
+from coeffdream.compare.ends import FLOOR
 from coeffdream.compare.result import Comparison, Estimate
 from coeffdream.records.measures import DIVERSITY, MEASURES, TABLE3
-from coeffdream.records.scores import Summary
-from coeffdream.report.study.cells import Finished
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ def headings(comparison: Comparison) -> list[str]:
     return [MEASURES[name].title for name in metrics_of(comparison)]
 
 
-def table3(comparison: Comparison, cells: Sequence[Finished]) -> list[Row]:
+def table3(comparison: Comparison) -> list[Row]:
     """A row for each method, with intervals; the untouched base and the photos among themselves beneath."""
     names = metrics_of(comparison)
     rows = [
@@ -55,65 +51,35 @@ def table3(comparison: Comparison, cells: Sequence[Finished]) -> list[Row]:
         )
         for row in comparison.rows
     ]
-    for kind, label in (("floor", "untouched base"), ("ceiling", "photos among themselves")):
-        found = _summaries(cells, comparison.concepts, kind)
-        if len(found) == len(comparison.concepts):
-            rows.append(
-                Row(kind, label, "–", [_mean(list(found.values()), name, comparison.n) for name in names])
-            )
+    for end in comparison.ends:
+        means = [(name, end.mean(name, comparison.concepts)) for name in names]
+        if any(mean is not None for _, mean in means):
+            cells = [_mean(name, mean, comparison.n) for name, mean in means]
+            rows.append(Row("floor" if end.label == FLOOR else "ceiling", end.label, "–", cells))
     return rows
 
 
-def concept_tables(comparison: Comparison, cells: Sequence[Finished]) -> list[ConceptTable]:
+def concept_tables(comparison: Comparison) -> list[ConceptTable]:
     """One for each metric."""
-    ends = {
-        label: _summaries(cells, comparison.concepts, kind)
-        for kind, label in (("floor", "untouched base"), ("ceiling", "photos"))
-    }
     tables = []
     for name in metrics_of(comparison):
-        shown = {
-            label: found
-            for label, found in ends.items()
-            if found and any(_value(summary, name, comparison.n) is not None for summary in found.values())
-        }
+        show = MEASURES[name].show
+        shown = {end.label: end.by_concept[name] for end in comparison.ends if name in end.by_concept}
+        measured = [row for row in comparison.rows if name in row.by_concept]
         rows = []
         for concept in comparison.concepts:
-            values = [row.by_concept[name][concept] for row in comparison.rows if name in row.by_concept]
-            said = [MEASURES[name].show(value) for value in values]
-            for found in shown.values():
-                value = _value(found[concept], name, comparison.n) if concept in found else None
-                said.append("–" if value is None else MEASURES[name].show(value))
+            said = [show(row.by_concept[name][concept]) for row in measured]
+            said += [show(found[concept]) if concept in found else "–" for found in shown.values()]
             rows.append((concept, said))
-        labels = [row.label for row in comparison.rows if name in row.by_concept]
+        labels = [row.label for row in measured]
         tables.append(ConceptTable(MEASURES[name].title, [*labels, *shown], rows))
     return tables
 
 
-def _summaries(cells: Sequence[Finished], concepts: Sequence[str], kind: str) -> dict[str, Summary]:
-    """Each concept's floor or ceiling: equal in all cells of the concept that have it, so the first."""
-    found: dict[str, Summary] = {}
-    for cell in cells:
-        summary = getattr(cell.scored.scores, kind)
-        if summary is not None and cell.scored.concept in concepts:
-            found.setdefault(cell.scored.concept, summary)
-    return {concept: found[concept] for concept in concepts if concept in found}
-
-
-def _value(summary: Summary, name: str, n: int) -> float | None:
-    """Diversity only of equally many pictures: it grows with their number."""
-    if name == DIVERSITY.name and summary.n != n:
-        return None
-    return getattr(summary, name, None)
-
-
-def _mean(summaries: Sequence[Summary], name: str, n: int) -> tuple[str, str, str]:
-    values = [_value(summary, name, n) for summary in summaries]
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        other = name == DIVERSITY.name and all(summary.n != n for summary in summaries)
-        return "–", "", f"n differs: not {n}" if other else ""
-    return MEASURES[name].show(float(np.mean(known))), "", ""
+def _mean(name: str, mean: float | None, n: int) -> tuple[str, str, str]:
+    if mean is not None:
+        return MEASURES[name].show(mean), "", ""
+    return "–", "", f"n differs: not {n}" if name == DIVERSITY.name else ""
 
 
 def _with_interval(estimate: Estimate | None, name: str) -> tuple[str, str, str]:
