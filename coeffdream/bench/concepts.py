@@ -21,6 +21,7 @@ from coeffdream.records.arms import options_of
 from coeffdream.records.claim import claimed, create_json, is_husk
 from coeffdream.records.commands import options
 from coeffdream.records.fields import record_to_json
+from coeffdream.records.files import write_json
 from coeffdream.records.study import StudyFolder
 from coeffdream.records.study_journal import Journal, Now, Running, StageEnd, at, sort_of
 from coeffdream.records.study_plan import Cell, Study
@@ -30,10 +31,14 @@ Told = Callable[[Path], "tuple[str, int, int] | None"]
 
 
 @contextlib.contextmanager
-def open_study(folder: Path, study: Study) -> Iterator[list[Cell]]:
-    """Hold the study's folder: write the plan, or check that it is the one begun there; the cells still to do.
+def open_study(
+    folder: Path, study: Study, tell: Callable[[str], None] = lambda line: None
+) -> Iterator[list[Cell]]:
+    """Hold the study's folder, and write the plan there, or let the one begun there grow to it; the cells still to do.
 
-    Raises ConfigError when another study lives in `folder`, InUseError when another process is at work in it.
+    tell: hears in a line that, and how, the study grows. Its study.json has the order of the cells.
+    Raises ConfigError when `folder` holds a study that `study` is not the whole of, InUseError when another process is
+    at work in it.
     """
     study.check()
     kept = StudyFolder(folder)
@@ -41,15 +46,20 @@ def open_study(folder: Path, study: Study) -> Iterator[list[Cell]]:
         folder, "bench concepts", f"study {folder}", "wait until that has ended, or give another --study"
     ):
         if not create_json(kept.record_file, record_to_json(study)):
-            before, plan = vars(kept.read()), vars(study)
-            described = [
-                f"{key} was {before[key]!r} and is now {plan[key]!r}"
-                for key in plan
-                if before[key] != plan[key]
-            ]
-            if described:
-                raise ConfigError(together(f"{folder} holds another study (name another --study)", described))
+            study = _grown(kept, study, tell)
         yield [cell for cell in study.cells if not kept.run(cell).scores.is_file()]
+
+
+def _grown(kept: StudyFolder, study: Study, tell: Callable[[str], None]) -> Study:
+    before = kept.read()
+    try:
+        study = study.after(before)
+    except ConfigError as problem:
+        raise ConfigError(f"{kept.path} {problem}") from None
+    if growth := study.growth_since(before):
+        write_json(kept.record_file, record_to_json(study))
+        tell(growth)
+    return study
 
 
 def run_cells(

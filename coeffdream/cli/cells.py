@@ -84,7 +84,8 @@ def run_study(plan: Study, folder: Path, where: Where, arms_text: str | None = N
 
         pick_device(plan.device)
     kept = StudyFolder(folder)
-    with open_study(folder, plan) as todo:
+    with open_study(folder, plan, say) as todo:
+        plan = kept.read()  # in the order that it was begun in
         if arms_text is not None:
             write_text(kept.arms_file, arms_text)
         say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((folder / 'logs').resolve())}")

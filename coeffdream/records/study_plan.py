@@ -5,17 +5,19 @@ An arm is a method, or a method with training options of its own under a name of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from coeffdream.config import flag_of
-from coeffdream.errors import ConfigError, quoted, together
+from coeffdream.errors import ConfigError, listed, quoted, together
 from coeffdream.limits import LARGEST, MOST, out_of_range
 from coeffdream.methods import method_problems
 from coeffdream.option import option
 from coeffdream.records.arms import AGAINST, check_arm
 
+# What every cell of a study has in common.
+COMMON = ("base", "steps", "lr", "images_per_prompt", "sampling_steps", "device")
 MOST_OF_A_STUDY = {"seeds": 1000, "steps": MOST["steps"], "images_per_prompt": 10_000, "sampling_steps": 1000}
 
 
@@ -68,12 +70,59 @@ class Study:
         """The training options of an arm, its method among them, over those of the whole study."""
         common = {"steps": self.steps, "lr": self.lr}
         given = {name: value for name, value in common.items() if value is not None}
-        return {**given, **self.arms.get(arm, {"method": arm})}
+        return {**given, **self.described(arm)}
+
+    def described(self, arm: str) -> dict[str, str | int | float | bool | list[str]]:
+        """What the plan says of an arm alone."""
+        return self.arms.get(arm, {"method": arm})
 
     def baseline_of(self, arm: str) -> str | None:
         """The arm that this one says it is compared with."""
         against = self.arms.get(arm, {}).get(AGAINST)
         return None if against is None else str(against)
+
+    def after(self, before: Study) -> Study:
+        """This plan as `before` goes on: every cell of `before` is in it, in the same order, and the new ones follow.
+
+        Raises ConfigError that names what of `before` is another, or is not there.
+        """
+        was, now = vars(before), vars(self)
+        others = [f"{key} was {was[key]!r} and is now {now[key]!r}" for key in COMMON if was[key] != now[key]]
+        others += [
+            f"arm {arm} was {before.described(arm)} and is now {self.described(arm)}"
+            for arm in before.methods
+            if arm in self.methods and before.described(arm) != self.described(arm)
+        ]
+        gone = [f"method {arm} is left out" for arm in before.methods if arm not in self.methods]
+        gone += [f"concept {each} is left out" for each in before.concepts if each not in self.concepts]
+        if self.seeds < before.seeds:
+            gone.append(f"seeds was {before.seeds} and is now {self.seeds}")
+        if others:
+            raise ConfigError(together("holds another study (name another --study)", [*others, *gone]))
+        if gone:
+            raise ConfigError(
+                together(
+                    "holds a larger study, and a study only grows (name another --study, or compare a part of its runs: "
+                    "coeffdream compare RUN ... --by method)",
+                    gone,
+                )
+            )
+        return replace(
+            self,
+            concepts=list(dict.fromkeys([*before.concepts, *self.concepts])),
+            methods=list(dict.fromkeys([*before.methods, *self.methods])),
+            arms={**before.arms, **self.arms},
+        )
+
+    def growth_since(self, before: Study) -> str | None:
+        """What this plan has more than `before`, in words; None for nothing."""
+        said = [f"seeds {before.seeds} to {self.seeds}"] if self.seeds > before.seeds else []
+        concepts = [Path(each).name for each in self.concepts if each not in before.concepts]
+        methods = [each for each in self.methods if each not in before.methods]
+        said += [f"with {listed(more)}" for more in (concepts, methods) if more]
+        if not said:
+            return None
+        return f"study grows from {len(before.cells):,} to {len(self.cells):,} cells: {', '.join(said)}"
 
     def check(self) -> None:
         """Raises ConfigError with everything that makes this no study."""
