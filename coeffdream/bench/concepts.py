@@ -13,12 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from coeffdream.bench.carried import bring_log
 from coeffdream.bench.dispatch import Chain, Dispatch
 from coeffdream.bench.engine import Engine
+from coeffdream.bench.hold import held
+from coeffdream.bench.store import Store
+from coeffdream.bench.stored import level, of_the_report, plan_at, settle
 from coeffdream.errors import ConfigError, RunError, together
 from coeffdream.progress import Progress
 from coeffdream.records.arms import options_of
-from coeffdream.records.claim import claimed, create_json, is_husk
+from coeffdream.records.claim import claimed, is_husk
 from coeffdream.records.commands import options
 from coeffdream.records.fields import record_to_json
 from coeffdream.records.files import write_json
@@ -32,32 +36,48 @@ Told = Callable[[Path], "tuple[str, int, int] | None"]
 
 @contextlib.contextmanager
 def open_study(
-    folder: Path, study: Study, tell: Callable[[str], None] = lambda line: None
+    folder: Path,
+    study: Study,
+    tell: Callable[[str], None] = lambda line: None,
+    store: Store | None = None,
 ) -> Iterator[list[Cell]]:
     """Hold the study's folder, and write the plan there, or let the one begun there grow to it; the cells still to do.
 
-    tell: hears in a line that, and how, the study grows. Its study.json has the order of the cells.
-    Raises ConfigError when `folder` holds a study that `study` is not the whole of, InUseError when another process is
-    at work in it.
+    tell: hears in a line that, and how, the study grows. Its study.json has the order of the cells. store: where the
+    study is kept beside this machine's folder; each gets what the other has of finished cells.
+    Raises ConfigError when another study lives there, or a larger one, InUseError when another process is at work in
+    it.
     """
     study.check()
     kept = StudyFolder(folder)
-    with claimed(
-        folder, "bench concepts", f"study {folder}", "wait until that has ended, or give another --study"
-    ):
-        if not create_json(kept.record_file, record_to_json(study)):
-            study = _grown(kept, study, tell)
+    with contextlib.ExitStack() as while_open:
+        remedy = "wait until that has ended, or give another --study"
+        while_open.enter_context(claimed(folder, "bench concepts", f"study {folder}", remedy))
+        if store is not None:
+            while_open.enter_context(held(store, tell))
+        study = _planned(kept, study, tell, store)
+        if store is not None:
+            level(store, kept, study.cells, tell)
         yield [cell for cell in study.cells if not kept.run(cell).scores.is_file()]
 
 
-def _grown(kept: StudyFolder, study: Study, tell: Callable[[str], None]) -> Study:
-    before = kept.read()
-    try:
-        study = study.after(before)
-    except ConfigError as problem:
-        raise ConfigError(f"{kept.path} {problem}") from None
-    if growth := study.growth_since(before):
+def _planned(kept: StudyFolder, study: Study, tell: Callable[[str], None], store: Store | None) -> Study:
+    """The plan as it goes on, written down."""
+    begun = {store.address: plan_at(store, kept)} if store is not None else {}
+    begun[str(kept.path)] = kept.read() if kept.record_file.is_file() else None
+    growth = None
+    for place, before in begun.items():
+        if before is not None:
+            try:
+                study = study.after(before)
+            except ConfigError as problem:
+                raise ConfigError(f"{place} {problem}") from None
+            growth = growth or study.growth_since(before)
+    if begun[str(kept.path)] != study:
         write_json(kept.record_file, record_to_json(study))
+    if store is not None and begun[store.address] != study:
+        store.write(kept.record_file.name, kept.record_file.read_bytes())
+    if growth:
         tell(growth)
     return study
 
@@ -70,10 +90,12 @@ def run_cells(
     progress: Progress,
     *,
     told: Told = lambda log: None,
+    store: Store | None = None,
 ) -> None:
     """Run `cells` on the workers of `engine`. Raises RunError at the end that names every cell that failed.
 
     told: reads the logs of the commands that are running, so that each running cell can be shown with what it is at.
+    store: where the workers of `engine` bring cells from and send them to.
     """
     kept, total = StudyFolder(folder), len(study.cells)
     journal, since = Journal(folder), at(time.time())
@@ -84,16 +106,25 @@ def run_cells(
     progress("study", done, total, "")
 
     def prepare(cell: Cell) -> list[list[str]]:
+        if store is not None:
+            settle(store, kept, cell)
         _make_room(kept.run(cell).path)
         return stages(folder, study, cell)
 
     def command_ended(chain: Chain, status: int | None) -> None:
         seconds = round(time.time() - chain.began, 3)
         journal.add(StageEnd(chain.cell.name, sort_of(chain.commands[0]), at(chain.began), seconds, status))
+        if store is not None:
+            bring_log(store, chain.cell.name, kept.log(chain.cell))
 
     def cell_ended(cell: Cell, problem: str | None) -> None:
         nonlocal done
         done += 1
+        if store is not None and not problem:
+            try:
+                store.bring(cell.name, of_the_report)
+            except RunError as error:
+                problem = str(error)
         if problem:
             failures.append(f"{cell.name}: {problem}")
         progress("study", done, total, cell.name)

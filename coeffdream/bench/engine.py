@@ -37,8 +37,10 @@ class LocalEngine:
 
     lost: tuple[type[Exception], ...] = (BrokenExecutor,)
 
-    def __init__(self, perform: Perform, jobs: int, device: str, shared: Path) -> None:
-        self.jobs, self._perform, self._shared = jobs, perform, shared
+    def __init__(
+        self, perform: Perform, jobs: int, device: str, shared: Path, store: str | None = None
+    ) -> None:
+        self.jobs, self._perform, self._shared, self._store = jobs, perform, shared, store
         self._cards = cards(device)
         self._hired: dict[Worker, str] = {}
         spread = f", over {len(self._cards)} cards" if len(self._cards) > 1 else ""
@@ -49,7 +51,7 @@ class LocalEngine:
         threads = max(1, (os.cpu_count() or 1) // self.jobs) if self.jobs > 1 else None
         card = min(self._cards, key=list(self._hired.values()).count, default="")
         sees = {"CUDA_VISIBLE_DEVICES": card} if len(self._cards) > 1 else {}
-        worker = Worker(self._perform, self._shared, threads, sees)
+        worker = Worker(self._perform, self._shared, threads, sees, self._store)
         self._hired[worker] = card
         up: Future[Worker] = Future()
         up.set_result(worker)

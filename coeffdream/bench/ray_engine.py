@@ -1,7 +1,8 @@
 """Where the cells of a study run: on a Ray cluster, in actors that each hold one worker.
 
 Ray finds a machine with the memory and the share of a card that an actor asks for, and carries arguments and exit
-statuses. What the commands make they leave on the storage that all machines see, in files that hold no code.
+statuses. What the commands make they leave on the storage that all machines see, or send to the study's store, in files
+that hold no code.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ GIB = 1 << 30
 class Held:
     """What an actor runs. The worker is a process of its own, which signals reach, and which can die alone."""
 
-    def __init__(self, perform: Perform, shared: str, threads: int | None) -> None:
-        self._worker = Worker(perform, Path(shared), threads)
+    def __init__(self, perform: Perform, shared: str, threads: int | None, store: str | None) -> None:
+        self._worker = Worker(perform, Path(shared), threads, store=store)
 
     def card_memory(self) -> int:
         return self._worker.card_memory()
@@ -61,6 +62,7 @@ class RayEngine:
         address: str,
         per_card: int,
         needed: Callable[[str], Need],
+        store: str | None = None,
     ) -> None:
         """jobs: None is as many as the cluster has room for now. per_card: workers that share a card. needed: by a
         worker on "cuda" or "cpu".
@@ -68,7 +70,7 @@ class RayEngine:
         Raises ConfigError when Ray or the cluster is not there, or has no room for a single worker.
         """
         self._ray, dashboard = _connected(address)
-        self._perform, self._shared, self._per_card = perform, str(shared), per_card
+        self._perform, self._shared, self._per_card, self._store = perform, str(shared), per_card, store
         there: Mapping[str, float] = self._ray.cluster_resources()
         self._on_cards = device != "cpu" and there.get("GPU", 0) > 0
         self._need = needed("cuda" if self._on_cards else "cpu")
@@ -96,7 +98,8 @@ class RayEngine:
 
     def hire(self) -> Future[Actor]:
         remote = self._ray.remote(Held).options(**self._asks, max_concurrency=2, max_restarts=0)
-        actor = Actor(remote.remote(self._perform, self._shared, None if self._on_cards else 1))
+        threads = None if self._on_cards else 1
+        actor = Actor(remote.remote(self._perform, self._shared, threads, self._store))
         self._hired.append(actor)
         up: Future[Actor] = Future()
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from coeffdream import stopping, warm
+from coeffdream.bench.carried import carried
+from coeffdream.bench.store import Store
 
 # Runs `coeffdream ARGUMENTS` in this process; its exit status.
 Perform = Callable[[list[str]], int]
@@ -30,9 +32,11 @@ class Worker:
         shared: Path,
         threads: int | None = None,
         environment: Mapping[str, str] | None = None,
+        store: str | None = None,
     ) -> None:
         """perform: a function of a module. shared: the study's folder for what its workers make once. threads: of
-        torch; None leaves their number to it. environment: what is set before any library is imported."""
+        torch; None leaves their number to it. environment: what is set before any library is imported. store: where
+        the study is kept, if not in that folder."""
         # Anew, not forked: a fork cannot use CUDA, and what macOS's libraries have begun does not survive it.
         context = multiprocessing.get_context("spawn")
         self._pid, self._asked = context.Value("l", 0), context.Value("l", 0)
@@ -40,7 +44,7 @@ class Worker:
             1,
             mp_context=context,
             initializer=_begin,
-            initargs=(self._pid, self._asked, perform, str(shared), threads, dict(environment or {})),
+            initargs=(self._pid, self._asked, perform, str(shared), threads, dict(environment or {}), store),
         )
 
     def submit(self, arguments: list[str], log: Path) -> Future[int]:
@@ -69,12 +73,19 @@ class _Here:
     perform: Perform
     asked: Any
     threads: int | None
+    store: Store | None = None
     at_work = False
     study_ended = False
 
 
 def _begin(
-    pid: Any, asked: Any, perform: Perform, shared: str, threads: int | None, environment: Mapping[str, str]
+    pid: Any,
+    asked: Any,
+    perform: Perform,
+    shared: str,
+    threads: int | None,
+    environment: Mapping[str, str],
+    store: str | None,
 ) -> None:
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # noqa: TID251  The terminal's Ctrl-C comes through the study, once
@@ -82,12 +93,14 @@ def _begin(
         signal.signal(number, lambda *_: None)  # between two commands `asked` tells
     os.environ.update(environment)
     _Here.perform, _Here.asked, _Here.threads = staticmethod(perform), asked, threads
-    warm.keep(Path(shared))
+    _Here.store = Store(store, Path(shared).parent) if store else None
+    warm.keep(Path(shared), _Here.store.fetch if _Here.store else None)
     pid.value = os.getpid()
     threading.Thread(target=_end_with_the_study, daemon=True).start()
 
 
 def _run(arguments: list[str], log: str) -> int:
+    Path(log).parent.mkdir(parents=True, exist_ok=True)  # on the machines of a cluster that share no disk
     with Path(log).open("ab") as stream:
         for descriptor in (1, 2):
             os.dup2(stream.fileno(), descriptor)
@@ -96,6 +109,25 @@ def _run(arguments: list[str], log: str) -> int:
             printed.reconfigure(line_buffering=True)
     _Here.at_work = True
     try:
+        if _Here.store is None:
+            return _performed(arguments)
+        path = Path(log)
+        return carried(
+            _Here.store,
+            path.stem,
+            arguments,
+            path,
+            lambda: _performed(arguments),
+            lambda: _Here.study_ended,
+        )
+    finally:
+        _Here.at_work = False
+        if _Here.study_ended:
+            os._exit(0)
+
+
+def _performed(arguments: list[str]) -> int:
+    try:
         with stopping.heard():  # before the look at `asked`, so that no request is lost between the two
             if _Here.asked.value:
                 raise stopping.Stopped(_Here.asked.value)
@@ -103,10 +135,6 @@ def _run(arguments: list[str], log: str) -> int:
             return _Here.perform(arguments)
     except stopping.Stopped as stop:
         return stopping.status_of(stop)
-    finally:
-        _Here.at_work = False
-        if _Here.study_ended:
-            os._exit(0)
 
 
 def _card_memory() -> int:

@@ -76,6 +76,14 @@ def concepts(
     study: Annotated[Path, typer.Option(help="The study's folder; an unfinished one goes on.")] = Path(
         "study"
     ),
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the study is kept that no disk is shared for: s3://BUCKET/STUDY, or what else fsspec reads; --study "
+            "is then each machine's own.",
+            show_default="--study, on a disk that all machines see",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Train, draw and score every method, or arm, on every concept, then compare them.
@@ -98,7 +106,11 @@ def concepts(
         raise ConfigError(problems[0])
     described = {arm: described[arm] for arm in chosen if arm in described}
     plan = Study(folders_of([*(given or []), *(more or [])]), chosen, described, **typed)
-    comparison = run_study(plan, study.resolve(), Where(engine, jobs, address, per_card or 1), text)
+    if store is not None:
+        from coeffdream.bench.store import address_of
+
+        store = address_of(store, study.resolve())
+    comparison = run_study(plan, study.resolve(), Where(engine, jobs, address, per_card or 1, store), text)
     from coeffdream.compare.comparison_table import comparison_table
 
     if as_json:

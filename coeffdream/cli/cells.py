@@ -25,12 +25,14 @@ class Where:
     """Where cells run: `local`, on this machine, `jobs` at a time, or `ray`, on the cluster at `address`.
 
     jobs: None is one here, and with Ray all that there is room for. per_card: cells that share a card of a cluster.
+    store: an address where the study is kept beside the folders of the machines that make it.
     """
 
     engine: str = "local"
     jobs: int | None = None
     address: str | None = None
     per_card: int = 1
+    store: str | None = None
 
     def started(self, plan: Study, shared: Path) -> Engine:
         from coeffdream.cli.workers import perform
@@ -38,13 +40,20 @@ class Where:
         if self.engine == "local":
             from coeffdream.bench.engine import LocalEngine
 
-            return LocalEngine(perform, self.jobs or 1, plan.device, shared)
+            return LocalEngine(perform, self.jobs or 1, plan.device, shared, self.store)
         from coeffdream.bench.need import need
         from coeffdream.bench.ray_engine import RayEngine
 
         needed, address = partial(need, plan), self.address or "auto"
         return RayEngine(
-            perform, self.jobs, plan.device, shared, needed=needed, address=address, per_card=self.per_card
+            perform,
+            self.jobs,
+            plan.device,
+            shared,
+            needed=needed,
+            address=address,
+            per_card=self.per_card,
+            store=self.store,
         )
 
 
@@ -67,6 +76,7 @@ def run_study(plan: Study, folder: Path, where: Where, arms_text: str | None = N
     """
     with loading("torch", "scipy"):
         from coeffdream.bench.concepts import open_study, run_cells
+        from coeffdream.bench.store import Store
         from coeffdream.compare.comparison import compare
         from coeffdream.compare.pairing import pair_study
         from coeffdream.compare.scored import load_runs
@@ -84,17 +94,22 @@ def run_study(plan: Study, folder: Path, where: Where, arms_text: str | None = N
 
         pick_device(plan.device)
     kept = StudyFolder(folder)
-    with open_study(folder, plan, say) as todo:
+    store = Store(where.store, folder) if where.store else None
+    with open_study(folder, plan, say, store) as todo:
         plan = kept.read()  # in the order that it was begun in
         if arms_text is not None:
             write_text(kept.arms_file, arms_text)
+            if store is not None:
+                store.write(kept.arms_file.name, arms_text.encode())
         say(f"{len(plan.cells)} cells, {len(todo)} to do; logs in {near((folder / 'logs').resolve())}")
         if todo:
             workers = where.started(plan, kept.shared)
             say(workers.where)
             with ProgressDisplay() as progress:
-                run_cells(folder, plan, todo, workers, progress, told=last_progress)
+                run_cells(folder, plan, todo, workers, progress, told=last_progress, store=store)
         cells = load_runs([str(kept.run(cell).path) for cell in plan.cells], folder)
         comparison = compare(pair_study(plan, plan.cells, cells))
         write_json(folder / "comparison.json", dataclasses.asdict(comparison))
+        if store is not None:
+            store.write("comparison.json", (folder / "comparison.json").read_bytes())
     return comparison

@@ -22,10 +22,12 @@ def sets_beside(run: RunFolder, plan: SetRecord, jobs: Sequence[ImagePlan]) -> I
             if file.parents[2].name not in (run.path.name, LATEST):
                 yield SetFolder(file.parent)
         return
+    warm.fetched(note)
+    noted = Path()
     with contextlib.suppress(RunError, TypeError, OSError):  # nothing is noted, or nothing that can be read
         noted = Path(*read_json(note))
-        if not noted.is_absolute() and ".." not in noted.parts:
-            yield SetFolder(run.path.parent / noted)
+    if noted.parts and not noted.is_absolute() and ".." not in noted.parts:
+        yield SetFolder(warm.fetched(run.path.parent / noted))
 
 
 def note_set(run: RunFolder, folder: SetFolder, plan: SetRecord, jobs: Sequence[ImagePlan]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from coeffdream.errors import ConfigError, RunError
 from coeffdream.records.fields import record_from_json
@@ -44,11 +45,16 @@ class StudyFolder:
 
     def read(self) -> Study:
         """The plan. Raises RunError when the file is missing, damaged, or no plan."""
-        study = record_from_json(Study, read_json(self.record_file), self.record_file)
-        if not study.methods:
-            raise RunError(f"{self.record_file} names no methods; restore that file")
-        try:
-            study.check()
-        except ConfigError as problem:
-            raise RunError(f"{self.record_file}: {problem}; restore that file") from None
-        return study
+        return study_from(read_json(self.record_file), self.record_file)
+
+
+def study_from(value: Any, where: Path | str) -> Study:
+    """The plan that a study.json holds. Raises RunError when it is none."""
+    study = record_from_json(Study, value, where)
+    if not study.methods:
+        raise RunError(f"{where} names no methods; restore that file")
+    try:
+        study.check()
+    except ConfigError as problem:
+        raise RunError(f"{where}: {problem}; restore that file") from None
+    return study

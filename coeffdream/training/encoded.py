@@ -47,7 +47,7 @@ def once(whose: Mapping[str, Any], make: Callable[[], list[TrainingSample]]) -> 
     found = _read(file)
     if found is None:
         with in_turn(shared / "encoded" / f"{key}.making", "encoding photos"):
-            found = _read(file)
+            found = _read(warm.fetched(file))
             if found is None:
                 found = make()
                 _write(file, found)
