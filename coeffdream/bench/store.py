@@ -117,7 +117,7 @@ class Store:
     def send(self, cell: str) -> None:
         """Have the files of a cell there as they are here; what is there alone stays. Does nothing for what is there."""
         there, run = self.contents(cell), self._run(cell)
-        here = {name: self._kept(run / name) for name in _files(run)}
+        here = {name: self._kept(name, run / name) for name in _files(run)}
         changed = [
             name for name, kept in here.items() if name not in there or there[name].sha256 != kept.sha256
         ]
@@ -125,13 +125,13 @@ class Store:
             return
         if any(name in there for name in changed):  # until it is whole again, nobody may count on it
             there = {name: kept for name, kept in there.items() if name not in changed}
-            self.write(f"contents/{cell}.json", contents_of(there))
+            self.write(f"contents/{cell}.json", contents_of(there.values()))
         names = [name for name in _marks_last(changed) if not here[name].at]
         marks = [name for name in names if name.endswith(MARKS)]
         for part in ([name for name in names if name not in marks], marks):
             self._put([run / name for name in part], [f"runs/{cell}/{name}" for name in part])
         there |= {name: here[name] for name in changed}
-        self.write(f"contents/{cell}.json", contents_of(there))
+        self.write(f"contents/{cell}.json", contents_of(there.values()))
 
     def set_aside(self, cell: str) -> None:
         """Move what is here of a run out of the way."""
@@ -235,12 +235,12 @@ class Store:
         return self.folder / "runs" / cell
 
     def _contents(self, data: bytes, place: str) -> dict[str, Kept]:
-        return contents_from(data, f"{self.address}/{place}").files
+        return contents_from(data, f"{self.address}/{place}")
 
-    def _kept(self, path: Path) -> Kept:
+    def _kept(self, name: str, path: Path) -> Kept:
         sha256 = self._sha256(path)
         assert sha256 is not None
-        return Kept(path.stat().st_size, sha256, self._of_others.get(sha256, ""))
+        return Kept(name, path.stat().st_size, sha256, self._of_others.get(sha256, ""))
 
     def _is_another(self, run: Path, there: Mapping[str, Kept]) -> bool:
         here = self._sha256(run / "run.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,24 +16,24 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Kept:
-    """A file of a run. at: where in the store its bytes lie, if that is with another cell that drew the same picture."""
+    """A file of a run. name: its path inside of the run's folder. at: where in the store its bytes lie, if that is with
+    another cell that has the same picture."""
 
+    name: str
     size: Count
     sha256: str
     at: str = ""
 
+    def __post_init__(self) -> None:
+        for name in (self.name, self.at or self.name):
+            if not is_plain(name):
+                raise ValueError(f"{name!r:.80} leads out of its folder")
+
 
 @dataclass(frozen=True)
 class Contents:
-    """By their paths inside of the run's folder."""
-
-    files: dict[str, Kept] = field(default_factory=dict)
+    files: list[Kept] = field(default_factory=list)
     format: int = FORMAT
-
-    def __post_init__(self) -> None:
-        for name in [*self.files, *(each.at for each in self.files.values() if each.at)]:
-            if not is_plain(name):
-                raise ValueError(f"{name!r:.80} leads out of the run's folder")
 
 
 def is_plain(name: str) -> bool:
@@ -44,14 +44,14 @@ def is_plain(name: str) -> bool:
     )
 
 
-def contents_from(data: bytes, where: str) -> Contents:
-    """Raises RunError for what is damaged, or leads out of the run."""
+def contents_from(data: bytes, where: str) -> dict[str, Kept]:
+    """By name. Raises RunError for what is damaged, or leads out of the run."""
     try:
         value: Any = parse_json(decoded(data))
     except ValueError as error:
         value = str(error)
-    return record_from_json(Contents, value, where)
+    return {kept.name: kept for kept in record_from_json(Contents, value, where).files}
 
 
-def contents_of(files: Mapping[str, Kept]) -> bytes:
-    return json_line(record_to_json(Contents(dict(files))))
+def contents_of(files: Iterable[Kept]) -> bytes:
+    return json_line(record_to_json(Contents(list(files))))

@@ -1,0 +1,434 @@
+"""Studies kept at an address: machines that share no disk make one study, and nothing half sent is ever counted on.
+
+The whole proof, processes of their own, a killed study, then another machine, is: pytest -m slow tests/bench/test_store.py
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from coeffdream import warm
+from coeffdream.bench import hold
+from coeffdream.bench.carried import carried
+from coeffdream.bench.concepts import open_study, run_cells
+from coeffdream.bench.status import study_status
+from coeffdream.bench.store import Store, address_of
+from coeffdream.cli.terminal import last_progress
+from coeffdream.config import TrainConfig
+from coeffdream.errors import ConfigError, InUseError, RunError
+from coeffdream.progress import silent
+from coeffdream.records.base import BaseRecord
+from coeffdream.records.run import RunFolder, RunRecord
+from coeffdream.records.study import StudyFolder
+from coeffdream.stopping import Stopped, heard
+
+SCORED = ("overall", "floor", "drift", "per_prompt", "per_image")
+
+
+@pytest.fixture
+def address(tmp_path) -> str:
+    return f"file://{tmp_path}/bucket"
+
+
+@pytest.fixture
+def keeping():
+    """This process keeps what it loaded, as a worker does."""
+    warm.keep(None)
+    yield
+    warm.keep_nothing()
+
+
+@pytest.fixture
+def through(threads, keeping):
+    """Go on with a study: the driver in `folder`, its commands in turn on the machines that make cells in `nodes`."""
+
+    def went(study, folder, address, perform, nodes=None, most=None, told=None, ended=None):
+        stores = [Store(address, node) for node in nodes or [folder]]
+        turn, keeping = 0, warm._shelf
+
+        def command(arguments, log):
+            nonlocal turn
+            store, turn = stores[turn % len(stores)], turn + 1
+            there = [word.replace(str(folder), str(store.folder)) for word in arguments]
+            own = store.folder / "logs" / log.name
+            own.parent.mkdir(parents=True, exist_ok=True)
+            own.touch()
+            keeping.shared, keeping.fetch = store.folder / "shared", store.fetch
+            return carried(store, log.stem, there, own, lambda: perform(there, own))
+
+        store = Store(address, folder)
+        with open_study(folder, study, (told if told is not None else []).append, store) as todo:
+            run_cells(folder, study, todo[:most], threads(command), silent, store=store)
+            return [cell.name for cell in todo]
+
+    return went
+
+
+def scores(study, folder) -> dict[str, dict]:
+    """What each cell scored, without what differs from one run of the program to the next."""
+    found = {}
+    for cell in study.cells:
+        read = json.loads(StudyFolder(folder).run(cell).scores.read_text(encoding="utf-8"))
+        found[cell.name] = {key: read[key] for key in SCORED}
+    return found
+
+
+def test_machines_that_share_no_disk(
+    study, in_process, few_prompts, through, address, tmp_path, threads, monkeypatch
+):
+    """Every command on another machine than the one before, the second cell driven from another one: the scores are
+    those of one folder, nothing is made twice, and the second cell takes over what the untouched base drew for the first."""
+    study = dataclasses.replace(study, concepts=study.concepts[:1])
+    with open_study(tmp_path / "alone", study) as todo:
+        run_cells(tmp_path / "alone", study, todo, in_process.engine(), silent)
+    alone = list(in_process.ran)
+    in_process.ran.clear()
+
+    def perform(arguments, log):
+        return in_process.engine().perform(arguments, log)
+
+    first, second = [cell.name for cell in study.cells]
+    nodes = [tmp_path / name for name in ("a", "b", "c", "d")]
+    assert through(study, tmp_path / "one", address, perform, nodes[:2], most=1) == [first, second]
+    assert through(study, tmp_path / "two", address, perform, nodes[2:]) == [second]
+    assert in_process.ran == alone
+    assert scores(study, tmp_path / "two") == scores(study, tmp_path / "alone")
+    assert study_status(tmp_path / "two", last_progress).done == 2
+
+    taken = Store(address, tmp_path / "two").contents(second)
+    for kind, drawn in (("benchmark-base", 5), ("unrelated-base", 3)):
+        pictures = {
+            name: kept.at for name, kept in taken.items() if name.startswith(f"images/{kind}/") and kept.at
+        }
+        assert len(pictures) == drawn
+        assert all(at == f"runs/{first}/{name}" for name, at in pictures.items())
+    assert not list((tmp_path / "bucket").glob(f"runs/{second}/images/*-base/*.png"))
+    assert not [each for node in (*nodes, tmp_path / "two") for each in (node / "left-over").glob("*")]
+    # Of the photos, what one machine encoded serves the others.
+    [encoded] = (tmp_path / "bucket" / "shared" / "encoded").glob("*")
+    assert (tmp_path / "c" / "shared" / "encoded" / encoded.name).read_bytes() == encoded.read_bytes()
+
+
+@pytest.fixture
+def stages(study):
+    """Commands that leave what stages leave, in little; `ran`: which, `during`: is called in the middle of one."""
+    ran: list[tuple[str, str]] = []
+    world = SimpleNamespace(ran=ran, during=lambda cell, stage: 0)
+
+    def perform(arguments, log):
+        cell, run = log.stem, RunFolder(log.parents[1] / "runs" / log.stem)
+        sort = next((flag for flag in ("--no-adapter", "--unrelated") if flag in arguments), "")
+        stage = f"{arguments[0]} {sort}".strip()
+        ran.append((cell, stage))
+        with log.open("a") as stream:
+            stream.write(f"{stage} of {cell}\n")
+        if stage == "train":
+            assert ("--resume" in arguments) == run.record_file.is_file()
+            run.adapter.mkdir(parents=True, exist_ok=True)
+            if status := world.during(cell, stage):
+                run.write(record(cell, "interrupted"))
+                (run.checkpoints / "000001").mkdir(parents=True)
+                (run.checkpoints / "000001" / "state.json").write_text("1")
+                return status
+            (run.adapter / "weights.safetensors").write_text(cell)
+            run.write(record(cell, "complete"))
+            return 0
+        assert (run.adapter / "weights.safetensors").read_text() == cell
+        if status := world.during(cell, stage):
+            return status
+        if stage == "eval":
+            assert len(list(run.images.glob("*/0.png"))) == 3
+            run.scores.write_text(cell)
+            return 0
+        folder = run.images / {"--no-adapter": "benchmark-base", "--unrelated": "unrelated"}.get(
+            sort, "benchmark"
+        )
+        if not (folder / "images.jsonl").exists():
+            folder.mkdir(parents=True)
+            (folder / "0.png").write_text(f"{cell} {stage}")
+            (folder / "images.jsonl").write_text("{}")
+        return 0
+
+    world.perform = perform
+    return world
+
+
+def record(cell, status) -> RunRecord:
+    base = BaseRecord("toybox", "toybox", "embedded", "a" * 64, [0.5])
+    return RunRecord(cell, status, "2026-01-01", "lora", TrainConfig(steps=2), base, "cat", "sks")
+
+
+class TestWhatIsCut:
+    """Whatever is cut, a cell that looks complete is complete, and the study goes on."""
+
+    @pytest.mark.parametrize("after", [0, 1, 3, 5, 8, 13])
+    def test_an_upload(self, after, study, stages, through, address, tmp_path, monkeypatch):
+        """After so many files, the one then half there, the machine is gone; another goes on from the stage before."""
+        from fsspec.implementations.local import LocalFileSystem
+
+        study = dataclasses.replace(study, concepts=study.concepts[:1])
+        whole, sent = LocalFileSystem.put_file, []
+
+        def cut(self, path, target, **more):
+            sent.append(target)
+            if len(sent) > after:
+                whole(self, path, target, **more)
+                os.truncate(target, os.path.getsize(target) // 2)
+                raise KeyboardInterrupt
+            return whole(self, path, target, **more)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(LocalFileSystem, "put_file", cut)
+            with pytest.raises(KeyboardInterrupt):
+                through(study, tmp_path / "one", address, stages.perform)
+        ran, stages.ran[:] = list(stages.ran), []
+        again = Store(address, tmp_path / "two")
+        for cell in study.cells:
+            there = again.contents(cell.name)
+            assert "scores.json" not in there or cell.name != ran[-1][0]
+            again.bring(cell.name)
+        (tmp_path / "two").exists()
+        through(study, tmp_path / "three", address, stages.perform)
+        # What was whole at the store is not made again but for a look; the rest is.
+        assert ("train" in [stage for cell, stage in stages.ran if cell == ran[0][0]]) == (
+            ran[-1][1] == "train"
+        )
+        assert {(tmp_path / f"three/runs/{cell.name}/scores.json").read_text() for cell in study.cells} == {
+            cell.name for cell in study.cells
+        }
+        assert through(study, tmp_path / "one", address, stages.perform) == []
+
+    def test_a_training(self, study, stages, through, address, tmp_path):
+        """One that was asked to stop goes on from its checkpoint on another machine."""
+        stages.during = lambda cell, stage: 143 if stage == "train" else 0
+        with pytest.raises(RunError, match=r"(?s)4 of 4 cells failed.*train ended with 143"):
+            through(study, tmp_path / "one", address, stages.perform)
+        stages.during = lambda cell, stage: 0
+        through(study, tmp_path / "two", address, stages.perform, [tmp_path / "node"])
+        state = tmp_path / "node" / "runs" / "cat-lora-seed0" / "checkpoints" / "000001" / "state.json"
+        assert state.read_text() == "1"
+
+    def test_a_machine(self, study, stages, through, address, tmp_path):
+        """What a machine had begun when it was lost is not mixed with what others made of the cell since."""
+        study = dataclasses.replace(study, concepts=study.concepts[:1])
+        stale = RunFolder(tmp_path / "node" / "runs" / "cat-lora-seed0")
+        stale.path.mkdir(parents=True)
+        stale.write(record("cat-lora-seed0", "training"))
+        (stale.path / "mine").write_text("half")
+        through(study, tmp_path / "one", address, stages.perform, [tmp_path / "node"])
+        assert not (stale.path / "mine").exists()
+        [aside] = (tmp_path / "node" / "left-over").iterdir()
+        assert (aside / "mine").read_text() == "half"
+
+    def test_what_a_killed_study_left_here(self, study, stages, through, address, tmp_path):
+        """Nothing of it was sent; it is, before another machine goes on with the cell."""
+        run = StudyFolder(tmp_path / "one").run(study.cells[0])
+        run.path.mkdir(parents=True)
+        run.write(record(run.path.name, "training"))
+        (run.path / "mine").write_text("kept")
+        through(study, tmp_path / "one", address, stages.perform, [tmp_path / "node"])
+        assert (tmp_path / "node" / "runs" / run.path.name / "mine").read_text() == "kept"
+
+
+def test_a_folder_that_had_no_store(study, stages, through, address, tmp_path, threads):
+    """Its finished cells are sent, and not made again."""
+    with open_study(tmp_path / "one", study) as todo:
+        folder = StudyFolder(tmp_path / "one")
+        for cell in todo[:2]:
+            folder.run(cell).path.mkdir(parents=True)
+            folder.run(cell).scores.write_text(cell.name)
+    told: list[str] = []
+    through(study, tmp_path / "one", address, stages.perform, told=told)
+    assert told == [f"{address} lacks 2 finished cells of this folder: sending them"]
+    assert {cell for cell, _ in stages.ran} == {cell.name for cell in study.cells[2:]}
+    told.clear()
+    assert through(study, tmp_path / "two", address, stages.perform, told=told) == []
+    assert told == [f"{address} has 4 finished cells more: bringing their records"]
+
+
+def test_the_plan_is_kept_there(study, stages, through, address, tmp_path):
+    """Another machine may not run another study into it, and lets it grow like any other."""
+    through(study, tmp_path / "one", address, stages.perform, most=0)
+    with pytest.raises(ConfigError, match=rf"{address} holds another study .*steps was 2 and is now 3"):
+        through(dataclasses.replace(study, steps=3), tmp_path / "two", address, stages.perform)
+    told: list[str] = []
+    more = dataclasses.replace(study, seeds=2)
+    through(more, tmp_path / "three", address, stages.perform, most=0, told=told)
+    assert told == ["study grows from 4 to 8 cells: seeds 1 to 2"]
+    with pytest.raises(ConfigError, match="holds a larger study"):
+        through(study, tmp_path / "one", address, stages.perform)
+
+
+def test_a_failure_elsewhere_is_told_here(study, stages, through, address, tmp_path):
+    """The last line of a log that another machine wrote; the whole of it lies at the store, and here."""
+
+    def perform(arguments, log):
+        with log.open("a") as stream:
+            stream.write("error: the disk is full\n")
+        return 1
+
+    with pytest.raises(
+        RunError, match="cat-lora-seed0: coeffdream train ended with 1: error: the disk is full"
+    ):
+        through(study, tmp_path / "one", address, perform, [tmp_path / "node"])
+    log = (tmp_path / "one" / "logs" / "cat-lora-seed0.log").read_text()
+    assert log.startswith("$ coeffdream train --runs")
+    assert (tmp_path / "bucket" / "logs" / "cat-lora-seed0.log").read_text() == log
+
+
+class TestWhatComesDown:
+    """Nothing of it is believed."""
+
+    @pytest.fixture
+    def sent(self, study, stages, through, address, tmp_path):
+        """A store with a finished cell: its name, and its folder there."""
+        through(study, tmp_path / "one", address, stages.perform, most=1)
+        return study.cells[0].name, tmp_path / "bucket"
+
+    def test_an_altered_file(self, sent, address, tmp_path):
+        """Named, with what to do; nothing of the cell is put in its place."""
+        cell, bucket = sent
+        (bucket / "runs" / cell / "adapter" / "weights.safetensors").write_text("other")
+        with pytest.raises(
+            RunError, match=r"weights.safetensors is not what was sent .* remove .*/contents/cat-"
+        ):
+            Store(address, tmp_path / "two").bring(cell)
+        assert not [path for path in (tmp_path / "two").rglob("*") if path.is_file()]
+
+    @pytest.mark.parametrize(
+        "name", ["../../escaped", "/etc/escaped", "a/.lock", "a\\..\\b", "c:escaped", ""]
+    )
+    def test_a_path_that_leads_elsewhere(self, name, sent, address, tmp_path):
+        cell, bucket = sent
+        file = bucket / "contents" / f"{cell}.json"
+        value = json.loads(file.read_text())
+        value["files"][0]["name"] = name
+        file.write_text(json.dumps(value))
+        with pytest.raises(RunError, match="leads out of its folder"):
+            Store(address, tmp_path / "two").bring(cell)
+
+    def test_half_a_list(self, sent, address, tmp_path):
+        cell, bucket = sent
+        file = bucket / "contents" / f"{cell}.json"
+        file.write_bytes(file.read_bytes()[:-20])
+        with pytest.raises(RunError, match=rf"contents/{cell}.json: .*expected object"):
+            Store(address, tmp_path / "two").bring(cell)
+
+
+def test_memory_is_an_address_like_any_other(study, stages, tmp_path):
+    """Another of fsspec's file systems, which has none of a disk's calls."""
+    there, cell = f"memory://{tmp_path.name}", study.cells[0].name
+    one, two = Store(there, tmp_path / "one"), Store(there, tmp_path / "two")
+    run = RunFolder(one.folder / "runs" / cell)
+    run.path.mkdir(parents=True)
+    run.write(record(cell, "complete"))
+    one.send(cell)
+    assert set(two.bring(cell)) == {"run.json"}
+    assert RunFolder(two.folder / "runs" / cell).read() == run.read()
+    assert set(two.all_contents()) == {cell}
+    assert two.read("study.json") is None
+    note = one.folder / "shared" / "floors" / "n.json"
+    note.parent.mkdir(parents=True)
+    note.write_text("[]")
+    one.share(0)
+    two.fetch(two.folder / "shared" / "floors" / "n.json")
+    assert (two.folder / "shared" / "floors" / "n.json").read_text() == "[]"
+
+
+class TestTwoDrivers:
+    @pytest.fixture(autouse=True)
+    def fast(self, monkeypatch):
+        monkeypatch.setattr(hold, "BEAT", 0.05)
+
+    def test_the_second_is_refused(self, address, tmp_path):
+        """Also one on another machine, with a folder of its own."""
+        one, two = Store(address, tmp_path / "one"), Store(address, tmp_path / "two")
+        with hold.held(one, print):
+            with (
+                pytest.raises(InUseError, match=r"is in use by process \d+ on .* since"),
+                hold.held(two, print),
+            ):
+                pass
+        with hold.held(two, print):
+            pass
+        assert two.read(hold.NOTE) is None
+
+    def test_one_that_was_killed(self, address, tmp_path):
+        """Its note stays as it is, and is no reason to wait for ever."""
+        store, told = Store(address, tmp_path / "one"), []
+        store.write(hold.NOTE, b'{"host": "gone", "pid": 7, "since": "yesterday", "token": "x"}\n')
+        with hold.held(store, told.append):
+            pass
+        assert told == [
+            f"{address} was in use by process 7 on gone since yesterday; seeing for 0 s whether it still is"
+        ]
+
+    def test_one_that_slept(self, address, tmp_path):
+        """Another took over meanwhile: the sleeper stops as if it was asked to, and leaves the other's note alone."""
+        store, told = Store(address, tmp_path / "one"), []
+        with pytest.raises(Stopped), heard(), hold.held(store, told.append):
+            store.write(hold.NOTE, b'{"host": "b", "pid": 8, "since": "now", "token": "y"}\n')
+            while True:
+                time.sleep(0.01)
+        assert told == [f"{address} was taken over by process 8 on b since now; this process stops"]
+        assert store.read(hold.NOTE) is not None
+
+
+class TestAddresses:
+    """What cannot be a store is told in a line, before anything begins."""
+
+    @pytest.mark.parametrize(
+        ("given", "says"),
+        [
+            ("nowhere://bucket/study", r"--store nowhere://bucket/study: Protocol not known: nowhere"),
+            ("sftp://me:secret@host/study", "leave passwords and keys out of the address"),
+            ("s3://bucket/study?key=secret", "leave passwords and keys out of the address"),
+            ("memory://study", "there for one process alone"),
+            ("simplecache::s3://bucket", "goes by way of a second place"),
+            ("study", "folders apart"),
+            ("study/store", "folders apart"),
+            (".", "folders apart"),
+        ],
+    )
+    def test_refused(self, given, says, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(ConfigError, match=says) as caught:
+            address_of(given, tmp_path / "study")
+        assert "secret" not in str(caught.value)
+
+    def test_a_package_that_is_not_installed(self, tmp_path, monkeypatch):
+        """fsspec's own words for which one it is."""
+        from fsspec.registry import known_implementations
+
+        missing = {"class": "no_such_package.System", "err": "Install no_such_package to access far://"}
+        monkeypatch.setitem(known_implementations, "far", missing)
+        with pytest.raises(
+            ConfigError, match="--store far://b/s: Install no_such_package.*every machine needs"
+        ):
+            address_of("far://b/s", tmp_path)
+
+    def test_a_folder(self, tmp_path, monkeypatch):
+        """Is the same one for every process, wherever it works."""
+        monkeypatch.chdir(tmp_path)
+        for given in ("my store", f"file://{tmp_path}/my store"):
+            found = address_of(given, tmp_path / "study")
+            assert Store(found, tmp_path / "study")._root == f"{tmp_path}/my store"
+
+    def test_out_of_reach(self, study, stages, through, tmp_path):
+        """Nothing is begun."""
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(
+            RunError, match=r"file://.*/file/study cannot be .*\(\w+Error.*\); see that it is there"
+        ):
+            through(study, tmp_path / "one", f"file://{tmp_path}/file/study", stages.perform)
+        assert stages.ran == []
+        assert not (tmp_path / "one").exists()
