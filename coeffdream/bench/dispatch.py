@@ -1,8 +1,8 @@
 """Which command of which cell runs next, on whichever worker is free.
 
 A cell is a chain of commands: train, draw, score. Cells are begun in the plan's order, and one that was begun goes on
-before another begins. Of the cells of one concept a single one draws what the untouched base draws; the others wait for
-it, and take it over.
+before another begins, with the worker that was at it if that is free: its machine has the cell's files. Of the cells of
+one concept a single one draws what the untouched base draws; the others wait for it, and take it over.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Chain:
     of: int = 0  # how many commands there were
     losses: int = 0
     began: float = 0.0  # its command, time.time()
+    worker: Any = None  # that ran its last command
 
     @property
     def number(self) -> int:
@@ -117,9 +118,10 @@ class Dispatch:
             self._coming.add(self.engine.hire())
 
     def _next(self) -> Chain | None:
-        """The first in the plan's order that may go on."""
+        """The first in the plan's order that may go on; before it one that an idle worker was at."""
         drawing = {chain.of_the_base for _, chain in self._running.values()} - self._drawn
-        for chain in list(self._waiting):
+        known = [each for each in self._waiting if each.worker in self._idle and each.left_alone_until is None]
+        for chain in [*known, *self._waiting]:
             if chain.left_alone_until is not None and not self._ready(chain):
                 continue
             if chain.of_the_base not in drawing:
@@ -146,7 +148,7 @@ class Dispatch:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as stream:
             stream.write(f"$ coeffdream {' '.join(chain.commands[0])}\n")
-        worker = self._idle[-1]
+        worker = chain.worker if chain.worker in self._idle else self._idle[-1]
         chain.began = time.time()
         try:
             running = worker.submit(chain.commands[0], log)
@@ -154,7 +156,8 @@ class Dispatch:
             running = Future()
             running.set_exception(error)
         self._running[running] = worker, chain
-        self._idle.pop()
+        self._idle.remove(worker)
+        chain.worker = worker
         self._waiting.remove(chain)
 
     def _take(self, ended: Future[int]) -> None:

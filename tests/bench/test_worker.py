@@ -88,7 +88,7 @@ def test_workers_spread_over_the_cards(monkeypatch, tmp_path):
     made = []
 
     class Made:
-        def __init__(self, perform, shared, threads, environment):
+        def __init__(self, perform, shared, threads, environment, store):
             made.append(environment)
 
         def close(self):
