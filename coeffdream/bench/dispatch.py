@@ -120,7 +120,9 @@ class Dispatch:
     def _next(self) -> Chain | None:
         """The first in the plan's order that may go on; before it one that an idle worker was at."""
         drawing = {chain.of_the_base for _, chain in self._running.values()} - self._drawn
-        known = [each for each in self._waiting if each.worker in self._idle and each.left_alone_until is None]
+        known = [
+            each for each in self._waiting if each.worker in self._idle and each.left_alone_until is None
+        ]
         for chain in [*known, *self._waiting]:
             if chain.left_alone_until is not None and not self._ready(chain):
                 continue
