@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coeffdream.cli.methods import check_methods
-from coeffdream.cli.terminal import ProgressDisplay, doing, last_progress, loading, near, say
+from coeffdream.cli.terminal import ProgressDisplay, doing, last_progress, loading, near, say, warn
 from coeffdream.config import TrainConfig
 from coeffdream.errors import counted
 from coeffdream.records.study_plan import Study
@@ -80,8 +80,9 @@ def run_study(plan: Study, folder: Path, where: Where, arms_text: str | None = N
         from coeffdream.compare.comparison import compare
         from coeffdream.compare.pairing import pair_study
         from coeffdream.compare.scored import load_runs
+        from coeffdream.records.fields import record_to_json
         from coeffdream.records.files import write_json, write_text
-        from coeffdream.records.study import StudyFolder
+        from coeffdream.records.study import StoreRecord, StudyFolder
 
     described = [plan.arms.get(name, {"method": name}) for name in plan.methods]
     check_methods(
@@ -97,6 +98,12 @@ def run_study(plan: Study, folder: Path, where: Where, arms_text: str | None = N
     store = Store(where.store, folder) if where.store else None
     with open_study(folder, plan, say, store) as todo:
         plan = kept.read()  # in the order that it was begun in
+        if store is not None:
+            write_json(kept.store_file, record_to_json(StoreRecord(store.address)))
+        elif before := kept.store():
+            warn(
+                f"this study is kept at {before}; --store {before} goes on with what is there, and adds to it"
+            )
         if arms_text is not None:
             write_text(kept.arms_file, arms_text)
             if store is not None:

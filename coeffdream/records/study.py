@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from coeffdream.errors import ConfigError, RunError
-from coeffdream.records.fields import record_from_json
+from coeffdream.records.fields import Text, record_from_json
 from coeffdream.records.files import read_json
 from coeffdream.records.run import RunFolder
 from coeffdream.records.study_plan import Cell, Study
+
+
+@dataclass(frozen=True)
+class StoreRecord:
+    """store.json: the address that bench concepts was given with --store, which holds no secret."""
+
+    address: Text
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,11 @@ class StudyFolder:
         return self.path / "arms.toml"
 
     @property
+    def store_file(self) -> Path:
+        """Says where the study is kept beside this folder, if anywhere."""
+        return self.path / "store.json"
+
+    @property
     def runs(self) -> Path:
         return self.path / "runs"
 
@@ -42,6 +54,12 @@ class StudyFolder:
 
     def log(self, cell: Cell) -> Path:
         return self.path / "logs" / f"{cell.name}.log"
+
+    def store(self) -> str | None:
+        """The address where the study is kept. Raises RunError for a damaged file."""
+        if not self.store_file.is_file():
+            return None
+        return record_from_json(StoreRecord, read_json(self.store_file), self.store_file).address
 
     def read(self) -> Study:
         """The plan. Raises RunError when the file is missing, damaged, or no plan."""

@@ -54,7 +54,8 @@ def study_command(study: Study, folder: Path) -> str:
     words += options(sampling_steps=study.sampling_steps)
     if study.device != "auto":
         words += options(device=study.device)
-    return command_line(*words, "--study", _near(folder))
+    words += options(study=_near(folder), store=StudyFolder(folder).store())
+    return command_line(*words)
 
 
 def _near(path: Path) -> Path:
