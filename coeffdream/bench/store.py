@@ -13,9 +13,9 @@ import errno
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from coeffdream.errors import CoeffdreamError, ConfigError, RunError
+from coeffdream.bench.address import opened
+from coeffdream.errors import CoeffdreamError, RunError
 from coeffdream.records.claim import in_turn, is_husk
 from coeffdream.records.contents import Kept, contents_from, contents_of, is_plain
 from coeffdream.records.files import sha256_of_file
@@ -25,43 +25,13 @@ MARKS = ("images.jsonl", "run.json", "scores.json")
 NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
-def address_of(given: str, study: Path) -> str:
-    """The address as every machine and process reads it. Raises ConfigError for one that keeps no study."""
-    from urllib.parse import urlsplit
-
-    protocol = given.partition("://")[0] if "://" in given else "file"
-    try:
-        parts = urlsplit(given)
-        secret = parts.password is not None or (protocol != "file" and bool(parts.query))
-    except ValueError:
-        secret = False
-    if secret:
-        raise ConfigError(
-            "--store: leave passwords and keys out of the address, which is printed and kept; give them as the storage's own "
-            "tools take them (environment, configuration file)"
-        )
-    if "::" in given or protocol == "memory":
-        why = "is there for one process alone" if protocol == "memory" else "goes by way of a second place"
-        raise ConfigError(f"--store {given}: that {why}; give the address of the storage itself")
-    if protocol not in ("file", "local"):
-        Store(given, study)
-        return given
-    place = Path(given.partition("://")[2] if "://" in given else given).expanduser().resolve()
-    if place == study or study in place.parents or place in study.parents:
-        raise ConfigError(
-            f"--store {given}: the store and --study {study} are folders apart; for one folder that all machines see, "
-            "leave --store out"
-        )
-    return f"file://{place.as_posix()}"
-
-
 class Store:
     """The study at `address`, as a machine sees it that makes cells in `folder`."""
 
     def __init__(self, address: str, folder: Path) -> None:
         """Reaches nobody yet. Raises ConfigError for an address that no installed package reads."""
         self.address, self.folder = address, folder.resolve()
-        self._fs, self._root = _opened(address)
+        self._fs, self._root = opened(address)
         self._hashed: dict[Path, tuple[int, int, str]] = {}
         self._of_others: dict[
             str, str
@@ -79,8 +49,10 @@ class Store:
         """Of every cell."""
         with self.reaching("read"):
             self._fs.invalidate_cache()
-            listed = [each for each in self._fs.find(self._at("contents")) if each.endswith(".json")]
-            found = self._fs.cat(listed, on_error="omit") if listed else {}
+            listed: list[str] = []
+            with contextlib.suppress(FileNotFoundError):
+                listed = [each for each in self._fs.find(self._at("contents")) if each.endswith(".json")]
+            found = self._fs.cat(listed) if listed else {}
         names = {each: each.rpartition("/")[2].removesuffix(".json") for each in found}
         return {names[each]: self._contents(found[each], f"contents/{names[each]}.json") for each in found}
 
@@ -185,7 +157,7 @@ class Store:
             if self._fs.async_impl:  # an object store, which shows no half of an object
                 self._fs.pipe_file(path, data)
                 return
-            self._fs.makedirs(self._fs._parent(path), exist_ok=True)
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._fs.pipe_file(unfinished := f"{path}.{secrets.token_hex(4)}.part", data)
             self._fs.mv(unfinished, path)
 
@@ -222,7 +194,7 @@ class Store:
         with self.reaching("written"):
             to = [self._at(each) for each in places]
             if not self._fs.async_impl:
-                for parent in {self._fs._parent(each) for each in to}:
+                for parent in {each.rpartition("/")[0] for each in to}:
                     self._fs.makedirs(parent, exist_ok=True)
             self._fs.put([str(path) for path in paths], to)
 
@@ -256,22 +228,6 @@ class Store:
             known = stat.st_size, stat.st_mtime_ns, sha256_of_file(path)
             self._hashed[path] = known
         return known[2]
-
-
-def _opened(address: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
-
-    try:
-        system, root = url_to_fs(address)
-    except (ImportError, ValueError) as error:
-        why = " ".join(str(error).split())[:200].rstrip(".")
-        raise ConfigError(
-            f"--store {address}: {why}; fsspec reads such an address by a package of its own, which every machine needs"
-        ) from None
-    except Exception as error:
-        why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ConfigError(f"--store {address}: {why}; see that the address is right") from None
-    return system, root.rstrip("/")
 
 
 def _files(folder: Path) -> list[str]:

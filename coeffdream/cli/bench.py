@@ -104,12 +104,12 @@ def concepts(
         problems.append(f"{'--per-card' if address is None else '--address'} goes with --engine ray")
     if problems:
         raise ConfigError(problems[0])
+    if store is not None:
+        from coeffdream.bench.address import address_of
+
+        store = address_of(store, study)
     described = {arm: described[arm] for arm in chosen if arm in described}
     plan = Study(folders_of([*(given or []), *(more or [])]), chosen, described, **typed)
-    if store is not None:
-        from coeffdream.bench.store import address_of
-
-        store = address_of(store, study.resolve())
     comparison = run_study(plan, study.resolve(), Where(engine, jobs, address, per_card or 1, store), text)
     from coeffdream.compare.comparison_table import comparison_table
 

@@ -18,10 +18,11 @@ import pytest
 
 from coeffdream import warm
 from coeffdream.bench import hold
+from coeffdream.bench.address import address_of
 from coeffdream.bench.carried import carried
 from coeffdream.bench.concepts import open_study, run_cells
 from coeffdream.bench.status import study_status
-from coeffdream.bench.store import Store, address_of
+from coeffdream.bench.store import Store
 from coeffdream.cli.terminal import last_progress
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError, InUseError, RunError
@@ -389,11 +390,14 @@ class TestAddresses:
     @pytest.mark.parametrize(
         ("given", "says"),
         [
-            ("nowhere://bucket/study", r"--store nowhere://bucket/study: Protocol not known: nowhere"),
+            (
+                "nowhere://bucket/study",
+                "--store nowhere://bucket/study: fsspec knows no nowhere:// addresses",
+            ),
             ("sftp://me:secret@host/study", "leave passwords and keys out of the address"),
             ("s3://bucket/study?key=secret", "leave passwords and keys out of the address"),
             ("memory://study", "there for one process alone"),
-            ("simplecache::s3://bucket", "goes by way of a second place"),
+            ("simplecache::s3://key:secret@bucket", "goes by way of a second place"),
             ("study", "folders apart"),
             ("study/store", "folders apart"),
             (".", "folders apart"),
@@ -412,7 +416,7 @@ class TestAddresses:
         missing = {"class": "no_such_package.System", "err": "Install no_such_package to access far://"}
         monkeypatch.setitem(known_implementations, "far", missing)
         with pytest.raises(
-            ConfigError, match=r"--store far://b/s: Install no_such_package.*every machine needs"
+            ConfigError, match=r"--store far://b/s: Install no_such_package.*on every machine"
         ):
             address_of("far://b/s", tmp_path)
 
