@@ -33,9 +33,8 @@ class Store:
         self.address, self.folder = address, folder.resolve()
         self._fs, self._root = opened(address)
         self._hashed: dict[Path, tuple[int, int, str]] = {}
-        self._of_others: dict[
-            str, str
-        ] = {}  # where a picture lies that was taken over from another cell, by sha256
+        # Where the pictures lie that were taken over from another cell, by sha256.
+        self._of_others: dict[str, str] = {}
 
     # The cells.
 
@@ -80,7 +79,7 @@ class Store:
                 if sha256_of_file(path) != there[name].sha256:
                     raise RunError(
                         f"{self.address}/{places[name]} is not what was sent there; remove {self.address}/contents/"
-                        f"{cell}.json, and that cell is made anew"
+                        f"{cell}.json and runs/{cell} of the study's folder, and that cell is made anew"
                     )
             for name in _marks_last(missing):
                 coming[name].replace(targets[name])

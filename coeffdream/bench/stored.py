@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from coeffdream.bench.store import Store
-from coeffdream.errors import RunError, counted
+from coeffdream.errors import RunError, counted, listed
 from coeffdream.records.files import parse_json
+from coeffdream.records.images import SetFolder
 from coeffdream.records.reading import decoded
+from coeffdream.records.run import RunFolder
 from coeffdream.records.study import StudyFolder, study_from
 from coeffdream.records.study_plan import Cell, Study
 
@@ -35,7 +37,8 @@ def level(store: Store, kept: StudyFolder, cells: Sequence[Cell], tell: Callable
     there = {name for name, files in store.all_contents().items() if "scores.json" in files}
     here = {cell.name for cell in cells if kept.run(cell).scores.is_file()}
     coming = [cell.name for cell in cells if cell.name in there - here]
-    going = [cell.name for cell in cells if cell.name in here - there]
+    lacking = [cell for cell in cells if cell.name in here - there]
+    going = [cell.name for cell in lacking if _with_pictures(kept.run(cell))]
     if coming:
         tell(f"{store.address} has {counted(len(coming), 'finished cell')} more: bringing their records")
     for name in coming:
@@ -44,6 +47,17 @@ def level(store: Store, kept: StudyFolder, cells: Sequence[Cell], tell: Callable
         tell(f"{store.address} lacks {counted(len(going), 'finished cell')} of this folder: sending them")
     for name in going:
         store.send(name)
+    if bare := [cell.name for cell in lacking if cell.name not in going]:
+        tell(
+            f"{store.address} lacks {listed(bare)}, of which there are scores here and no pictures; to have them there, "
+            "remove those runs, and they are made anew"
+        )
+
+
+def _with_pictures(run: RunFolder) -> bool:
+    """Whether all is here that its manifests name, and not its records alone, as `level` brings them."""
+    folders = [SetFolder(manifest.parent) for manifest in run.images.glob("*/images.jsonl")]
+    return all((folder.path / image.file).is_file() for folder in folders for image in folder.read_images())
 
 
 def settle(store: Store, kept: StudyFolder, cell: Cell) -> None:

@@ -34,6 +34,10 @@ from coeffdream.records.study_journal import Journal
 from coeffdream.stopping import Stopped, heard
 from coeffdream.training import encoded as encoding
 
+IMAGE = json.dumps(
+    {"index": 0, "prompt_index": 0, "image_index": 0, "template": "t", "prompt": "p", "text": "t", "seed": 0}
+    | {"file": "0.png", "sha256": "0"}
+)
 SCORED = ("overall", "floor", "drift", "per_prompt", "per_image")
 
 
@@ -153,7 +157,7 @@ def stages(study):
         if not (folder / "images.jsonl").exists():
             folder.mkdir(parents=True)
             (folder / "0.png").write_text(f"{cell} {stage}")
-            (folder / "images.jsonl").write_text("{}")
+            (folder / "images.jsonl").write_text(IMAGE)
         return 0
 
     world.perform = perform
@@ -250,6 +254,22 @@ def test_a_folder_that_had_no_store(study, stages, through, address, tmp_path, t
     told.clear()
     assert through(study, tmp_path / "two", address, stages.perform, told=told) == []
     assert told == [f"{address} has 4 finished cells more: bringing their records"]
+
+
+def test_records_alone_are_no_cell(study, stages, through, address, tmp_path):
+    """A driver has scores of cells whose pictures are elsewhere: were they lost there, it may not fill in for them."""
+    cell = study.cells[0]
+    folder = StudyFolder(tmp_path / "one").run(cell)
+    for name, text in {"scores.json": "{}", "images/benchmark/images.jsonl": IMAGE}.items():
+        (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.path / name).write_text(text)
+    told: list[str] = []
+    through(study, tmp_path / "one", address, stages.perform, most=0, told=told)
+    assert told == [
+        f"{address} lacks {cell.name}, of which there are scores here and no pictures; to have them there, remove those "
+        "runs, and they are made anew"
+    ]
+    assert Store(address, tmp_path).contents(cell.name) == {}
 
 
 def test_the_plan_is_kept_there(study, stages, through, address, tmp_path):
