@@ -43,7 +43,7 @@ def carried(
     except (CoeffdreamError, OSError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         status = error.exit_status if isinstance(error, CoeffdreamError) else 1
-    with contextlib.suppress(RunError):  # no result depends on it
+    with contextlib.suppress(CoeffdreamError):  # no result depends on it
         said = f"$ coeffdream {' '.join(arguments)}\n".encode() + log.read_bytes()[printed:]
         store.write(_log_of(cell), (store.read(_log_of(cell)) or b"") + said)
     return status

@@ -12,7 +12,9 @@ import contextlib
 import errno
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from coeffdream.bench.address import opened
 from coeffdream.errors import CoeffdreamError, RunError
@@ -29,12 +31,20 @@ class Store:
     """The study at `address`, as a machine sees it that makes cells in `folder`."""
 
     def __init__(self, address: str, folder: Path) -> None:
-        """Reaches nobody yet. Raises ConfigError for an address that no installed package reads."""
+        """Reaches nobody yet."""
         self.address, self.folder = address, folder.resolve()
-        self._fs, self._root = opened(address)
         self._hashed: dict[Path, tuple[int, int, str]] = {}
         # Where the pictures lie that were taken over from another cell, by sha256.
         self._of_others: dict[str, str] = {}
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        """Raises ConfigError on a machine that has no package for the address."""
+        return opened(self.address)
+
+    @property
+    def _fs(self) -> Any:
+        return self._place[0]
 
     # The cells.
 
@@ -198,7 +208,7 @@ class Store:
             self._fs.put([str(path) for path in paths], to)
 
     def _at(self, place: str) -> str:
-        return f"{self._root}/{place}"
+        return f"{self._place[1]}/{place}"
 
     def _run(self, cell: str) -> Path:
         if not is_plain(cell) or "/" in cell:

@@ -440,12 +440,26 @@ class TestAddresses:
         ):
             address_of("far://b/s", tmp_path)
 
+    def test_a_machine_of_a_cluster_without_it(self, tmp_path, monkeypatch, capsys):
+        """The command fails with that line, and is not begun."""
+        from fsspec.registry import known_implementations
+
+        missing = {"class": "no_such_package.System", "err": "Install no_such_package to access far://"}
+        monkeypatch.setitem(known_implementations, "far", missing)
+        (log := tmp_path / "log").touch()
+        store, ran = Store("far://b/s", tmp_path), []
+        assert carried(store, "cat-lora-seed0", ["train"], log, lambda: ran.append(1) or 0) == 2
+        assert not ran
+        assert "error: --store far://b/s: Install no_such_package" in capsys.readouterr().err
+
     def test_a_folder(self, tmp_path, monkeypatch):
         """Is the same one for every process, wherever it works."""
         monkeypatch.chdir(tmp_path)
         for given in ("my store", f"file://{tmp_path}/my store"):
             found = address_of(given, tmp_path / "study")
-            assert Store(found, tmp_path / "study")._root == f"{tmp_path}/my store"
+            assert found == f"file://{tmp_path}/my store"
+            Store(found, tmp_path / "study").write("a/b", b"1")
+        assert (tmp_path / "my store" / "a" / "b").read_bytes() == b"1"
 
     def test_out_of_reach(self, study, stages, through, tmp_path):
         """Nothing is begun."""
