@@ -17,21 +17,18 @@ from types import SimpleNamespace
 import pytest
 
 from coeffdream import warm
-from coeffdream.bench import hold
-from coeffdream.bench.address import address_of
 from coeffdream.bench.carried import carried
 from coeffdream.bench.concepts import open_study, run_cells
 from coeffdream.bench.status import study_status
 from coeffdream.bench.store import Store
 from coeffdream.cli.terminal import last_progress
 from coeffdream.config import TrainConfig
-from coeffdream.errors import ConfigError, InUseError, RunError
+from coeffdream.errors import ConfigError, RunError
 from coeffdream.progress import silent
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.records.study import StudyFolder
 from coeffdream.records.study_journal import Journal
-from coeffdream.stopping import Stopped, heard
 from coeffdream.training import encoded as encoding
 
 IMAGE = json.dumps(
@@ -361,115 +358,15 @@ def test_memory_is_an_address_like_any_other(study, stages, tmp_path):
     assert (two.folder / "shared" / "floors" / "n.json").read_text() == "[]"
 
 
-class TestTwoDrivers:
-    @pytest.fixture(autouse=True)
-    def fast(self, monkeypatch):
-        monkeypatch.setattr(hold, "BEAT", 0.05)
-
-    def test_the_second_is_refused(self, address, tmp_path):
-        """Also one on another machine, with a folder of its own."""
-        one, two = Store(address, tmp_path / "one"), Store(address, tmp_path / "two")
-        with (
-            hold.held(one, print),
-            pytest.raises(InUseError, match=r"is in use by process \d+ on .* since"),
-            hold.held(two, print),
-        ):
-            pass
-        with hold.held(two, print):
-            pass
-        assert two.read(hold.NOTE) is None
-
-    def test_one_that_was_killed(self, address, tmp_path):
-        """Its note stays as it is, and is no reason to wait for ever."""
-        store, told = Store(address, tmp_path / "one"), []
-        store.write(hold.NOTE, b'{"host": "gone", "pid": 7, "since": "yesterday", "token": "x"}\n')
-        with hold.held(store, told.append):
-            pass
-        assert told == [
-            f"{address} was in use by process 7 on gone since yesterday; seeing for 0 s whether it still is"
-        ]
-
-    def test_one_that_slept(self, address, tmp_path):
-        """Another took over meanwhile: the sleeper stops as if it was asked to, and leaves the other's note alone."""
-        store, told = Store(address, tmp_path / "one"), []
-
-        def asleep():
-            with heard(), hold.held(store, told.append):
-                store.write(hold.NOTE, b'{"host": "b", "pid": 8, "since": "now", "token": "y"}\n')
-                time.sleep(60)
-
-        with pytest.raises(Stopped):
-            asleep()
-        assert told == [f"{address} was taken over by process 8 on b since now; this process stops"]
-        assert store.read(hold.NOTE) is not None
-
-
-class TestAddresses:
-    """What cannot be a store is told in a line, before anything begins."""
-
-    @pytest.mark.parametrize(
-        ("given", "says"),
-        [
-            (
-                "nowhere://bucket/study",
-                "--store nowhere://bucket/study: fsspec knows no nowhere:// addresses",
-            ),
-            ("sftp://me:secret@host/study", "leave passwords and keys out of the address"),
-            ("s3://bucket/study?key=secret", "leave passwords and keys out of the address"),
-            ("memory://study", "there for one process alone"),
-            ("simplecache::s3://key:secret@bucket", "goes by way of a second place"),
-            ("study", "folders apart"),
-            ("study/store", "folders apart"),
-            (".", "folders apart"),
-        ],
-    )
-    def test_refused(self, given, says, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(ConfigError, match=says) as caught:
-            address_of(given, tmp_path / "study")
-        assert "secret" not in str(caught.value)
-
-    def test_a_package_that_is_not_installed(self, tmp_path, monkeypatch):
-        """fsspec's own words for which one it is."""
-        from fsspec.registry import known_implementations
-
-        missing = {"class": "no_such_package.System", "err": "Install no_such_package to access far://"}
-        monkeypatch.setitem(known_implementations, "far", missing)
-        with pytest.raises(
-            ConfigError, match=r"--store far://b/s: Install no_such_package.*on every machine"
-        ):
-            address_of("far://b/s", tmp_path)
-
-    def test_a_machine_of_a_cluster_without_it(self, tmp_path, monkeypatch, capsys):
-        """The command fails with that line, and is not begun."""
-        from fsspec.registry import known_implementations
-
-        missing = {"class": "no_such_package.System", "err": "Install no_such_package to access far://"}
-        monkeypatch.setitem(known_implementations, "far", missing)
-        (log := tmp_path / "log").touch()
-        store, ran = Store("far://b/s", tmp_path), []
-        assert carried(store, "cat-lora-seed0", ["train"], log, lambda: ran.append(1) or 0) == 2
-        assert not ran
-        assert "error: --store far://b/s: Install no_such_package" in capsys.readouterr().err
-
-    def test_a_folder(self, tmp_path, monkeypatch):
-        """Is the same one for every process, wherever it works."""
-        monkeypatch.chdir(tmp_path)
-        for given in ("my store", f"file://{tmp_path}/my store"):
-            found = address_of(given, tmp_path / "study")
-            assert found == f"file://{tmp_path}/my store"
-            Store(found, tmp_path / "study").write("a/b", b"1")
-        assert (tmp_path / "my store" / "a" / "b").read_bytes() == b"1"
-
-    def test_out_of_reach(self, study, stages, through, tmp_path):
-        """Nothing is begun."""
-        (tmp_path / "file").write_text("in the way")
-        with pytest.raises(
-            RunError, match=r"file://.*/file/study cannot be .*\(\w+Error.*\); see that it is there"
-        ):
-            through(study, tmp_path / "one", f"file://{tmp_path}/file/study", stages.perform)
-        assert stages.ran == []
-        assert not (tmp_path / "one").exists()
+def test_a_store_out_of_reach(study, stages, through, tmp_path):
+    """Nothing is begun."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(
+        RunError, match=r"file://.*/file/study cannot be .*\(\w+Error.*\); see that it is there"
+    ):
+        through(study, tmp_path / "one", f"file://{tmp_path}/file/study", stages.perform)
+    assert stages.ran == []
+    assert not (tmp_path / "one").exists()
 
 
 class Driver:
