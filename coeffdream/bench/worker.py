@@ -131,6 +131,8 @@ def _performed(arguments: list[str]) -> int:
         with stopping.heard():  # before the look at `asked`, so that no request is lost between the two
             if _Here.asked.value:
                 raise stopping.Stopped(_Here.asked.value)
+            if _Here.study_ended:  # while files were brought for it
+                raise stopping.Stopped(signal.SIGINT)
             _as_if_new()
             return _Here.perform(arguments)
     except stopping.Stopped as stop:
