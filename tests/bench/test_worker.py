@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import BrokenExecutor
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -15,7 +16,7 @@ import torch
 
 from coeffdream.bench import engine
 from coeffdream.bench.engine import LocalEngine
-from coeffdream.bench.worker import Worker
+from coeffdream.bench.worker import Worker, _Here, _performed
 from coeffdream.cli.workers import perform
 
 
@@ -81,6 +82,19 @@ def test_a_worker_ends_with_its_study(tmp_path):
     study.kill()
     study.communicate()
     assert psutil.wait_procs(workers, timeout=120)[1] == []
+
+
+def test_a_study_that_went_while_files_were_brought(monkeypatch):
+    """SIGKILL before the command: it does not begin, for nobody would hear of its end."""
+    ran = []
+    for name, value in {
+        "asked": SimpleNamespace(value=0),
+        "study_ended": True,
+        "perform": ran.append,
+    }.items():
+        monkeypatch.setattr(_Here, name, value, raising=False)
+    assert _performed(["train"]) == 130
+    assert ran == []
 
 
 def test_workers_spread_over_the_cards(monkeypatch, tmp_path):
