@@ -55,6 +55,9 @@ class Node:
             assert self.process.poll() is None, log.read_text()
             time.sleep(0.01)
         self.namespace = str(seen)
+        while "will now block" not in log.read_text():
+            assert self.process.poll() is None, log.read_text()
+            time.sleep(0.1)
 
     def there(self, place: str) -> bool:
         """Whether it has a file of the study on its disk."""
