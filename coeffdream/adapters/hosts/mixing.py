@@ -68,7 +68,7 @@ def attention_by_sdpa(
     if kwargs.get("position_bias") is not None or learned_mask or value.shape[-1] != query.shape[-1]:
         mask = additive(attention_mask, query, key, causal=causal)
         _, maps = _own_maps(module, query, key, value, mask, 0.0, scaling, kwargs)
-        added = _mixed(coefficients, maps) @ _for_each_head(value, query)
+        added = mixed_maps(coefficients, maps) @ _for_each_head(value, query)
     else:
         if causal:
             attention_mask = earlier(query, key)
@@ -101,7 +101,7 @@ def attention_by_maps(
     _refuse_paged(module, kwargs)
     base, maps = _own_maps(module, query, key, value, attention_mask, dropout, scaling, kwargs)
     coefficients = _coefficients(module, query)
-    mixed = _mixed(coefficients, maps)
+    mixed = mixed_maps(coefficients, maps)
     added = (mixed @ _for_each_head(value, query)).transpose(1, 2)
     if coefficients.residual:
         return base + added, maps + mixed
@@ -124,7 +124,7 @@ def _own_maps(
     return output, maps
 
 
-def _mixed(coefficients: SubspaceCoefficients, maps: Tensor) -> Tensor:
+def mixed_maps(coefficients: SubspaceCoefficients, maps: Tensor) -> Tensor:
     """What the coefficients add to the maps. alpha is never rounded to half precision, only the result is."""
     mixing = coefficients()
     return torch.einsum("hi,binm->bhnm", mixing, maps.to(mixing.dtype)).to(maps.dtype)

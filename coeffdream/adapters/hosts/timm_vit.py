@@ -9,11 +9,10 @@ import functools
 import sys
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from coeffdream.adapters.coefficients import SubspaceCoefficients
-from coeffdream.adapters.hosts.mixing import ATTRIBUTE, additive, beside, earlier
+from coeffdream.adapters.hosts.mixing import ATTRIBUTE, additive, beside, earlier, mixed_maps
 from coeffdream.attention import mixed_attention
 
 
@@ -80,8 +79,7 @@ def _forward(self: Any, x: Tensor, attn_mask: Tensor | None = None, is_causal: b
         logits = query * self.scale @ key.mT
         mask = additive(attn_mask, query, key, causal=False)
         maps = self.attn_drop((logits if mask is None else logits + mask).softmax(-1))
-        mixing = coefficients()
-        mixed = torch.einsum("hi,binm->bhnm", mixing, maps.to(mixing.dtype)).to(maps.dtype) @ value
+        mixed = mixed_maps(coefficients, maps) @ value
         if coefficients.residual:
             mixed = maps @ value + mixed
     output = getattr(self, "norm", nn.Identity())(mixed.transpose(1, 2).flatten(2).to(query.dtype))
