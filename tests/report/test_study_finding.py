@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from coeffdream.compare.result import Comparison, Contrast, Difference, Estimate, MethodRow
-from coeffdream.report.study.comparison_plots import concept_plots, forests, scale
+from coeffdream.report.study import comparison_plots
+from coeffdream.report.study.comparison_plots import concept_plots, forests, mark_of, scale
 from coeffdream.report.study.finding import finding, listed, signed
 
 
@@ -136,3 +139,16 @@ def test_one_concept_left_out():
     [plot] = concept_plots(comparison(dora=[difference(value=0.3, by_concept=by_concept)]))
     assert plot.without == [(1, "dora less lora", "+0.150 to +0.450")]
     assert [concept for concept, _ in plot.rows] == ["cat", "mug"]
+
+
+def test_every_method_has_a_mark_and_neighbours_differ():
+    """However many arms a study has; a number without a style would be drawn in no colour."""
+    style = (Path(comparison_plots.__file__).parents[1] / "templates" / "study.css").read_text(
+        encoding="utf-8"
+    )
+    marks = [mark_of(place) for place in range(30)]
+    assert marks[0] == 0
+    assert 0 not in marks[1:]
+    assert all(one != two for one, two in pairwise(marks))
+    assert all(f".m{mark} {{ --c: var(--m{mark}); }}" in style for mark in set(marks))
+    assert {style.count(f"--m{mark}: #") for mark in set(marks)} == {2}, "light and dark"

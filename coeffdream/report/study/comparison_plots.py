@@ -10,6 +10,8 @@ from coeffdream.records.measures import MEASURES
 from coeffdream.report.plots import nice_ticks
 from coeffdream.report.study.finding import holds_up, signed, span, titled
 
+MARKS = 8  # that study.css has beside the first's
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -101,7 +103,7 @@ def forests(comparison: Comparison) -> list[Forest]:
         on, digits = scale(ends), MEASURES[metric].digits + 1
         bars = [
             Bar(
-                number,
+                mark_of(number),
                 contrast.title,
                 None if each.difference.low is None else on.at(each.difference.low),
                 on.at(each.difference.value),
@@ -116,6 +118,11 @@ def forests(comparison: Comparison) -> list[Forest]:
         ]
         found.append(Forest(metric, titled(metric), on, bars))
     return found
+
+
+def mark_of(place: int) -> int:
+    """The colour and mark of the method at this place among the rows: the first has one of its own, the others in turn."""
+    return (place - 1) % MARKS + 1 if place else 0
 
 
 def concept_plots(comparison: Comparison) -> list[ConceptPlot]:
@@ -133,7 +140,7 @@ def concept_plots(comparison: Comparison) -> list[ConceptPlot]:
                 concept,
                 [
                     Dot(
-                        number,
+                        mark_of(number),
                         contrast.title,
                         signed(each.by_concept[concept], digits),
                         on.at(each.by_concept[concept]),
@@ -144,7 +151,7 @@ def concept_plots(comparison: Comparison) -> list[ConceptPlot]:
             for concept in comparison.concepts
         ]
         without = [
-            (number, contrast.title, _one_left_out(each, digits))
+            (mark_of(number), contrast.title, _one_left_out(each, digits))
             for number, (contrast, each) in enumerate(differences, start=1)
         ]
         found.append(ConceptPlot(metric, titled(metric), on, rows, without))

@@ -13,7 +13,7 @@ from coeffdream.records.study import StudyFolder
 from coeffdream.records.study_plan import Study
 from coeffdream.report.study import tables
 from coeffdream.report.study.cells import Finished, Unfinished, read_cells
-from coeffdream.report.study.comparison_plots import ConceptPlot, Forest, concept_plots, forests
+from coeffdream.report.study.comparison_plots import ConceptPlot, Forest, concept_plots, forests, mark_of
 from coeffdream.report.study.concept_pictures import ConceptPictures, concept_pictures
 from coeffdream.report.study.finding import Finding, finding
 from coeffdream.report.study.losses import MethodLoss, losses
@@ -55,11 +55,11 @@ class StudyPage:
         return len(self.finished) + len(self.unfinished)
 
     def number(self, method: str) -> int:
-        """The method's colour: 0 is the first's."""
+        """The method's colour and mark: 0 is the first's."""
         compared = (
             [row.label for row in self.compared.comparison.rows] if self.compared else self.study.methods
         )
-        return compared.index(method) if method in compared else len(compared)
+        return mark_of(compared.index(method) if method in compared else len(compared))
 
 
 def gather_study(folder: StudyFolder) -> StudyPage:
