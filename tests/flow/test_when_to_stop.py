@@ -42,7 +42,7 @@ def run(line: str) -> None:
 def test_of_runs_that_are_far_too_long_an_earlier_step_is_kept(tmp_path, monkeypatch):
     """On at least 8 of 12 concepts, and never the last step of a run that an earlier one clearly beats.
 
-    An hour on two free cores. The judge is trained first, on renders alone.
+    An hour and a half on one core. The judge is trained first, on renders alone.
     """
     import torch
 
