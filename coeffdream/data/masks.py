@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from coeffdream.data.images import full_size, load_with_alpha
 from coeffdream.errors import ConceptError, listed
+from coeffdream.records.commands import command_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,7 +87,7 @@ def check_masks(folder: Path, masks: Mapping[Path, object]) -> None:
     if missing:
         raise ConceptError(
             f"{folder} has no masks for {listed(missing)}; put NAME{SUFFIX} beside each photo, white where "
-            "the thing is, or give all photos an alpha channel"
+            f"the thing is ({command_line('mask', folder)} makes them), or give all photos an alpha channel"
         )
 
 
