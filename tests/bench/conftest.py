@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from coeffdream.bench import engine
 from coeffdream.cli.app import main
 from coeffdream.data.shipped import shipped
 from coeffdream.generation import request
+from coeffdream.records.study import StudyFolder
 from coeffdream.records.study_plan import Study
 
 
@@ -94,3 +96,17 @@ def in_process(monkeypatch, few_validation_draws):
 
     monkeypatch.setattr(engine, "LocalEngine", lambda *given: Here(perform))
     return SimpleNamespace(ran=ran, fail=fail, engine=lambda: Here(perform))
+
+
+SCORED = ("overall", "floor", "drift", "per_prompt", "per_image")
+
+
+@pytest.fixture
+def address(tmp_path) -> str:
+    return f"file://{tmp_path}/bucket"
+
+
+def scores(cell, folder) -> dict:
+    """What a cell scored, without what differs from one run of the program to the next."""
+    read = json.loads(StudyFolder(folder).run(cell).scores.read_text(encoding="utf-8"))
+    return {key: read[key] for key in SCORED}

@@ -61,7 +61,8 @@ class Node:
 
     def there(self, place: str) -> bool:
         """Whether it has a file of the study on its disk."""
-        return Path(f"/proc/{self.process.pid}/root/{self.folder}/{place}").exists()
+        disk = Path("/proc", str(self.process.pid), "root")  # as that process sees the file system
+        return (disk / str(self.folder).lstrip("/") / place).exists()
 
     def kill(self):
         """The whole machine at once."""

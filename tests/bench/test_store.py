@@ -1,16 +1,10 @@
-"""Studies kept at an address: machines that share no disk make one study, and nothing half sent is ever counted on.
-
-The whole proof, processes of their own, a killed study, then another machine, is: pytest -m slow tests/bench/test_store.py
-"""
+"""Studies kept at an address: machines that share no disk make one study, and nothing half sent is ever counted on."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,19 +22,14 @@ from coeffdream.progress import silent
 from coeffdream.records.base import BaseRecord
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.records.study import StudyFolder
-from coeffdream.records.study_journal import Journal
 from coeffdream.training import encoded as encoding
+
+from .conftest import scores
 
 IMAGE = json.dumps(
     {"index": 0, "prompt_index": 0, "image_index": 0, "template": "t", "prompt": "p", "text": "t", "seed": 0}
     | {"file": "0.png", "sha256": "0"}
 )
-SCORED = ("overall", "floor", "drift", "per_prompt", "per_image")
-
-
-@pytest.fixture
-def address(tmp_path) -> str:
-    return f"file://{tmp_path}/bucket"
 
 
 @pytest.fixture
@@ -75,12 +64,6 @@ def through(threads, keeping):
             return [cell.name for cell in todo]
 
     return went
-
-
-def scores(cell, folder) -> dict:
-    """What a cell scored, without what differs from one run of the program to the next."""
-    read = json.loads(StudyFolder(folder).run(cell).scores.read_text(encoding="utf-8"))
-    return {key: read[key] for key in SCORED}
 
 
 def test_machines_that_share_no_disk(study, in_process, few_prompts, through, address, tmp_path, monkeypatch):
@@ -367,54 +350,3 @@ def test_a_store_out_of_reach(study, stages, through, tmp_path):
         through(study, tmp_path / "one", f"file://{tmp_path}/file/study", stages.perform)
     assert stages.ran == []
     assert not (tmp_path / "one").exists()
-
-
-class Driver:
-    """`coeffdream bench concepts --store` in a process of its own, on one concept."""
-
-    def __init__(self, folder, *more):
-        words = ["bench", "concepts", "cat", "--base", "toybox", "--device", "cpu", "--steps", "2"]
-        words += ["--images-per-prompt", "1", "--sampling-steps", "2", "--study", str(folder), *more]
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("COV_")}
-        self.log = folder.with_suffix(".printed")
-        with self.log.open("wb") as printed:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "coeffdream", *words], stdout=printed, stderr=printed, env=environment
-            )
-
-    def end(self):
-        assert self.process.wait(1200) == 0, self.log.read_text()
-        return self.log.read_text()
-
-
-@pytest.mark.slow
-def test_a_killed_study_goes_on_on_another_machine(study, address, tmp_path):
-    """SIGKILL in the middle of the second cell; a fresh folder makes the rest from what lies at the store, and finds what
-    one study in one folder finds."""
-    study = dataclasses.replace(study, concepts=study.concepts[:1], seeds=2)
-    first, second = study.cells[:2]
-    bucket, more = tmp_path / "bucket", ["--seeds", "2", "--store", address]
-    one = Driver(tmp_path / "one", *more)
-    while not (bucket / "runs" / second.name / "images" / "benchmark" / "images.jsonl").exists():
-        assert one.process.poll() is None, one.log.read_text()
-        time.sleep(0.05)
-    one.process.kill()
-    one.process.wait()
-    begun = Store(address, tmp_path / "none")
-    assert "scores.json" in begun.contents(first.name)
-    assert "scores.json" not in begun.contents(second.name)
-    made = {path: path.stat().st_mtime_ns for path in (bucket / "runs" / first.name).rglob("*")}
-    said = Driver(tmp_path / "two", *more).end()
-    assert "has 1 finished cell more: bringing their records" in said
-    assert "4 cells, 3 to do" in said
-    assert {path: path.stat().st_mtime_ns for path in (bucket / "runs" / first.name).rglob("*")} == made
-    ended = [end.command for end in Journal(tmp_path / "two").ends() if end.cell == second.name]
-    assert ended == ["generate", "generate --no-adapter", "generate --unrelated", "eval"]  # it was trained
-    Driver(tmp_path / "alone", "--seeds", "2").end()
-    for cell in study.cells:
-        assert scores(cell, tmp_path / "two") == scores(cell, tmp_path / "alone")
-    assert "4 cells, 0 to do" in Driver(tmp_path / "three", "--seeds", "2", "--store", address).end()
-    compared = [
-        json.loads((tmp_path / name / "comparison.json").read_text()) for name in ("two", "three", "alone")
-    ]
-    assert compared[0] == compared[1] == compared[2]
