@@ -5,7 +5,7 @@ from __future__ import annotations
 import open_clip
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLPipeline, UniPCMultistepScheduler
 from open_clip.transformer import QuickGELU
 from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, Dinov2Model
@@ -27,7 +27,7 @@ def test_plain_diffusers_loads_and_draws(pipeline):
     assert type(pipeline.text_encoder) is CLIPTextModel
     assert type(pipeline.text_encoder_2) is CLIPTextModelWithProjection
     assert pipeline.unet.config.addition_embed_type == "text_time"
-    assert type(pipeline.scheduler) is DDIMScheduler
+    assert type(pipeline.scheduler) is UniPCMultistepScheduler
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     assert pipeline.config.force_zeros_for_empty_prompt is False
     pictures = pipeline(

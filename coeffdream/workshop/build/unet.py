@@ -46,19 +46,21 @@ SHOWN = (
 )
 
 
+# The noise that the UNet is taught on.
+NOISE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+}
+
+
 def new_scheduler() -> DDIMScheduler:
-    return DDIMScheduler(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",
-        clip_sample=False,
-        set_alpha_to_one=True,
-        steps_offset=0,
-    )
+    """What the UNet is taught and looked at with: its last alpha-bar is exactly zero."""
+    return DDIMScheduler(**NOISE, clip_sample=False, set_alpha_to_one=True, steps_offset=0)
 
 
 def new_unet() -> UNet2DConditionModel:
