@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,8 +25,9 @@ from coeffdream.records.environment import now, versions
 from coeffdream.records.files import iter_jsonl
 from coeffdream.records.images import SetFolder
 from coeffdream.records.run import RunFolder, RunRecord
-from coeffdream.records.sweep import Levels, Measured, SweepRecord, SweptPoint, write_sweep
+from coeffdream.records.sweep import Measured, SweepRecord, SweptPoint, write_sweep
 from coeffdream.studies.keep import front, keep, shares_of
+from coeffdream.studies.levels import known, levels_of
 from coeffdream.studies.sweep_drawing import PLACE, Drawing, draw_points
 from coeffdream.studies.sweep_options import SweepOptions
 
@@ -89,16 +89,7 @@ def _scored(
 
     base_own, base_unrelated = pictures(drawing.untouched.concept), pictures(drawing.untouched.unrelated)
     untouched = score_against(scorer, base_own, [], references_of_run(record))
-    by_chance = scorer.pictures(_with_text_of_next(base_own), []).summary
-    levels = Levels(
-        likeness=_known(untouched.scored.summary.concept_alignment),
-        ceiling=untouched.ceiling.concept_alignment if untouched.ceiling else None,
-        text_alignment=_known(untouched.scored.summary.text_alignment),
-        text_chance=_known(by_chance.text_alignment),
-        drift_chance=_mean(
-            [_known(pair.clip) for pair in scorer.drift(base_unrelated, _next(base_unrelated))]
-        ),
-    )
+    levels = levels_of(scorer, base_own, base_unrelated, untouched)
     losses, points = _losses(run), []
     for (step, lora, alpha), sets in drawing.points.items():
         summary = scorer.pictures(pictures(sets.concept), untouched.references).summary
@@ -108,13 +99,13 @@ def _scored(
                 step=step,
                 lora_scale=lora,
                 alpha_scale=alpha,
-                likeness=_known(summary.concept_alignment),
-                text_alignment=_known(summary.text_alignment),
-                drift=_mean([_known(pair.clip) for pair in drift]),
+                likeness=known(summary.concept_alignment),
+                text_alignment=known(summary.text_alignment),
+                drift=_mean([known(pair.clip) for pair in drift]),
                 set=sets.concept.path.name,
                 unrelated_set=sets.unrelated.path.name,
-                dino_alignment=_known(summary.dino_alignment),
-                drift_dino=_mean([_known(pair.dino) for pair in drift]),
+                dino_alignment=known(summary.dino_alignment),
+                drift_dino=_mean([known(pair.dino) for pair in drift]),
                 **losses.get(step, {}),
             )
         )
@@ -147,19 +138,6 @@ def _scored(
     )
 
 
-def _next(pictures: Sequence[Picture]) -> list[Picture]:
-    """At each place a picture of the next prompt."""
-    each = sum(picture.prompt_index == pictures[0].prompt_index for picture in pictures)
-    return [*pictures[each:], *pictures[:each]]
-
-
-def _with_text_of_next(pictures: Sequence[Picture]) -> list[Picture]:
-    others = _next(pictures)
-    return [
-        dataclasses.replace(picture, text=other.text) for picture, other in zip(pictures, others, strict=True)
-    ]
-
-
 def _losses(run: RunFolder) -> dict[int, dict[str, Any]]:
     """The validation losses of train.jsonl, by step."""
     rows = [row for _, row in iter_jsonl(run.log, growing=True)] if run.log.is_file() else []
@@ -169,8 +147,3 @@ def _losses(run: RunFolder) -> dict[int, dict[str, Any]]:
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values, dtype=np.float64))
-
-
-def _known(value: float | None) -> float:
-    assert value is not None  # there are photos and texts
-    return value
