@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from coeffdream.errors import quoted
 from coeffdream.limits import LARGEST, MOST, RUN_NAME, layer_pattern, out_of_range
@@ -26,17 +26,10 @@ Prediction = Literal["auto", "epsilon", "v"]
 Preset = Literal["paper", "table3", "quality"]
 LrSchedule = Literal["constant", "cosine", "linear"]
 Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
+Compile = Literal["off", "auto", "on"]
 
 # What diffusers calls them.
 PREDICTION_TYPES: dict[Prediction, str] = {"epsilon": "epsilon", "v": "v_prediction"}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # The paper's text: alpha in every attention layer.
-    "paper": {"lora_targets": "cross.q,cross.v", "alpha_on": "all", "alpha_layers": None, "min_snr": None},
-    # The counts of the paper's Table 3: the mid block's 20 layers x 20 x 20 heads = 8,000 coefficients.
-    "table3": {"lora_targets": "cross.q,cross.v", "alpha_on": "all", "alpha_layers": r"^mid_block\."},
-    "quality": {"lora_targets": "all.q,all.k,all.v,all.out", "alpha_on": "all", "min_snr": 5.0},
-}
 
 LORA_TARGET = re.compile(r"(all|self|cross)\.(q|k|v|out)")
 
@@ -154,6 +147,11 @@ class TrainConfig:
     deterministic: bool = option(
         True,
         "On a card: a repeated run is equal to the last bit; plain LoRA is slower for it.",
+        group="Training",
+    )
+    compile: Compile = option(
+        "off",
+        "Let torch.compile make one kernel of many in the UNet's blocks; auto: if ten steps are faster for it.",
         group="Training",
     )
     offload: Offload = option(

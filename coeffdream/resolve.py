@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from coeffdream.checked import did_you_mean, ill_typed
-from coeffdream.config import PRESETS, TrainConfig, flag_of
+from coeffdream.config import TrainConfig, flag_of
 from coeffdream.errors import ConfigError, quoted, together
+from coeffdream.presets import PRESETS
 
 
 @dataclass(frozen=True)

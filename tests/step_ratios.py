@@ -36,12 +36,13 @@ from coeffdream.attention import choice
 from coeffdream.attention.checkpointing import checkpoint_keeping_attention
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.load import load_components
-from coeffdream.config import PRESETS, TrainConfig
+from coeffdream.config import TrainConfig
 from coeffdream.generation.adapted import PutOn
 from coeffdream.generation.folding import folded
 from coeffdream.interop.attach import attach
 from coeffdream.interop.changes import Change, LowRank
 from coeffdream.interop.read import OtherAdapter
+from coeffdream.presets import PRESETS
 
 FOR_GOOD = contextlib.ExitStack()
 PROMPT_TOKENS = 77

@@ -10,7 +10,6 @@ import pytest
 
 from coeffdream.config import (
     LORA_TARGET,
-    PRESETS,
     AttentionKind,
     Method,
     Preset,
@@ -18,6 +17,7 @@ from coeffdream.config import (
     flag_of,
 )
 from coeffdream.errors import ConfigError, UserError
+from coeffdream.presets import PRESETS
 from coeffdream.resolve import resolve
 
 FIELDS = dataclasses.fields(TrainConfig)

@@ -25,6 +25,7 @@ from coeffdream.attention.errors import AttentionValueError
 REFERENCE_MAP_BYTES = 4 << 20
 FORCED = "COEFFDREAM_ATTENTION"
 BACKENDS = ("reference", "chunked", "flash", "triton")
+LATER = "auto"  # the operator chooses
 
 _deciding = threading.RLock()
 _chosen: dict[tuple[object, ...], str] = {}  # by what is quick to ask of a call
@@ -34,9 +35,10 @@ _listening: list[dict[str, str]] = []
 
 def choose(query: Tensor, key: Tensor, attn_mask: Tensor | None) -> str:
     """A backend that serves this call. Raises AttentionError for a forced one that there is not."""
-    # A traced reference has its backward traced under autocast too, in half precision: not the operator.
+    # A traced reference has its backward traced under autocast too, in half precision: not the operator. It asks again
+    # when it runs, where tensors have a device to be measured on.
     if torch.compiler.is_compiling():
-        return "chunked"
+        return "chunked" if query.device.type == "cpu" else LATER
     if type(query) is not Tensor or query.is_meta:
         return rule(query, key)
     call = (query.device, query.dtype, query.shape, key.shape[2], attn_mask is None)

@@ -34,8 +34,17 @@ def apply(
     backend: str,
     residual: bool = False,
 ) -> Tensor:
-    """Arguments as in `dispatch.mixed_attention`; backend is "chunked", "flash" or "triton"."""
+    """Arguments as in `dispatch.mixed_attention`; backend is "chunked", "flash", "triton" or `choice.LATER`."""
     return forward(query, key, value, mixing, attn_mask, scale, backend, residual)[0]
+
+
+def _settled(backend: str, query: Tensor, key: Tensor, attn_mask: Tensor | None) -> str:
+    """What serves a call of compiled code, whose autograd was settled before: flash, which has it find SDPA's, does not."""
+    from coeffdream.attention.choice import LATER, choose
+
+    if backend != LATER:
+        return backend
+    return "triton" if choose(query, key, attn_mask) == "triton" else "chunked"
 
 
 def _forward_of(backend: str) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -78,6 +87,7 @@ def _check_triton(query: Tensor, attn_mask: Tensor | None) -> None:
 )
 def forward(query, key, value, mixing, attn_mask, scale, backend, residual):
     """The output and each backend's own log-sum-exp [B,H,N]."""
+    backend = _settled(backend, query, key, attn_mask)
     if backend == "triton":
         _check_triton(query, attn_mask)
 
@@ -104,6 +114,7 @@ def _(query, key, value, mixing, attn_mask, scale, backend, residual):
 )
 def backward(grad_out, lse, query, key, value, mixing, attn_mask, scale, backend, residual, needed):
     """The gradients of query, key, value and mixing; an empty tensor in place of each one not needed."""
+    backend = _settled(backend, query, key, attn_mask)
     grads = _like((query, key, value, mixing), needed)
     saved = (query, key, value, _whole(mixing, residual), attn_mask, scale)
     with no_autocast(query.device.type), torch.cuda.device_of(query):

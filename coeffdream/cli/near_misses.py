@@ -34,6 +34,8 @@ ELSEWHERE = {
     "--load-in-8bit": "--base-precision",
     "--model-offload": "--offload",
     "--blocks-to-swap": "--offload",
+    "--torch-compile": "--compile",
+    "--dynamo-backend": "--compile",
     "--snr-gamma": "--min-snr",
     "--with-prior-preservation": "--prior",
     "--prior-loss-weight": "--prior-weight",

@@ -6,10 +6,11 @@ import dataclasses
 from pathlib import Path
 
 from coeffdream.backbones.base import OF_TRAINING
-from coeffdream.config import PRESETS, TrainConfig, train_option
+from coeffdream.config import TrainConfig, train_option
 from coeffdream.data.shipped import concept_folder
 from coeffdream.limits import RUN_NAME
 from coeffdream.option import default_of
+from coeffdream.presets import PRESETS
 from coeffdream.records.commands import command_line, options
 from coeffdream.records.run import RunRecord
 from coeffdream.records.study import StudyFolder

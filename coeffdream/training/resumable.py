@@ -63,4 +63,5 @@ def as_it_was(config: TrainConfig, record: RunRecord) -> TrainConfig:
         config,
         precision=record.precision if config.precision == "auto" else config.precision,
         prediction=record.config.prediction if config.prediction == "auto" else config.prediction,
+        compile=record.config.compile if config.compile == "auto" else config.compile,
     )

@@ -22,6 +22,7 @@ from coeffdream.tracking import UNLOGGED, Log, logging_to, require
 from coeffdream.training.advice import PREPARING, TRAINING, advised
 from coeffdream.training.average import averaged
 from coeffdream.training.checkpoint import checkpoint_due, restore_checkpoint, save_checkpoint
+from coeffdream.training.compiled import as_written
 from coeffdream.training.loop import run_steps
 from coeffdream.training.resumable import as_it_was, check_resumable
 from coeffdream.training.session import Session
@@ -111,6 +112,8 @@ def execute(
         warn(line)
         record.notes.append(line)
 
+    for line in session.remarks:
+        notice(line)
     unlooked = False  # of all that fails, the first is told
 
     def show(*, ended: bool = False) -> None:
@@ -126,7 +129,7 @@ def execute(
         if not session.sampler:
             return
         file = run.samples / f"step_{done:06d}.png"
-        with averaged(state.adapter, state.average):
+        with averaged(state.adapter, state.average), as_written(config):
             of_one_color = session.sampler.draw(file)
         if of_one_color:
             notice(
@@ -134,6 +137,10 @@ def execute(
                 "try a smaller --lr"
             )
         log.samples(file, done)
+
+    def validate() -> dict[str, float]:
+        with as_written(config):
+            return session.validation.measure(session.components.unet, averaged(state.adapter, state.average))
 
     def keep() -> None:
         save_checkpoint(run.checkpoints, state, architecture)
@@ -163,9 +170,7 @@ def execute(
                 config,
                 run.log,
                 after_step=after_step,
-                validate=lambda: session.validation.measure(
-                    session.components.unet, averaged(state.adapter, state.average)
-                ),
+                validate=validate,
                 notice=notice,
                 track=log.step,
                 progress=session.progress,

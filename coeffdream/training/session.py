@@ -31,16 +31,18 @@ from coeffdream.records.run import RunRecord, Status, Validated
 from coeffdream.training.average import new_average
 from coeffdream.training.batches import TrainingData
 from coeffdream.training.checkpoint import TrainingState
+from coeffdream.training.compiled import settle_compile
 from coeffdream.training.latent_cache import cache_class_images, cache_concept
 from coeffdream.training.optimizer import new_optimizer
 from coeffdream.training.prior import class_images
 from coeffdream.training.samples import Sampler
+from coeffdream.training.step import NoiseSchedule
 from coeffdream.training.validation import Validation, prepare_validation
 
 
 @dataclasses.dataclass
 class Session:
-    """Everything in memory while a run trains."""
+    """Everything in memory while a run trains. remarks: what was found while preparing, to be noted in the run."""
 
     config: TrainConfig
     concept: Concept
@@ -51,6 +53,7 @@ class Session:
     untouched: Validated
     state: TrainingState
     progress: Progress
+    remarks: list[str]
 
     @classmethod
     def prepare(cls, config: TrainConfig, concept: Concept, base: Base, progress: Progress) -> Session:
@@ -110,8 +113,15 @@ class Session:
         scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         average = new_average(adapter, config)
         state = TrainingState(adapter, new_optimizer(adapter, config), scaler, average=average)
-        data = TrainingData(photos, class_samples)
-        return cls(config, concept, components, data, sampler, validation, untouched, state, progress)
+        data, remarks = TrainingData(photos, class_samples), list[str]()
+        schedule = NoiseSchedule.of(components.scheduler)
+        settled_to = settle_compile(
+            components.unet, adapter, data, schedule, config, progress, remarks.append
+        )
+        config = dataclasses.replace(config, compile=settled_to)
+        return cls(
+            config, concept, components, data, sampler, validation, untouched, state, progress, remarks
+        )
 
     def record(self, name: str, status: Status) -> RunRecord:
         device = self.components.device
