@@ -16,8 +16,7 @@ install: .venv/installed
 # all with the embedded base.
 demo: install
 	$(BIN)/coeffdream train --concept concepts/$(DEMO_CONCEPT) --base toybox --name demo
-	$(BIN)/coeffdream generate --no-adapter
-	$(BIN)/coeffdream generate
+	$(BIN)/coeffdream generate --floor
 	$(BIN)/coeffdream eval
 	$(BIN)/coeffdream report
 

@@ -136,8 +136,9 @@ def generate(
     from coeffdream.generation.several import run_of_several
 
     _check_names("generate", options, GenerateRequest)
-    if options.get("unrelated"):
-        raise ConfigError("unrelated prompts are drawn twice, by coeffdream generate --unrelated")
+    for name in ("unrelated", "floor"):
+        if options.get(name):
+            raise ConfigError(f"{name} draws two sets; use coeffdream generate --{name}")
     heard = warn or warnings.warn
     if isinstance(run, Mapping):
         if len(run) < 2:

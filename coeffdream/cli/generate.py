@@ -113,14 +113,14 @@ def command(
     with loading("torch", "diffusers"):
         from coeffdream.backbones.processes import processes
         from coeffdream.cli.next_step import tell_next_of_pictures
-        from coeffdream.generation.run import generate, generate_unrelated
+        from coeffdream.generation.run import generate, generate_beside_base
 
     warn_of_hours(chosen_base, request.device)
     prepare(chosen_base, request.precision, request.device)
     with ProgressDisplay() as progress:
         draw: dict[str, Any] = {"grid": grid, "progress": progress, "warn": warn}
-        if request.unrelated:
-            sets = list(generate_unrelated(request, folder, record, chosen_base, **draw))
+        if request.beside_base:
+            sets = list(generate_beside_base(request, folder, record, chosen_base, **draw))
         else:
             sets = [generate(request, folder, record, chosen_base, **draw)]
     if not processes().first:
@@ -139,7 +139,9 @@ def command(
             }
             for made in sets
         ]
-        show_json({**shown[0], "base_set": shown[1], "left_out": left_out} if request.unrelated else shown[0])
+        show_json(
+            {**shown[0], "base_set": shown[1], "left_out": left_out} if request.beside_base else shown[0]
+        )
         return
     for made in sets:
         counts = {"already there": made.already_there, "drawn for a run beside this one": made.shared}

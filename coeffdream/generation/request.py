@@ -69,6 +69,11 @@ class GenerateRequest:
         switch=True,
     )
     no_adapter: bool = option(False, "Draw with the untouched base.", switch=True)
+    floor: bool = option(
+        False,
+        "Draw the same with the untouched base, too: what the scores are held against.",
+        switch=True,
+    )
     plain: bool = option(False, "Allow prompts without <V>.", switch=True)
     unrelated: bool = option(
         False,
@@ -117,6 +122,9 @@ class GenerateRequest:
             problems.append(
                 "--fold changes the weights that --offload blocks keeps elsewhere; leave one of them out"
             )
+        if self.floor and (self.no_adapter or self.unrelated):
+            flag = "--unrelated, which draws both," if self.unrelated else "--no-adapter"
+            problems.append(f"--floor is what is drawn beside what was learned; leave out it or {flag}")
         if self.set_name is not None and not RUN_NAME.fullmatch(self.set_name):
             problems.append(
                 f"--set {quoted(self.set_name)} must be letters, digits, '.', '-' and '_', at most 100 of them"
@@ -209,6 +217,11 @@ class GenerateRequest:
     def images_each(self) -> int:
         """Images of each prompt."""
         return self.images_per_prompt or (1 if self.unrelated else 4)
+
+    @property
+    def beside_base(self) -> bool:
+        """Whether the untouched base draws the same, too."""
+        return self.floor or self.unrelated
 
     @property
     def adapts(self) -> bool:

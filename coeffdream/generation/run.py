@@ -34,7 +34,7 @@ def generate(
     return sampler.draw_set(request.set_name or request.default_set_name, with_grid=grid)
 
 
-def generate_unrelated(
+def generate_beside_base(
     request: GenerateRequest,
     run: RunFolder,
     record: RunRecord,
@@ -44,7 +44,8 @@ def generate_unrelated(
     progress: Progress,
     warn: Callable[[str], None],
 ) -> tuple[Generated, Generated]:
-    """Draw the unrelated prompts with the adapter, and once more with the untouched base (NAME-base)."""
+    """Draw what `request` asks for with the adapter, and before it once more with the untouched base, into NAME-base:
+    the floor, or of the unrelated prompts what drift is measured from."""
     sampler = SetSampler.open(request, run, record, base, progress, warn)
     own = request.set_name or request.default_set_name
     shared = request.set_name or dataclasses.replace(request, checkpoint=None).default_set_name

@@ -39,7 +39,7 @@ def draw_unrelated(tiny_base):
     def drawn(run, progress=silent, **changes):
         request = GenerateRequest(unrelated=True, device="cpu", **changes)
         base = find_base(str(tiny_base))
-        return generation.generate_unrelated(
+        return generation.generate_beside_base(
             request, run, run.read(), base, grid=False, progress=progress, warn=lambda _: None
         )
 
