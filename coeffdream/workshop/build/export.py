@@ -26,7 +26,7 @@ RECOMMENDED = {
     "train_steps": 200,
     "batch_size": 4,
     "rank": 2,
-    "learning_rate": 2e-3,
+    "learning_rate": 1.5e-3,
     "precision": "fp32",
     "gradient_checkpointing": False,
 }
