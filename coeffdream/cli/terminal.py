@@ -93,8 +93,8 @@ class ProgressDisplay:
             speed_estimate_period=3600,  # a training step, or a cell of a study, may take minutes
         )
         self._tasks: dict[str, TaskID] = {}
-        self._totals: dict[str, int] = {}
-        self._started: dict[str, tuple[float, int, int]] = {}  # when, at how much, of how much
+        self._reached: dict[str, tuple[int, int]] = {}  # how much, of how much
+        self._started: dict[str, tuple[float, int]] = {}  # when, at how much
         self._last_line = 0.0
 
     def __enter__(self) -> ProgressDisplay:
@@ -109,12 +109,16 @@ class ProgressDisplay:
             self._bar.stop()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        # A cell of a study went on to its next stage; or a second set is drawn, whose time is its own.
+        before, of = self._reached.get(stage, (done, total))
+        anew = total != of or done < before
+        self._reached[stage] = done, total
         if self._live:
-            self._show(stage, done, total, note)
+            self._show(stage, done, total, note, anew)
         elif total:
-            self._line(stage, done, total, note)
+            self._line(stage, done, total, note, anew)
 
-    def _show(self, stage: str, done: int, total: int, note: str) -> None:
+    def _show(self, stage: str, done: int, total: int, note: str, anew: bool) -> None:
         if total == 0:
             if stage in self._tasks:
                 self._bar.remove_task(self._tasks.pop(stage))
@@ -122,17 +126,16 @@ class ProgressDisplay:
         if stage not in self._tasks:
             self._tasks[stage] = self._bar.add_task(stage, total=total, note=note)
         task = self._tasks[stage]
-        if self._totals.setdefault(stage, total) != total:  # a cell of a study went on to its next stage
+        if anew:
             self._bar.reset(task, total=total)
-            self._totals[stage] = total
         self._bar.update(task, completed=done, note=note[:40])
 
-    def _line(self, stage: str, done: int, total: int, note: str) -> None:
+    def _line(self, stage: str, done: int, total: int, note: str, anew: bool) -> None:
         now = time.monotonic()
         first = stage not in self._started
-        if not first and self._started[stage][2] != total:
-            del self._started[stage]
-        started, before, _ = self._started.setdefault(stage, (now, done, total))
+        if anew:
+            self._started.pop(stage, None)
+        started, before = self._started.setdefault(stage, (now, done))
         if not first and done < total and now - self._last_line < SECONDS_BETWEEN_LINES:
             return
         if first and done < total and total > 1:
