@@ -24,7 +24,7 @@ CONCEPTS = [
     "teapot",
     "teddy",
 ]
-# Six times the rate that the base recommends, and half as many steps again.
+# Eight times the rate that the base recommends, and half as many steps again.
 TOO_LONG = "--steps 300 --batch-size 2 --lr 0.012 --checkpoint-every 50 --sample-every 0"
 
 
