@@ -19,13 +19,13 @@ from torch import Tensor
 from coeffdream.attention.calibrate import ShapeClass, Verdict, calibrate
 from coeffdream.attention.calibrations import CalibrationFile, card_of
 from coeffdream.attention.errors import AttentionValueError
+from coeffdream.attention.operator import LATER
 
 # Below this size of all maps [B,H,N,M] the definition is the faster of the two on a CPU (docs/attention.md); it is
 # also the least that the chunked operator would hold there.
 REFERENCE_MAP_BYTES = 4 << 20
 FORCED = "COEFFDREAM_ATTENTION"
 BACKENDS = ("reference", "chunked", "flash", "triton")
-LATER = "auto"  # the operator chooses
 
 _deciding = threading.RLock()
 _chosen: dict[tuple[object, ...], str] = {}  # by what is quick to ask of a call

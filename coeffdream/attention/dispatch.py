@@ -13,6 +13,7 @@ from coeffdream.attention.errors import AttentionValueError, named
 from coeffdream.attention.reference import reference
 
 BACKENDS = ("auto", *choice.BACKENDS)
+operator.choose_by(choose)
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 

@@ -21,6 +21,8 @@ from coeffdream.attention.autocast import no_autocast
 from coeffdream.attention.errors import AttentionNotImplementedError, named
 from coeffdream.attention.kept import taken
 
+LATER = "auto"  # a backend that is chosen when the operator runs
+
 _INPUTS = "Tensor query, Tensor key, Tensor value, Tensor mixing, Tensor? attn_mask, float? scale, str backend, bool residual"
 
 
@@ -34,17 +36,26 @@ def apply(
     backend: str,
     residual: bool = False,
 ) -> Tensor:
-    """Arguments as in `dispatch.mixed_attention`; backend is "chunked", "flash", "triton" or `choice.LATER`."""
+    """Arguments as in `dispatch.mixed_attention`; backend is "chunked", "flash", "triton" or LATER."""
     return forward(query, key, value, mixing, attn_mask, scale, backend, residual)[0]
+
+
+class _Choice:
+    """Who answers for LATER; `dispatch` says it, which knows the operator and the choice."""
+
+    of: Callable[[Tensor, Tensor, Tensor | None], str]
+
+
+def choose_by(choice: Callable[[Tensor, Tensor, Tensor | None], str]) -> None:
+    """choice: of query, key and attn_mask, a backend."""
+    _Choice.of = staticmethod(choice)
 
 
 def _settled(backend: str, query: Tensor, key: Tensor, attn_mask: Tensor | None) -> str:
     """What serves a call of compiled code, whose autograd was settled before: flash, which has it find SDPA's, does not."""
-    from coeffdream.attention.choice import LATER, choose
-
     if backend != LATER:
         return backend
-    return "triton" if choose(query, key, attn_mask) == "triton" else "chunked"
+    return "triton" if _Choice.of(query, key, attn_mask) == "triton" else "chunked"
 
 
 def _forward_of(backend: str) -> Callable[..., tuple[Tensor, Tensor]]:
