@@ -1,0 +1,126 @@
+"""`python docs/study_tables.py`: the study's tables as README.md and docs/findings.md have them, from docs/study.json.
+
+study.json is the comparison.json of the study; study.tar.xz has the records of its runs, from which it follows
+(`python docs/study_tables.py --check`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tarfile
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from coeffdream.records.measures import MEASURES, Measure
+
+HERE = Path(__file__).parent
+RECORDS = HERE / "study.tar.xz"
+SHORT = ("text_alignment", "concept_alignment", "diversity", "drift")
+WHOLE = (
+    "text_alignment",
+    "concept_alignment",
+    "dino_alignment",
+    "subject_alignment",
+    "background_leak",
+    "diversity",
+    "drift",
+)
+SIGNIFICANT = 0.05
+
+
+def published() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((HERE / "study.json").read_text(encoding="utf-8"))
+    return found
+
+
+def scores(of: dict[str, Any], metrics: tuple[str, ...]) -> str:
+    """Means over concepts with their intervals, above what they lie between."""
+    measures = [_measure(name) for name in metrics]
+    lines = _head(["", "# Params (%)", *(_title(each) for each in measures)])
+    for row in of["rows"]:
+        cells = [_interval(row["scores"][each.name], each, signed=False) for each in measures]
+        lines.append(_line([row["label"], f"{row['percent']:.4f}", *cells]))
+    for end in of["ends"]:
+        means = [_mean(end["by_concept"].get(each.name, {}), of["concepts"]) for each in measures]
+        cells = ["" if mean is None else each.show(mean) for mean, each in zip(means, measures, strict=True)]
+        lines.append(_line([end["label"], "", *cells]))
+    return "\n".join(lines)
+
+
+def differences(of: dict[str, Any], metrics: tuple[str, ...]) -> str:
+    """What each arm adds to its twin, with the corrected p; bold where that is at most 0.05."""
+    measures = [_measure(name) for name in metrics]
+    lines = _head(["", *(_title(each) for each in measures)])
+    for contrast in of["contrasts"]:
+        by_metric = {each["metric"]: each for each in contrast["differences"]}
+        cells = []
+        for measure in measures:
+            found = by_metric[measure.name]
+            text = f"{_interval(found['difference'], measure, signed=True)}, p {found['p_holm']:.2g}"
+            cells.append(f"**{text}**" if found["p_holm"] <= SIGNIFICANT else text)
+        lines.append(_line([f"{contrast['label']} less {contrast['baseline']}", *cells]))
+    return "\n".join(lines)
+
+
+def recomputed() -> dict[str, Any]:
+    """The comparison once more, from the records in study.tar.xz."""
+    from coeffdream.compare.comparison import compare
+    from coeffdream.compare.pairing import pair_study
+    from coeffdream.compare.scored import load_runs
+    from coeffdream.records.study import StudyFolder
+
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(RECORDS) as records:
+        records.extractall(folder, filter="data")
+        kept = StudyFolder(Path(folder) / "study")
+        study = kept.read()
+        runs = load_runs([str(kept.run(cell).path) for cell in study.cells], kept.runs)
+        return asdict(compare(pair_study(study, study.cells, runs)))
+
+
+def _measure(name: str) -> Measure:
+    return MEASURES[name]
+
+
+def _title(measure: Measure) -> str:
+    return f"{measure.title} (less is better)" if measure.less_is_better else measure.title
+
+
+def _head(titles: list[str]) -> list[str]:
+    return [_line(titles), "|" + "---|" * len(titles)]
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _mean(values: dict[str, float], concepts: list[str]) -> float | None:
+    return sum(values.values()) / len(concepts) if len(values) == len(concepts) else None
+
+
+def _interval(of: dict[str, Any], measure: Measure, *, signed: bool) -> str:
+    def show(value: float) -> str:
+        text = measure.show(abs(value))
+        return ("+" if value >= 0 else "−") + text if signed else text
+
+    if of["low"] is None:
+        return show(of["value"])
+    return f"{show(of['value'])} [{show(of['low'])}, {show(of['high'])}]"
+
+
+def main() -> None:
+    found = published()
+    for metrics in (SHORT, WHOLE):
+        print(scores(found, metrics), differences(found, metrics), sep="\n\n", end="\n\n")
+    if "--check" in sys.argv[1:]:
+        same = json.loads(json.dumps(recomputed())) == found
+        print(
+            "study.json follows from the records" if same else "study.json does NOT follow from the records"
+        )
+        sys.exit(not same)
+
+
+if __name__ == "__main__":
+    main()
