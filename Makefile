@@ -28,6 +28,7 @@ check: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy docs/*.py
 
 format: install
 	$(BIN)/ruff check --fix

@@ -1,6 +1,6 @@
 """The README's picture: the photos of a run's concept, and what the base and the run draw of it.
 
-python docs/picture.py RUN docs/demo.jpg, after `coeffdream generate` and `coeffdream generate --no-adapter`.
+python docs/picture.py RUN docs/demo.jpg, after `coeffdream generate --floor`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ COLUMNS = 7
 
 def main(run: RunFolder, file: Path) -> None:
     record = run.read()
-    concept = record.concept or {}
-    photos = [Path(concept["folder"]) / image["file"] for image in concept["images"]][:5]
+    if record.concept is None:
+        raise SystemExit(f"{run.path} learned from no photos")
+    photos = [Path(record.concept.folder) / image.file for image in record.concept.images][:5]
     adapted, base = find_set(run.images, "benchmark"), find_set(run.images, "benchmark-base")
     with_adapter = {image.index: image for image in adapted.read_images()}
     without = {image.index: image for image in base.read_images()}
@@ -42,7 +43,7 @@ def main(run: RunFolder, file: Path) -> None:
     for title, folder, images in (
         (f"the untouched base, asked for “sks {record.class_noun}”", base.path, without),
         (
-            f"after {record.config['steps']} steps of {record.method}, same prompts, same seeds",
+            f"after {record.config.steps} steps of {record.method}, same prompts, same seeds",
             adapted.path,
             with_adapter,
         ),

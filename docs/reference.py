@@ -129,7 +129,7 @@ def api_page() -> str:
 
 def _signature(name: str, value: Any) -> str:
     if inspect.isclass(value) and issubclass(value, Exception):
-        line = f"class {name}({value.__base__.__name__})"
+        line = f"class {name}({value.__bases__[0].__name__})"
     elif inspect.isclass(value):
         line = _wrapped(f"class {name}", inspect.signature(value.__init__))
     else:
