@@ -51,7 +51,8 @@ def scores(of: dict[str, Any], metrics: tuple[str, ...]) -> str:
 
 
 def differences(of: dict[str, Any], metrics: tuple[str, ...]) -> str:
-    """What each arm adds to its twin, with the corrected p; bold where that is at most 0.05."""
+    """What each arm adds to its twin, with the corrected p; bold where that is at most 0.05 and the
+    interval leaves out zero."""
     measures = [_measure(name) for name in metrics]
     lines = _head(["", *(_title(each) for each in measures)])
     for contrast in of["contrasts"]:
@@ -60,7 +61,8 @@ def differences(of: dict[str, Any], metrics: tuple[str, ...]) -> str:
         for measure in measures:
             found = by_metric[measure.name]
             text = f"{_interval(found['difference'], measure, signed=True)}, p {found['p_holm']:.2g}"
-            cells.append(f"**{text}**" if found["p_holm"] <= SIGNIFICANT else text)
+            firm = found["p_holm"] <= SIGNIFICANT and _leaves_out_zero(found["difference"])
+            cells.append(f"**{text}**" if firm else text)
         lines.append(_line([f"{contrast['label']} less {contrast['baseline']}", *cells]))
     return "\n".join(lines)
 
@@ -98,6 +100,10 @@ def _line(cells: list[str]) -> str:
 
 def _mean(values: dict[str, float], concepts: list[str]) -> float | None:
     return sum(values.values()) / len(concepts) if len(values) == len(concepts) else None
+
+
+def _leaves_out_zero(of: dict[str, Any]) -> bool:
+    return of["low"] is not None and not of["low"] <= 0 <= of["high"]
 
 
 def _interval(of: dict[str, Any], measure: Measure, *, signed: bool) -> str:
