@@ -122,7 +122,7 @@ class GenerateRequest:
             problems.append(
                 "--fold changes the weights that --offload blocks keeps elsewhere; leave one of them out"
             )
-        if self.floor and (self.no_adapter or self.unrelated):
+        if self.floor and (self.unrelated or not self.adapts):
             flag = "--unrelated, which draws both," if self.unrelated else "--no-adapter"
             problems.append(f"--floor is what is drawn beside what was learned; leave out it or {flag}")
         if self.set_name is not None and not RUN_NAME.fullmatch(self.set_name):

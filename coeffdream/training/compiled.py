@@ -19,7 +19,7 @@ from coeffdream.adapters.install import Adapter
 from coeffdream.adapters.lora import CastOnce
 from coeffdream.backbones.processes import of_the_first
 from coeffdream.config import Compile, TrainConfig
-from coeffdream.errors import ConfigError
+from coeffdream.errors import ConfigError, out_of_memory
 from coeffdream.progress import Progress
 from coeffdream.training.batches import Batches, TrainingData
 from coeffdream.training.passes import Passes
@@ -46,33 +46,37 @@ def settle_compile(
     if config.compile == "off":
         return "off"
 
-    def seconds(way: str) -> float:
+    def seconds(way: str, count: int) -> list[float]:
         return _seconds(
-            unet, adapter, data, schedule, config, lambda done: progress(way, done, UNTIMED + TIMED, "")
+            unet, adapter, data, schedule, config, count, lambda done: progress(way, done, count, "")
         )
 
-    as_written = seconds("timing as written") if config.compile == "auto" else None
+    measured = config.compile == "auto"
+    plain = seconds("timing as written", UNTIMED + TIMED) if measured else []
     try:
         unet.compile_repeated_blocks(fullgraph=True)
-        compiled = seconds("compiling")
+        compiled = seconds("compiling", UNTIMED + TIMED if measured else 1)
     # Of dynamo, of inductor, of the system's compiler: whatever it is, these blocks cannot be compiled here.
     except Exception as error:
-        _as_written(unet)
+        if out_of_memory(error):
+            raise
+        _take_back(unet)
         why = f"the UNet's blocks cannot be compiled here ({_first_line(error)})"
-        if as_written is None:
+        if not measured:
             raise ConfigError(f"--compile on: {why}; leave it out") from error
         remark(f"--compile auto: {why}; training goes on without")
         return "off"
-    if as_written is None:
+    if not measured:
         return "on"
+    before, after = (statistics.median(each[UNTIMED:]) for each in (plain, compiled))
     # One word for all processes of a run.
-    faster = bool(of_the_first(torch.tensor([compiled < as_written])).item())
+    faster = bool(of_the_first(torch.tensor([after < before])).item())
     remark(
-        f"--compile auto: a pass takes {compiled * 1000:.0f} ms compiled, {as_written * 1000:.0f} ms as written; "
+        f"--compile auto: a pass takes {after * 1000:.0f} ms compiled, {before * 1000:.0f} ms as written; "
         f"training goes on {'compiled' if faster else 'as written'}"
     )
     if not faster:
-        _as_written(unet)
+        _take_back(unet)
     return "on" if faster else "off"
 
 
@@ -87,9 +91,10 @@ def _seconds(
     data: TrainingData,
     schedule: NoiseSchedule,
     config: TrainConfig,
+    count: int,
     tell: Callable[[int], None],
-) -> float:
-    """Median of TIMED passes; gradients are thrown away."""
+) -> list[float]:
+    """Of each of `count` passes; gradients are thrown away."""
     batches = Batches(adapter, data, schedule, config)
     scaler = torch.amp.GradScaler(unet.device.type, enabled=unet.dtype == torch.float16)
     passes = Passes(unet, CastOnce(adapter), scaler, config)
@@ -97,7 +102,7 @@ def _seconds(
     training = unet.training
     unet.train()
     try:
-        for number in range(UNTIMED + TIMED):
+        for number in range(count):
             adapter.seed_method(config.seed, 0)
             draws, masks, _ = batches.take(number * config.grad_accum)
             adapter.set_masks(masks)
@@ -110,10 +115,11 @@ def _seconds(
         unet.train(training)
         for parameter in adapter.trainable.values():
             parameter.grad = None
-    return statistics.median(spent[UNTIMED:])
+    return spent
 
 
-def _as_written(unet: torch.nn.Module) -> None:
+def _take_back(unet: torch.nn.Module) -> None:
+    # torch has no word for the opposite of Module.compile.
     for module in unet.modules():
         module._compiled_call_impl = None
 

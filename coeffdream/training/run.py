@@ -26,7 +26,6 @@ from coeffdream.training.compiled import as_written
 from coeffdream.training.loop import run_steps
 from coeffdream.training.resumable import as_it_was, check_resumable
 from coeffdream.training.session import Session
-from coeffdream.training.step import NoiseSchedule
 
 
 def train(
@@ -166,7 +165,7 @@ def execute(
                 session.components.unet,
                 state,
                 session.data,
-                NoiseSchedule.of(session.components.scheduler),
+                session.schedule,
                 config,
                 run.log,
                 after_step=after_step,

@@ -48,6 +48,7 @@ class Session:
     concept: Concept
     components: Components
     data: TrainingData
+    schedule: NoiseSchedule
     sampler: Sampler | None
     validation: Validation
     untouched: Validated
@@ -118,9 +119,18 @@ class Session:
         settled_to = settle_compile(
             components.unet, adapter, data, schedule, config, progress, remarks.append
         )
-        config = dataclasses.replace(config, compile=settled_to)
         return cls(
-            config, concept, components, data, sampler, validation, untouched, state, progress, remarks
+            dataclasses.replace(config, compile=settled_to),
+            concept,
+            components,
+            data,
+            schedule,
+            sampler,
+            validation,
+            untouched,
+            state,
+            progress,
+            remarks,
         )
 
     def record(self, name: str, status: Status) -> RunRecord:

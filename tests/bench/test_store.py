@@ -3,67 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from coeffdream import warm
-from coeffdream.bench.carried import carried
 from coeffdream.bench.concepts import open_study, run_cells
 from coeffdream.bench.status import study_status
 from coeffdream.bench.store import Store
 from coeffdream.cli.terminal import last_progress
-from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError, RunError
 from coeffdream.progress import silent
-from coeffdream.records.base import BaseRecord
-from coeffdream.records.run import RunFolder, RunRecord
+from coeffdream.records.run import RunFolder
 from coeffdream.records.study import StudyFolder
 from coeffdream.training import encoded as encoding
 
-from .conftest import scores
-
-IMAGE = json.dumps(
-    {"index": 0, "prompt_index": 0, "image_index": 0, "template": "t", "prompt": "p", "text": "t", "seed": 0}
-    | {"file": "0.png", "sha256": "0"}
-)
-
-
-@pytest.fixture
-def keeping():
-    """This process keeps what it loaded, as a worker does."""
-    warm.keep(None)
-    yield
-    warm.keep_nothing()
-
-
-@pytest.fixture
-def through(threads, keeping):
-    """Go on with a study: the driver in `folder`, its commands in turn on the machines that make cells in `nodes`."""
-
-    def went(study, folder, address, perform, nodes=None, most=None, told=None, ended=None):
-        stores = [Store(address, node) for node in nodes or [folder]]
-        turn, keeping = 0, warm._shelf
-
-        def command(arguments, log):
-            nonlocal turn
-            store, turn = stores[turn % len(stores)], turn + 1
-            there = [word.replace(str(folder), str(store.folder)) for word in arguments]
-            own = store.folder / "logs" / log.name
-            own.parent.mkdir(parents=True, exist_ok=True)
-            own.touch()
-            keeping.shared, keeping.fetch = store.folder / "shared", store.fetch
-            return carried(store, log.stem, there, own, lambda: perform(there, own))
-
-        store = Store(address, folder)
-        with open_study(folder, study, (told if told is not None else []).append, store) as todo:
-            run_cells(folder, study, todo[:most], threads(command), silent, store=store)
-            return [cell.name for cell in todo]
-
-    return went
+from .conftest import IMAGE, record, scores
 
 
 def test_machines_that_share_no_disk(study, in_process, few_prompts, through, address, tmp_path, monkeypatch):
@@ -98,55 +53,6 @@ def test_machines_that_share_no_disk(study, in_process, few_prompts, through, ad
     assert not list((tmp_path / "bucket").glob(f"runs/{second.name}/images/*-base/*.png"))
     assert not [each for node in (*nodes, tmp_path / "two") for each in (node / "left-over").glob("*")]
     assert len(set(encoded)) == len(encoded) > 0  # of the photos nothing by two machines
-
-
-@pytest.fixture
-def stages(study):
-    """Commands that leave what stages leave, in little; `ran`: which, `during`: is called in the middle of one."""
-    ran: list[tuple[str, str]] = []
-    world = SimpleNamespace(ran=ran, during=lambda cell, stage: 0)
-
-    def perform(arguments, log):
-        cell, run = log.stem, RunFolder(log.parents[1] / "runs" / log.stem)
-        sort = next((flag for flag in ("--no-adapter", "--unrelated") if flag in arguments), "")
-        stage = f"{arguments[0]} {sort}".strip()
-        ran.append((cell, stage))
-        with log.open("a") as stream:
-            stream.write(f"{stage} of {cell}\n")
-        if stage == "train":
-            assert ("--resume" in arguments) == run.record_file.is_file()
-            run.adapter.mkdir(parents=True, exist_ok=True)
-            if status := world.during(cell, stage):
-                run.write(record(cell, "interrupted"))
-                (run.checkpoints / "000001").mkdir(parents=True)
-                (run.checkpoints / "000001" / "state.json").write_text("1")
-                return status
-            (run.adapter / "weights.safetensors").write_text(cell)
-            run.write(record(cell, "complete"))
-            return 0
-        assert (run.adapter / "weights.safetensors").read_text() == cell
-        if status := world.during(cell, stage):
-            return status
-        if stage == "eval":
-            assert len(list(run.images.glob("*/0.png"))) == 3
-            run.scores.write_text(cell)
-            return 0
-        folder = run.images / {"--no-adapter": "benchmark-base", "--unrelated": "unrelated"}.get(
-            sort, "benchmark"
-        )
-        if not (folder / "images.jsonl").exists():
-            folder.mkdir(parents=True)
-            (folder / "0.png").write_text(f"{cell} {stage}")
-            (folder / "images.jsonl").write_text(IMAGE)
-        return 0
-
-    world.perform = perform
-    return world
-
-
-def record(cell, status) -> RunRecord:
-    base = BaseRecord("toybox", "toybox", "embedded", "a" * 64, [0.5])
-    return RunRecord(cell, status, "2026-01-01", "lora", TrainConfig(steps=2), base, "cat", "sks")
 
 
 class TestWhatIsCut:
@@ -280,45 +186,6 @@ def test_a_failure_elsewhere_is_told_here(study, stages, through, address, tmp_p
     log = (tmp_path / "one" / "logs" / "cat-lora-seed0.log").read_text()
     assert log.startswith("$ coeffdream train --runs")
     assert (tmp_path / "bucket" / "logs" / "cat-lora-seed0.log").read_text() == log
-
-
-class TestWhatComesDown:
-    """Nothing of it is believed."""
-
-    @pytest.fixture
-    def sent(self, study, stages, through, address, tmp_path):
-        """A store with a finished cell: its name, and its folder there."""
-        through(study, tmp_path / "one", address, stages.perform, most=1)
-        return study.cells[0].name, tmp_path / "bucket"
-
-    def test_an_altered_file(self, sent, address, tmp_path):
-        """Named, with what to do; nothing of the cell is put in its place."""
-        cell, bucket = sent
-        (bucket / "runs" / cell / "adapter" / "weights.safetensors").write_text("other")
-        with pytest.raises(
-            RunError, match=r"weights.safetensors is not what was sent .* remove .*/contents/cat-"
-        ):
-            Store(address, tmp_path / "two").bring(cell)
-        assert not [path for path in (tmp_path / "two").rglob("*") if path.is_file()]
-
-    @pytest.mark.parametrize(
-        "name", ["../../escaped", "/etc/escaped", "a/.lock", "a\\..\\b", "c:escaped", ""]
-    )
-    def test_a_path_that_leads_elsewhere(self, name, sent, address, tmp_path):
-        cell, bucket = sent
-        file = bucket / "contents" / f"{cell}.json"
-        value = json.loads(file.read_text())
-        value["files"][0]["name"] = name
-        file.write_text(json.dumps(value))
-        with pytest.raises(RunError, match="leads out of its folder"):
-            Store(address, tmp_path / "two").bring(cell)
-
-    def test_half_a_list(self, sent, address, tmp_path):
-        cell, bucket = sent
-        file = bucket / "contents" / f"{cell}.json"
-        file.write_bytes(file.read_bytes()[:-20])
-        with pytest.raises(RunError, match=rf"contents/{cell}.json: .*expected object"):
-            Store(address, tmp_path / "two").bring(cell)
 
 
 def test_memory_is_an_address_like_any_other(study, stages, tmp_path):

@@ -9,6 +9,7 @@ from coeffdream.backbones.base import find_base
 from coeffdream.errors import ConfigError
 from coeffdream.generation import run as generation
 from coeffdream.generation.request import GenerateRequest
+from coeffdream.interop.choice import LoraChoice
 from coeffdream.metrics.untouched import find_floor
 from coeffdream.progress import silent
 
@@ -35,3 +36,9 @@ def test_what_it_does_not_go_with(other, said):
     """Without an adapter all is floor, and unrelated prompts are drawn twice anyway."""
     with pytest.raises(ConfigError, match=f"--floor is .* leave out it or {said}"):
         GenerateRequest(floor=True, **{other: True}).check()
+
+
+def test_another_tools_adapter_alone_has_a_floor(tmp_path):
+    """--lora without a run draws with something, beside which the untouched base is a floor like any other."""
+    lora = LoraChoice(tmp_path / "theirs.safetensors", 1.0)
+    GenerateRequest(floor=True, no_adapter=True, loras=(lora,)).check()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import open_clip
 import pytest
 import torch
@@ -12,7 +14,9 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, Dinov2Model
 
 from coeffdream.backbones.base import read_settings
 from coeffdream.toybox.paths import CLIP_SCORER, DINO_SCORER, WEIGHTS
+from coeffdream.workshop.build.export import RECOMMENDED
 from coeffdream.workshop.build.shards import draw_shard, normalised
+from coeffdream.workshop.build.unet import NOISE
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +95,13 @@ def test_recommended_settings_are_readable():
     settings = read_settings(WEIGHTS)
     assert settings.resolution == 64
     assert settings.guidance_scale > 1
+
+
+def test_an_export_would_write_the_scheduler_and_settings_that_ship(pipeline):
+    """Both were changed without an export; the next one must not change them back."""
+    made = {key: value for key, value in UniPCMultistepScheduler(**NOISE).config.items() if key[0] != "_"}
+    assert {key: pipeline.scheduler.config[key] for key in made} == made
+    assert json.loads((WEIGHTS / "coeffdream.json").read_text(encoding="utf-8")) == RECOMMENDED
 
 
 def test_configs_name_no_machine():

@@ -45,11 +45,12 @@ def takes(monkeypatch):
 
     def decide(**seconds: float) -> None:
         def told(*given):
-            measured(*given)
+            spent = measured(*given)
             blocks = next(
                 each for each in given[0].modules() if type(each).__name__ == "BasicTransformerBlock"
             )
-            return seconds["as_written" if blocks._compiled_call_impl is None else "compiled"]
+            way = "as_written" if blocks._compiled_call_impl is None else "compiled"
+            return [seconds[way]] * len(spent)
 
         monkeypatch.setattr(compiled, "_seconds", told)
 
@@ -106,6 +107,19 @@ def test_auto_keeps_the_faster_and_says_both(seconds, chosen, options, learn, ta
         mine, plain = outcome(made), outcome(learn(config))
         assert mine["tensors"] == plain["tensors"]
         assert mine["log"] == plain["log"]
+
+
+def test_memory_that_does_not_suffice_is_not_called_another_thing(options, given, monkeypatch):
+    """Who has too little memory wants to hear what would fit, and not that blocks cannot be compiled."""
+
+    def fills(self, **how):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(UNet2DConditionModel, "compile_repeated_blocks", fills)
+    with pytest.raises(ConfigError) as caught:
+        training.train(*given(options(compile="on")), silent)
+    assert "memory" in str(caught.value)
+    assert "cannot be compiled" not in str(caught.value)
 
 
 def test_blocks_that_cannot_be_compiled(options, given, learn, monkeypatch):

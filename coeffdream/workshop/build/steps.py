@@ -14,6 +14,7 @@ from PIL import Image
 from coeffdream.backbones.base import read_settings
 from coeffdream.metrics.encoder import Features
 from coeffdream.metrics.encoder_choice import encoders_for
+from coeffdream.metrics.encoders import Encoders
 from coeffdream.metrics.features import unit_rows
 from coeffdream.metrics.options import ScoringOptions
 from coeffdream.toybox.paths import WEIGHTS
@@ -33,9 +34,14 @@ TRIED = (
 )
 
 
-def nearness(pictures: Sequence[Image.Image], others: Sequence[Image.Image]) -> tuple[float, float, float]:
-    """Of pictures at the same places: mean cosine by the embedded DINO and CLIP, and PSNR in dB over all pixels."""
-    encoders = encoders_for("toybox", ScoringOptions())
+def embedded() -> Encoders:
+    return encoders_for("toybox", ScoringOptions())
+
+
+def nearness(
+    encoders: Encoders, pictures: Sequence[Image.Image], others: Sequence[Image.Image]
+) -> tuple[float, float, float]:
+    """Of pictures at the same places: mean cosine by DINO and by CLIP, and PSNR in dB over all pixels."""
     assert encoders.dino is not None
     assert encoders.clip is not None
     cosines = [_cosine(each.images(pictures), each.images(others)) for each in (encoders.dino, encoders.clip)]
@@ -74,10 +80,10 @@ def main() -> None:
     count = parser.parse_args().pictures
     pipeline = StableDiffusionXLPipeline.from_pretrained(WEIGHTS)
     pipeline.set_progress_bar_config(disable=True)
-    captions = grammar_captions(count)
+    captions, encoders = grammar_captions(count), embedded()
     reference = drawn(pipeline, *REFERENCE, captions)
     for scheduler, steps in TRIED:
-        dino, clip, decibels = nearness(drawn(pipeline, scheduler, steps, captions), reference)
+        dino, clip, decibels = nearness(encoders, drawn(pipeline, scheduler, steps, captions), reference)
         print(
             f"{scheduler:28} {steps:3} steps   DINO {dino:.4f}   CLIP {clip:.4f}   PSNR {decibels:.1f} dB",
             flush=True,
