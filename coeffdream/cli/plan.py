@@ -116,7 +116,8 @@ def say_drawing_plan(request: GenerateRequest, record: RunRecord, base: Base, as
 
     live = record.concept.live if record.concept else None
     _, templates = request.templates(record.class_noun, live, toybox=base.is_toybox, parts=record.parts)
-    pictures, sampling = len(templates) * request.images_each, request.sampling(base.settings)
+    sets = 2 if request.beside_base else 1
+    pictures, sampling = sets * len(templates) * request.images_each, request.sampling(base.settings)
     with doing(LOOKING):
         forecast = forecast_drawing(request, base, None if request.no_adapter else record.config)
     if as_json:

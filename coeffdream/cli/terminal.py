@@ -19,6 +19,7 @@ from rich.text import Text
 from coeffdream.cli.encoding import printable
 
 SECONDS_BETWEEN_LINES = 10.0
+LEAST_SECONDS = 0.01
 
 
 def say(text: str = "") -> None:
@@ -141,7 +142,8 @@ class ProgressDisplay:
         if first and done < total and total > 1:
             return
         self._last_line = now
-        rate = (done - before) / (now - started) if now > started else 0.0
+        # What took no time, because it was there already, has no rate.
+        rate = (done - before) / (now - started) if now - started > LEAST_SECONDS else 0.0
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
         speed = f" ({rate:.2f}/s{left})" if rate > 0 and total > 1 else ""
         print(f"{stage} {done}/{total}{speed}{' ' + note if note else ''}", file=sys.stderr, flush=True)

@@ -56,9 +56,12 @@ class AtRate:
 
 
 def rated(folder: Path) -> list[AtRate]:
-    """Methods at rates, in the order of the study's arms. Raises RunError for a study that is not finished."""
+    """Methods at rates, in the order of the study's arms. Raises RunError for a study that is not finished, or not of rates."""
     kept = StudyFolder(folder)
     study = kept.read()
+    options = {arm: study.options_of(arm) for arm in study.methods}
+    if unsaid := [arm for arm in study.methods if "lr" not in options[arm]]:
+        raise RunError(f"{folder} is no study of rates: arm {unsaid[0]} names no lr")
     by_concept: dict[tuple[str, int], list[Cell]] = defaultdict(list)
     for cell in study.cells:
         if not kept.run(cell).scores.is_file():
@@ -74,7 +77,6 @@ def rated(folder: Path) -> list[AtRate]:
         points = [_point(each) for each in scores]
         for cell, share in zip(cells, shares_of(points, levels), strict=True):
             shares[cell.arm].append(share)
-    options = {arm: study.options_of(arm) for arm in study.methods}
     return [
         AtRate(str(options[arm]["method"]), float(options[arm]["lr"]), shares[arm]) for arm in study.methods
     ]

@@ -94,3 +94,13 @@ def test_a_dry_run_of_drawing(cli, tiny_base, tmp_path):
     assert made["pictures"] == 4
     assert "would draw 4 pictures of 32 pixels in 2 steps each" in cli(*words).err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("more", "pictures"), [((), 4), (("--floor",), 8)])
+def test_a_floor_is_drawn_too(more, pictures, cli, run_of):
+    """Twice the pictures is twice the hours on a real base."""
+    run = run_of()
+    told = cli(
+        "generate", "<V> cat in snow", "--runs", run.path.parent, "--run", run.path.name, *more, "--dry-run"
+    )
+    assert f"would draw {pictures} pictures" in told.err

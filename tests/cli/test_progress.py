@@ -30,3 +30,12 @@ def test_a_second_set_has_a_rate_of_its_own(second, clock, capsys):
         clock[0] += 10 * (done < second)
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == f"drawing {second}/{second} (2.50/s)"
+
+
+def test_what_took_no_time_has_no_rate(clock, capsys):
+    """Prompts that were encoded for the set before are not encoded at 714,838 a second."""
+    display = ProgressDisplay()
+    display("encoding prompts", 0, 25)
+    clock[0] += 0.0001
+    display("encoding prompts", 25, 25)
+    assert capsys.readouterr().err.splitlines()[-1] == "encoding prompts 25/25"

@@ -40,3 +40,11 @@ def test_half_a_study_chooses_nothing(tmp_path):
     write_json(tmp_path / "study.json", record_to_json(study))
     with pytest.raises(RunError, match="not finished: cat-low-seed0 has no scores"):
         rated(tmp_path)
+
+
+def test_a_study_of_something_else(tmp_path):
+    """Arms that differ in no rate have none to choose."""
+    study = Study(["/photos/cat"], ["lora", "coeff-lora"], base="toybox")
+    write_json(tmp_path / "study.json", record_to_json(study))
+    with pytest.raises(RunError, match="no study of rates: arm lora names no lr"):
+        rated(tmp_path)
