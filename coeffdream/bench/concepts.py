@@ -17,6 +17,7 @@ from coeffdream.bench.carried import bring_log
 from coeffdream.bench.dispatch import Chain, Dispatch
 from coeffdream.bench.engine import Engine
 from coeffdream.bench.hold import held
+from coeffdream.bench.photos import check_photos, moved
 from coeffdream.bench.store import Store
 from coeffdream.bench.stored import level, of_the_report, plan_at, settle
 from coeffdream.errors import ConfigError, RunError, together
@@ -45,8 +46,8 @@ def open_study(
 
     tell: hears in a line that, and how, the study grows. Its study.json has the order of the cells. store: where the
     study is kept beside this machine's folder; each gets what the other has of finished cells.
-    Raises ConfigError when another study lives there, or a larger one, InUseError when another process is at work in
-    it.
+    Raises ConfigError when another study lives there, or a larger one, or one of other photos, InUseError when another
+    process is at work in it.
     """
     study.check()
     kept = StudyFolder(folder)
@@ -56,8 +57,6 @@ def open_study(
         if store is not None:
             while_open.enter_context(held(store, tell))
         study = _planned(kept, study, tell, store)
-        if store is not None:
-            level(store, kept, study.cells, tell)
         yield [cell for cell in study.cells if not kept.run(cell).scores.is_file()]
 
 
@@ -73,6 +72,9 @@ def _planned(kept: StudyFolder, study: Study, tell: Callable[[str], None], store
             except ConfigError as problem:
                 raise ConfigError(f"{place} {problem}") from None
             growth = growth or study.growth_since(before)
+    if store is not None:
+        level(store, kept, study.cells, tell)
+    check_photos(kept, study)
     if begun[str(kept.path)] != study:
         write_json(kept.record_file, record_to_json(study))
     if store is not None and begun[store.address] != study:
@@ -162,7 +164,9 @@ def stages(folder: Path, study: Study, cell: Cell) -> list[list[str]]:
     kept = StudyFolder(folder)
     run = kept.run(cell)
     runs = ["--runs", str(kept.runs)]
-    train = ["train", *runs, "--resume", cell.name]
+    train, photos = ["train", *runs, "--resume", cell.name], []
+    if run.record_file.is_file() and moved(cell, run):
+        train, photos = [*train, *options(concept=cell.concept)], options(references=cell.concept)
     if not run.record_file.is_file():
         train = ["train", *runs, *options(concept=cell.concept, base=study.base)]
         train += options(seed=cell.seed, name=cell.name, device=study.device)
@@ -173,7 +177,7 @@ def stages(folder: Path, study: Study, cell: Cell) -> list[list[str]]:
     floor = [*benchmark, "--no-adapter", "--no-grid"]
     unrelated = [*generate, "--unrelated", "--no-grid"]
     trained = run.record_file.is_file() and run.read().status == "complete"
-    evaluate = ["eval", cell.name, *runs, "--device", study.device]
+    evaluate = ["eval", cell.name, *runs, "--device", study.device, *photos]
     return [*([] if trained else [train]), benchmark, floor, unrelated, evaluate]
 
 

@@ -40,8 +40,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """What study.json says: the whole plan. `concepts` are absolute folders; None means the base's default.
+    """What study.json says: the whole plan. None means the base's default.
 
+    `concepts` are absolute folders; a concept is known by the folder's name, so that its photos may lie elsewhere later.
     `methods` are the arms in their order; one that `arms` does not describe is the method of that name.
     """
 
@@ -84,9 +85,13 @@ class Study:
     def after(self, before: Study) -> Study:
         """This plan as `before` goes on: every cell of `before` is in it, in the same order, and the new ones follow.
 
+        A concept that moved is where this plan has it.
+
         Raises ConfigError that names what of `before` is another, or is not there.
         """
         was, now = vars(before), vars(self)
+        folders = {Path(folder).name: folder for folder in self.concepts}
+        known = [Path(folder).name for folder in before.concepts]
         others = [f"{key} was {was[key]!r} and is now {now[key]!r}" for key in COMMON if was[key] != now[key]]
         others += [
             f"arm {arm} was {before.described(arm)} and is now {self.described(arm)}"
@@ -94,7 +99,7 @@ class Study:
             if arm in self.methods and before.described(arm) != self.described(arm)
         ]
         gone = [f"method {arm} is left out" for arm in before.methods if arm not in self.methods]
-        gone += [f"concept {each} is left out" for each in before.concepts if each not in self.concepts]
+        gone += [f"concept {name} is left out" for name in known if name not in folders]
         if self.seeds < before.seeds:
             gone.append(f"seeds was {before.seeds} and is now {self.seeds}")
         if others:
@@ -109,7 +114,7 @@ class Study:
             )
         return replace(
             self,
-            concepts=list(dict.fromkeys([*before.concepts, *self.concepts])),
+            concepts=[folders[name] for name in dict.fromkeys([*known, *folders])],
             methods=list(dict.fromkeys([*before.methods, *self.methods])),
             arms={**before.arms, **self.arms},
         )
@@ -117,7 +122,8 @@ class Study:
     def growth_since(self, before: Study) -> str | None:
         """What this plan has more than `before`, in words; None for nothing."""
         said = [f"seeds {before.seeds} to {self.seeds}"] if self.seeds > before.seeds else []
-        concepts = [Path(each).name for each in self.concepts if each not in before.concepts]
+        known = {Path(folder).name for folder in before.concepts}
+        concepts = [Path(each).name for each in self.concepts if Path(each).name not in known]
         methods = [each for each in self.methods if each not in before.methods]
         said += [f"with {listed(more)}" for more in (concepts, methods) if more]
         if not said:
