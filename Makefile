@@ -15,10 +15,7 @@ install: .venv/installed
 # Trains on one of our own concepts, draws the benchmark with and without what was learned, and scores it,
 # all with the embedded base.
 demo: install
-	$(BIN)/coeffdream train --concept concepts/$(DEMO_CONCEPT) --base toybox --name demo
-	$(BIN)/coeffdream generate --floor
-	$(BIN)/coeffdream eval
-	$(BIN)/coeffdream report
+	$(BIN)/coeffdream demo $(DEMO_CONCEPT)
 
 # The tests are single-threaded, so a core each; a worker takes about 2 GB.
 test: check

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import multiprocessing
 import os
 import signal
@@ -72,7 +71,6 @@ class _Here:
 
     perform: Perform
     asked: Any
-    threads: int | None
     store: Store | None = None
     at_work = False
     study_ended = False
@@ -92,9 +90,9 @@ def _begin(
     for number in stopping.SIGNALS:
         signal.signal(number, lambda *_: None)  # between two commands `asked` tells
     os.environ.update(environment)
-    _Here.perform, _Here.asked, _Here.threads = staticmethod(perform), asked, threads
+    _Here.perform, _Here.asked = staticmethod(perform), asked
     _Here.store = Store(store, Path(shared).parent) if store else None
-    warm.keep(Path(shared), _Here.store.fetch if _Here.store else None)
+    warm.keep(Path(shared), _Here.store.fetch if _Here.store else None, threads)
     pid.value = os.getpid()
     threading.Thread(target=_end_with_the_study, daemon=True).start()
 
@@ -133,7 +131,7 @@ def _performed(arguments: list[str]) -> int:
                 raise stopping.Stopped(_Here.asked.value)
             if _Here.study_ended:  # while files were brought for it
                 raise stopping.Stopped(signal.SIGINT)
-            _as_if_new()
+            warm.as_if_new()
             return _Here.perform(arguments)
     except stopping.Stopped as stop:
         return stopping.status_of(stop)
@@ -143,19 +141,6 @@ def _card_memory() -> int:
     from coeffdream.backbones.placement import memory_of
 
     return memory_of("cuda") or 0
-
-
-def _as_if_new() -> None:
-    """Take back what the command before may have left: threads, memory of the card and its high-water mark."""
-    import torch
-
-    if _Here.threads is None:
-        _Here.threads = torch.get_num_threads()
-    torch.set_num_threads(_Here.threads)
-    gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
 
 
 def _end_with_the_study() -> None:

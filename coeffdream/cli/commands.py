@@ -14,6 +14,10 @@ from coeffdream.cli.help import Command
 
 # Where it lies in coeffdream.cli, and the first line of its help.
 COMMANDS = {
+    "demo": (
+        "demo",
+        "See it all in minutes: train, draw, score and report with the miniature of SDXL that comes along.",
+    ),
     "train": ("train", "Learn one thing from a folder of photos."),
     "mask": (
         "mask",

@@ -1,4 +1,4 @@
-"""Commands of coeffdream one after another in one process, as the workers of a study run them."""
+"""Commands of coeffdream one after another in one process, as `demo` and the workers of a study run them."""
 
 from __future__ import annotations
 

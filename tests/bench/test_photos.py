@@ -86,7 +86,9 @@ class TestOtherPhotos:
         learned = concept_record(load_concept(here))
         began = "2026-01-01"
         run.write(
-            RunRecord(cell.name, "training", began, "lora", TrainConfig(), base, "cat", "sks", concept=learned)
+            RunRecord(
+                cell.name, "training", began, "lora", TrainConfig(), base, "cat", "sks", concept=learned
+            )
         )
         return folder, plan
 
