@@ -21,7 +21,7 @@ from coeffdream.resolve import resolve
 if TYPE_CHECKING:
     from coeffdream.adapters.install import Adapter
     from coeffdream.compare.comparison import Comparison
-    from coeffdream.generation.sampler import Generated
+    from coeffdream.generation.sets import Generated
     from coeffdream.generation.together import Together
     from coeffdream.records.run import RunFolder
     from coeffdream.records.scores import ScoresRecord

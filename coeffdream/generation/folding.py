@@ -15,24 +15,12 @@ import torch
 from torch import Tensor
 
 from coeffdream.adapters.merged import merged
-from coeffdream.backbones.load import Components
-from coeffdream.backbones.replay import replaying
 from coeffdream.errors import AdapterError, ConfigError
 from coeffdream.generation.adapted import PutOn
 from coeffdream.progress import unheard
 
 MOST_LOST = 0.1  # of what was learned, in norm
 LEAST = 1e-4  # of the weights' norm: less is float32's own rounding
-
-
-@contextlib.contextmanager
-def at_work(components: Components, fold: PutOn | None, warn: Callable[[str], None]) -> Iterator[None]:
-    """The UNet as it draws: its passes replayed, and `fold` folded into it. Raises ConfigError."""
-    with (
-        folded(components.unet, fold, warn) if fold else contextlib.nullcontext(),
-        replaying(components, warn),
-    ):
-        yield
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coeffdream.config import BasePrecision, Offload, Precision, flag_of
+from coeffdream.config import BasePrecision, Compile, Offload, Precision, flag_of
 from coeffdream.data.living import is_live
 from coeffdream.data.prompts import (
     check_numbered_prompt,
@@ -67,6 +67,11 @@ class GenerateRequest:
         False,
         "Draw with LoRA or DoRA put into the weights: sooner, the same but for rounding; a set of its own.",
         switch=True,
+    )
+    compile: Compile = option(
+        "off",
+        "Let torch.compile make one kernel of many in the UNet's blocks; auto: if ten passes are faster for it. Same but for "
+        "rounding.",
     )
     no_adapter: bool = option(False, "Draw with the untouched base.", switch=True)
     floor: bool = option(

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from coeffdream.backbones.base import Base
 from coeffdream.generation.request import GenerateRequest
-from coeffdream.generation.sampler import Generated, SetSampler
+from coeffdream.generation.sampler import SetSampler
+from coeffdream.generation.sets import Generated
 from coeffdream.progress import Progress
 from coeffdream.records.run import RunFolder, RunRecord
 

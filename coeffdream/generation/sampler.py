@@ -15,6 +15,7 @@ from coeffdream.backbones.halving import halving
 from coeffdream.backbones.load import Components
 from coeffdream.backbones.processes import of_the_first, processes
 from coeffdream.backbones.sampling import Sampling, draw, initial_latents
+from coeffdream.config import Compile
 from coeffdream.data.images import of_one_color
 from coeffdream.errors import ConfigError, out_of_memory
 from coeffdream.generation.adapted import (
@@ -26,43 +27,34 @@ from coeffdream.generation.adapted import (
     read_others,
     ready,
 )
+from coeffdream.generation.at_work import at_work
 from coeffdream.generation.base_run import begin_run
 from coeffdream.generation.floors import note_set
-from coeffdream.generation.folding import at_work
 from coeffdream.generation.loading import load_to_draw
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.request import GenerateRequest
 from coeffdream.generation.set_record import set_record
-from coeffdream.generation.sets import as_made, claimed_set, intact, take_over_beside, warn_of_another_device
+from coeffdream.generation.sets import (
+    Generated,
+    as_made,
+    begun_as,
+    claimed_set,
+    intact,
+    take_over_beside,
+    warn_of_another_device,
+)
 from coeffdream.generation.share import as_mask, in_turns_drawn
 from coeffdream.generation.sheet import sheet_of
 from coeffdream.generation.wording import warn_of_other_nouns
 from coeffdream.progress import Progress
 from coeffdream.records.claim import confirm, in_use
 from coeffdream.records.files import replacing
-from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetRecord
+from coeffdream.records.images import ImagePlan, SetFolder, SetRecord
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.toybox.vocabulary import warn_of_unknown_words
 
 # So many prompts are encoded at a time: what they become is half a megabyte each for SDXL.
 ENCODED_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class Generated:
-    """What came of it: the set's folder, how many images it holds, and how many of them needed no drawing.
-
-    already_there: found in this very set. shared: the untouched base's, taken from a run beside this one.
-    """
-
-    folder: SetFolder
-    count: int
-    already_there: int
-    shared: int = 0
-
-    @property
-    def images(self) -> list[ImageRecord]:
-        return self.folder.read_images()
 
 
 @dataclass
@@ -82,6 +74,7 @@ class SetSampler:
     adapter: dict[str, str] | None = None  # hashes of the files, once it is installed
     others: Weighted = ()  # adapters of other tools
     on: PutOn | None = None
+    compiling: Compile = "off"
     place: str = "images"  # the folder of the run that the sets lie in
     conditionings: dict[str, Conditioning] = field(default_factory=dict)
 
@@ -133,6 +126,7 @@ class SetSampler:
             progress=progress,
             warn=warn,
             batch_size=request.batch_size or base.settings.sampling_batch_size,
+            compiling=request.compile,
             others=read_others(components, request, run),
         )
 
@@ -170,23 +164,26 @@ class SetSampler:
 
         last: no other set follows, so that the text encoders may go once all is encoded.
         """
-        with at_work(self.components, self.on if self.request.fold else None, self.warn):
+        fold, batch = self.on if self.request.fold else None, min(self.batch_size, len(self.jobs))
+        with at_work(
+            self.components, fold, self._compiling(name), self.sampling, batch, self.progress, self.warn
+        ) as compiled:
+            self.compiling = "on" if compiled else "off"  # what is to be compared is drawn in one way
             return self._complete(name, with_grid, last) if processes().first else self._help_draw(name, last)
+
+    def _compiling(self, name: str) -> Compile:
+        """As was asked; where that is to be measured, as this very set was begun."""
+        if self.compiling != "auto":
+            return self.compiling
+        both = [set_record(name, self, compiled) for compiled in (False, True)]
+        begun = begun_as(self.run.path / self.place, both)
+        told = of_the_first(torch.tensor([begun == plan for plan in both]))
+        return "off" if told[0] else "on" if told[1] else "auto"
 
     def _complete(self, name: str, with_grid: bool, last: bool) -> Generated:
         if not self.run.record_file.exists():
             self.run, self.record = begin_run(self.record, self.run.path.parent)
-        plan = set_record(
-            name,
-            self.request,
-            self.record,
-            self.components,
-            self.sampling,
-            self.jobs,
-            self.prompts,
-            adapter=self.adapter,
-            others=self.others,
-        )
+        plan = set_record(name, self, self.compiling == "on")
         with claimed_set(self.run.path / self.place, plan) as folder:
             there = intact(folder, self.jobs)
             warn_of_another_device(folder, plan, there, self.warn)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from coeffdream.backbones.device import kind_of
 from coeffdream.backbones.load import Components
 from coeffdream.backbones.sampling import Sampling
@@ -13,39 +15,46 @@ from coeffdream.records.images import SetKind, SetRecord, SetSettings
 from coeffdream.records.run import RunRecord
 
 
-def set_record(
-    name: str,
-    request: GenerateRequest,
-    record: RunRecord,
-    components: Components,
-    sampling: Sampling,
-    jobs: SetPlan,
-    prompts: str,
-    *,
-    adapter: dict[str, str] | None,
-    others: Weighted,
-) -> SetRecord:
-    """prompts: where they came from. adapter: hashes of the files that are installed; None for the untouched base."""
-    kind: SetKind = "prompts" if prompts == GIVEN else "unrelated" if request.unrelated else "benchmark"
-    adapted = adapter is not None
+class Drawing(Protocol):
+    """What draws. prompts: where they came from. adapter: hashes of the files that are installed; None for the untouched
+    base."""
+
+    request: GenerateRequest
+    record: RunRecord
+    components: Components
+    sampling: Sampling
+    jobs: SetPlan
+    prompts: str
+    adapter: dict[str, str] | None
+    others: Weighted
+
+    @property
+    def adapted(self) -> bool: ...
+
+
+def set_record(name: str, by: Drawing, compiled: bool) -> SetRecord:
+    """compiled: whether the UNet's blocks are."""
+    request, record, components, sampling = by.request, by.record, by.components, by.sampling
+    kind: SetKind = "prompts" if by.prompts == GIVEN else "unrelated" if request.unrelated else "benchmark"
     return SetRecord(
         name=name,
         kind=kind,
         created=now(),
-        prompts=prompts,
-        templates=list(jobs.templates),
+        prompts=by.prompts,
+        templates=list(by.jobs.templates),
         class_noun=record.class_noun,
         images_per_prompt=request.images_each,
         device=kind_of(components.device),
         settings=SetSettings(
             base=components.identity(),
-            adapter=adapter,
-            lora_scale=request.lora_scale if adapted else None,
-            alpha_scale=request.alpha_scale if adapted else None,
-            loras={each.sha256: weight for each, weight in others} if adapted else {},
-            weights=request.by_name(record.parts) if adapted else {},
-            checkpoint=request.checkpoint if adapted else None,
-            folded=adapted and request.fold,
+            adapter=by.adapter,
+            lora_scale=request.lora_scale if by.adapted else None,
+            alpha_scale=request.alpha_scale if by.adapted else None,
+            loras={each.sha256: weight for each, weight in by.others} if by.adapted else {},
+            weights=request.by_name(record.parts) if by.adapted else {},
+            checkpoint=request.checkpoint if by.adapted else None,
+            folded=by.adapted and request.fold,
+            compiled=compiled,
             token=record.token,
             seed=request.seed,
             steps=sampling.steps,

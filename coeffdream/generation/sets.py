@@ -7,6 +7,7 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,23 @@ from coeffdream.records.claim import Claim, attempt, in_use, is_husk, numbered
 from coeffdream.records.files import replacing, sha256_of_file
 from coeffdream.records.images import ImagePlan, ImageRecord, SetFolder, SetRecord
 from coeffdream.records.run import RunFolder
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What came of it: the set's folder, how many images it holds, and how many of them needed no drawing.
+
+    already_there: found in this very set. shared: the untouched base's, taken from a run beside this one.
+    """
+
+    folder: SetFolder
+    count: int
+    already_there: int
+    shared: int = 0
+
+    @property
+    def images(self) -> list[ImageRecord]:
+        return self.folder.read_images()
 
 
 @contextlib.contextmanager
@@ -68,6 +86,18 @@ def _same_pictures(one: SetRecord, other: SetRecord) -> bool:
         return [record.settings, record.templates, record.class_noun, record.images_per_prompt]
 
     return key(one) == key(other)
+
+
+def begun_as(images: Path, plans: Sequence[SetRecord]) -> SetRecord | None:
+    """The plan among these that a set in the folder `images` was begun with."""
+    for folder in map(SetFolder, numbered(images / plans[0].name)):
+        if not folder.set_file.exists():
+            return None
+        begun = folder.read_set()
+        for plan in plans:
+            if _same_pictures(begun, plan):
+                return plan
+    return None
 
 
 def intact(folder: SetFolder, jobs: Sequence[ImagePlan]) -> dict[int, int]:

@@ -93,6 +93,7 @@ def generate_command(run: RunFolder, record: RunRecord, made: SetRecord, *, no_a
         words += ["--run", name_of(run)]
     words += options(images_per_prompt=made.images_per_prompt, seed=settings.seed, steps=settings.steps)
     words += options(guidance=settings.guidance_scale, size=settings.size, negative=settings.negative or None)
+    words += options(compile="on" if settings.compiled else None)
     if not untouched:
         words += [*options(checkpoint=settings.checkpoint), *(["--fold"] if settings.folded else [])]
         for flag, scale in (("--lora-scale", settings.lora_scale), ("--alpha-scale", settings.alpha_scale)):

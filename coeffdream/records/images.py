@@ -57,7 +57,8 @@ class SetSettings:
     loras: weights of the adapters of other tools among them, by sha256. weights: of the runs whose adapters drew
     together, by name, which then stands before the names of their files. checkpoint: the step by which the adapter
     was learned; None for a finished one. vae_tiling: whether the VAE decoded in tiles. base_precision: of the weights
-    of the UNet's blocks; auto for that of the base. folded: whether what was learned was put into the weights.
+    of the UNet's blocks; auto for that of the base. folded: whether what was learned was put into the weights. compiled:
+    whether the UNet's blocks were.
     """
 
     base: BaseRecord
@@ -78,6 +79,7 @@ class SetSettings:
     vae_tiling: bool = False
     base_precision: BasePrecision = "auto"
     folded: bool = False
+    compiled: bool = False
 
     def differing(self, other: SetSettings) -> list[str]:
         """Names of the settings in which two sets differ."""
