@@ -1,7 +1,7 @@
-"""`python docs/study_tables.py`: the study's tables as README.md and docs/findings.md have them, from docs/study.json.
+"""`python docs/study_tables.py`: the tables of the studies as README.md and docs/findings.md have them.
 
-study.json is the comparison.json of the study; study.tar.xz has the records of its runs, from which it follows
-(`python docs/study_tables.py --check`).
+docs/NAME.json is the comparison.json of a study, from which they are written; docs/NAME.tar.xz has the records of its
+runs, from which that follows (`python docs/study_tables.py --check`). docs/study_records.py keeps both.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 from coeffdream.records.measures import MEASURES, Measure
 
 HERE = Path(__file__).parent
-RECORDS = HERE / "study.tar.xz"
 SHORT = ("text_alignment", "concept_alignment", "diversity", "drift")
 WHOLE = (
     "text_alignment",
@@ -28,11 +27,17 @@ WHOLE = (
     "diversity",
     "drift",
 )
+# Page, study, scores.
+TABLES = (
+    ("README.md", "study", SHORT),
+    ("docs/findings.md", "study", WHOLE),
+)
 SIGNIFICANT = 0.05
 
 
-def published() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((HERE / "study.json").read_text(encoding="utf-8"))
+def published(name: str) -> dict[str, Any]:
+    """What is kept of the study's comparison."""
+    found: dict[str, Any] = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
     return found
 
 
@@ -67,16 +72,16 @@ def differences(of: dict[str, Any], metrics: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
-def recomputed() -> dict[str, Any]:
-    """The comparison once more, from the records in study.tar.xz."""
+def recomputed(name: str) -> dict[str, Any]:
+    """The comparison once more, from the records of the runs."""
     from coeffdream.compare.comparison import compare
     from coeffdream.compare.pairing import pair_study
     from coeffdream.compare.scored import load_runs
     from coeffdream.records.study import StudyFolder
 
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(RECORDS) as records:
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(HERE / f"{name}.tar.xz") as records:
         records.extractall(folder, filter="data")
-        kept = StudyFolder(Path(folder) / "study")
+        kept = StudyFolder(Path(folder) / name)
         study = kept.read()
         runs = load_runs([str(kept.run(cell).path) for cell in study.cells], kept.runs)
         return asdict(compare(pair_study(study, study.cells, runs)))
@@ -117,15 +122,15 @@ def _interval(of: dict[str, Any], measure: Measure, *, signed: bool) -> str:
 
 
 def main() -> None:
-    found = published()
-    for metrics in (SHORT, WHOLE):
-        print(scores(found, metrics), differences(found, metrics), sep="\n\n", end="\n\n")
+    for page, name, metrics in TABLES:
+        found = published(name)
+        print(f"{page}, {name}:", scores(found, metrics), differences(found, metrics), sep="\n\n", end="\n\n")
     if "--check" in sys.argv[1:]:
-        same = json.loads(json.dumps(recomputed())) == found
-        print(
-            "study.json follows from the records" if same else "study.json does NOT follow from the records"
-        )
-        sys.exit(not same)
+        names = dict.fromkeys(name for _, name, _ in TABLES)
+        others = [name for name in names if json.loads(json.dumps(recomputed(name))) != published(name)]
+        for name in names:
+            print(f"{name}.json {'does NOT follow' if name in others else 'follows'} from the records")
+        sys.exit(bool(others))
 
 
 if __name__ == "__main__":

@@ -1,40 +1,82 @@
-"""The numbers of the README's study are those of its records, and nobody typed them."""
+"""The numbers of the published studies are those of their records, and nobody typed them."""
 
 from __future__ import annotations
 
 import json
 import runpy
 import sys
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from coeffdream.bench.concepts import open_study
+from coeffdream.records.study import StudyFolder
+
 ROOT = Path(__file__).parents[2]
+MADE = runpy.run_path(str(ROOT / "docs" / "study_tables.py"))
+NAMES = list(dict.fromkeys(name for _, name, _ in MADE["TABLES"]))
 
 
-@pytest.fixture(scope="module")
-def made():
-    return runpy.run_path(str(ROOT / "docs" / "study_tables.py"))
+@pytest.mark.parametrize(("page", "name", "metrics"), MADE["TABLES"])
+def test_the_pages_have_the_tables(page, name, metrics):
+    """`python docs/study_tables.py` prints them anew."""
+    text, found = (ROOT / page).read_text(encoding="utf-8"), MADE["published"](name)
+    for table in (MADE["scores"], MADE["differences"]):
+        assert table(found, metrics) in text
 
 
-@pytest.mark.parametrize(("page", "metrics"), [("README.md", "SHORT"), ("docs/findings.md", "WHOLE")])
-def test_the_pages_have_the_studys_tables(page, metrics, made):
-    """`python docs/study_tables.py` prints both anew."""
-    text, found = (ROOT / page).read_text(encoding="utf-8"), made["published"]()
-    for table in (made["scores"], made["differences"]):
-        assert table(found, made[metrics]) in text
+@pytest.mark.parametrize("name", NAMES)
+def test_the_numbers_follow_from_the_records(name):
+    """Who doubts them unpacks the archive and compares for themselves."""
+    assert json.loads(json.dumps(MADE["recomputed"](name))) == MADE["published"](name)
 
 
-def test_the_numbers_follow_from_the_records(made):
-    """Who doubts them unpacks docs/study.tar.xz and compares for themselves."""
-    assert json.loads(json.dumps(made["recomputed"]())) == made["published"]()
-
-
-def test_the_script_says_so_too(made, monkeypatch, capsys):
+def test_the_script_says_so_too(monkeypatch, capsys):
     """--check ends with 1 where they do not."""
     monkeypatch.setattr(sys, "argv", ["study_tables.py", "--check"])
-    monkeypatch.setitem(made["main"].__globals__, "recomputed", dict)
+    monkeypatch.setitem(MADE["main"].__globals__, "recomputed", lambda name: {})
     with pytest.raises(SystemExit) as ended:
-        made["main"]()
+        MADE["main"]()
     assert ended.value.code
     assert "does NOT follow" in capsys.readouterr().out
+
+
+def test_what_is_unpacked_is_a_study_that_goes_on(tmp_path):
+    """On any machine, with the concepts of its own checkout: nothing is made again, and more seeds can follow."""
+    with tarfile.open(ROOT / "docs" / "study.tar.xz") as records:
+        records.extractall(tmp_path, filter="data")
+    kept = StudyFolder(tmp_path / "study")
+    plan = kept.read()
+    here = [str(ROOT / "concepts" / Path(each).name) for each in plan.concepts]
+    more = replace(plan, concepts=here, seeds=plan.seeds + 1)
+    with open_study(kept.path, more) as todo:
+        assert {cell.seed for cell in todo} == {plan.seeds}
+    assert len(todo) == len(here) * len(plan.methods)
+
+
+class TestKeeping:
+    """docs/study_records.py."""
+
+    def test_no_path_of_the_machine_is_kept(self, tmp_path):
+        """What it packs is what it was given, but for the places of photos and runs."""
+        with tarfile.open(ROOT / "docs" / "study.tar.xz") as records:
+            records.extractall(tmp_path, filter="data")
+        folder = tmp_path / "study"
+        for file in folder.rglob("*.json"):
+            text = file.read_text().replace('"concepts/', f'"{tmp_path}/concepts/')
+            file.write_text(text.replace('"study/runs"', f'"{folder}/runs"'))
+        (folder / "comparison.json").write_text("{}")
+        before = (folder / "runs" / "cat-lora-seed0" / "run.json").read_text()
+        assert str(tmp_path) in before
+        keep = runpy.run_path(str(ROOT / "docs" / "study_records.py"))["keep"]
+        (tmp_path / "kept").mkdir()
+        keep(folder, tmp_path / "kept")
+        assert (tmp_path / "kept" / "study.json").read_text() == "{}"
+        with tarfile.open(tmp_path / "kept" / "study.tar.xz") as packed:
+            packed.extractall(tmp_path / "again", filter="data")
+        for file in (tmp_path / "again").rglob("*.json"):
+            assert str(tmp_path) not in file.read_text()
+        after = (tmp_path / "again" / "study" / "runs" / "cat-lora-seed0" / "run.json").read_text()
+        assert after == before.replace(f"{tmp_path}/", "")
