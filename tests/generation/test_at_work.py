@@ -85,6 +85,27 @@ def test_compiled_pictures_are_the_pictures(run_of, draw_set, pixels):
 
 
 @pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("guidance", [3.0, 1.0])
+def test_whole_batches_are_drawn_by_what_was_timed(guidance, run_of, draw_set):
+    """What diffusers' pipeline passes is what was compiled for: it would run as written, in silence, if anything differed."""
+
+    def from_here_on(stage, done, total, detail):
+        if stage == "drawing":
+            torch.compiler.set_stance("fail_on_recompile")
+
+    made = draw_set(
+        run_of(),
+        SNOW,
+        images_per_prompt=4,
+        batch_size=2,
+        guidance=guidance,
+        compile="on",
+        progress=from_here_on,
+    )
+    assert len(made.images) == 4
+
+
+@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize(("seconds", "chosen"), [(0.5, True), (2.0, False)])
 def test_auto_keeps_the_faster_and_says_both(seconds, chosen, run_of, draw_set, pixels, takes):
     """Where that is the way it is written, the set is the one that is drawn without a word of compiling."""
