@@ -19,7 +19,7 @@ def command(
         Literal["run", "method"],
         typer.Option(
             help="What is compared; method: over concepts and training seeds, coeff-lora with lora and "
-            "coeff-dora with dora."
+            "coeff-dora with dora, or the arms of the study that the runs are of."
         ),
     ] = "run",
     baseline: Annotated[
@@ -57,13 +57,13 @@ def command(
         from coeffdream.compare.comparison import compare
         from coeffdream.compare.comparison_table import comparison_table
         from coeffdream.compare.export import to_csv, to_latex
-        from coeffdream.compare.pairing import pair_by_method, pair_runs
+        from coeffdream.compare.pairing import pair_by_arm, pair_runs
         from coeffdream.compare.scored import load_runs
         from coeffdream.records.files import write_text
 
     with doing(f"comparing {counted(len(run), 'run')}"):
         given = load_runs(run, runs)
-        pairing = pair_by_method(given) if by == "method" else pair_runs(given, baseline)
+        pairing = pair_by_arm(given) if by == "method" else pair_runs(given, baseline)
         comparison = compare(pairing, seed=seed, resamples=resamples)
     for file, text in ((csv, to_csv), (latex, to_latex)):
         if file is not None:

@@ -20,13 +20,15 @@ from coeffdream.compare.alike import (
 from coeffdream.compare.scored import ScoredRun
 from coeffdream.config import TrainConfig
 from coeffdream.errors import ConfigError, ScoreError, listed, quoted
+from coeffdream.records.study import StudyFolder
 from coeffdream.records.study_plan import Cell, Study
 
 # Fields of run.json's config that change nothing that is learned, or that make up the pairing itself.
 NOT_TRAINING = {
     *("base", "revision", "base_config", "prediction"),  # told by the base's weights, and how they are read
     *("concept", "class_noun", "method", "seed", "name", "runs", "device"),
-    *("sample_every", "checkpoint_every", "gradient_checkpointing", "deterministic", "offload"),
+    *("sample_every", "checkpoint_every", "checkpoint_gb", "log_with", "vae_tiling", "offload"),
+    *("gradient_checkpointing", "deterministic", "compile"),  # the same but for rounding
 }
 
 
@@ -176,6 +178,22 @@ def pair_study(study: Study, cells: Sequence[Cell], runs: Sequence[ScoredRun]) -
         return pair_by_method(runs, concepts)
     against = {arm: study.baseline_of(arm) for arm in study.methods}
     return pair_by_method(runs, concepts, [cell.arm for cell in cells], against)
+
+
+def pair_by_arm(runs: Sequence[ScoredRun]) -> Pairing:
+    """As their study has them, where all are cells of one: by arm, of which two may be of one method. Else by method.
+
+    Raises as `pair_by_method` does, RunError for a damaged study.json.
+    """
+    folders = {run.path.resolve().parents[1] for run in runs}
+    study = StudyFolder(folders.pop()) if len(folders) == 1 else None
+    if study is None or not study.record_file.is_file():
+        return pair_by_method(runs)
+    plan, named = study.read(), {run.path.name: run for run in runs}
+    cells = [cell for cell in plan.cells if cell.name in named]
+    if len(cells) < len(runs):
+        return pair_by_method(runs)
+    return pair_study(plan, cells, [named[cell.name] for cell in cells])
 
 
 def _plain_twin_first(method: str) -> tuple[int, str, bool]:

@@ -11,11 +11,14 @@ from itertools import permutations
 import pytest
 
 from coeffdream.compare.comparison import compare
-from coeffdream.compare.pairing import pair_by_method, pair_runs
+from coeffdream.compare.pairing import pair_by_arm, pair_by_method, pair_runs
 from coeffdream.compare.scored import load_runs
 from coeffdream.errors import ConfigError, ScoreError
+from coeffdream.records.fields import record_to_json
+from coeffdream.records.files import write_json
 from coeffdream.records.run import RunFolder
 from coeffdream.records.scores import LearnedScores, PhotoHash, write_scores
+from coeffdream.records.study_plan import Study
 
 
 @pytest.fixture
@@ -230,7 +233,7 @@ class TestByMethod:
 
     def test_a_cell_twice(self, made):
         """Which of the two is meant is not for us to guess."""
-        with pytest.raises(ScoreError, match="cat-lora-0 and again are both lora on 'cat'"):
+        with pytest.raises(ScoreError, match="cat-lora-0 and again are both lora on 'dog'"):
             pair_by_method([made(), made("dora"), made(name="again")])
 
     def test_one_method_of_two_sizes(self, made):
@@ -304,3 +307,52 @@ def test_a_run_that_names_no_concept_is_of_its_class_noun(made):
     named = spoiled(made("lora", "cat"), source={"concept": "cat2", "class_noun": "cat"})
     assert named.concept == "cat2"
     assert spoiled(named, source={"concept": None}).concept == "cat"
+
+
+class TestRunsOfAStudy:
+    """A part of it is compared as the whole is: by arm, with what the study says each is compared with."""
+
+    @pytest.fixture
+    def cells(self, made, tmp_path):
+        """Two arms of one method and a third on two concepts, in a study that has them in an order of its own."""
+        arms = {
+            "plain": {"method": "lora"},
+            "more": {"method": "lora", "lr": 0.2, "against": "plain"},
+            "mixed": {"method": "coeff-lora", "against": "more"},
+        }
+        plan = Study(["/photos/dog", "/photos/cat"], list(arms), arms)
+        write_json(tmp_path / "study.json", record_to_json(plan))
+        return [
+            replace(
+                made(str(arms[cell.arm]["method"]), cell.concept_name, name=cell.name),
+                path=tmp_path / "runs" / cell.name,
+            )
+            for cell in plan.cells
+        ]
+
+    def test_by_its_arms(self, cells):
+        """In whatever order they are named."""
+        pairing = pair_by_arm(cells[::-1])
+        assert [group.label for group in pairing.groups] == ["plain", "more", "mixed"]
+        assert [pairing.baseline_of(group).label for group in pairing.groups[1:]] == ["plain", "more"]
+        assert pairing.concepts == ["dog", "cat"]
+
+    def test_a_part_of_them(self, cells):
+        """Without the arm that one is compared with, its method's twin stands in."""
+        part = [run for run in cells if "more" not in run.name]
+        pairing = pair_by_arm(part)
+        assert [group.label for group in pairing.groups] == ["plain", "mixed"]
+        assert pairing.baseline_of(pairing.groups[1]).label == "plain"
+
+    def test_beside_a_run_of_elsewhere(self, cells, made):
+        """By method, of which two arms have one."""
+        with pytest.raises(ScoreError, match="are both lora on 'dog'"):
+            pair_by_arm([*cells, made("lora", "cat", seed=1)])
+
+
+def test_what_changes_nothing_that_is_learned_is_not_noted(made):
+    """A reader would look for an effect of it."""
+    one, other = made("lora"), made("coeff-lora")
+    changes = {"compile": "on", "checkpoint_gb": 1.0, "log_with": "trackio", "vae_tiling": True}
+    other = replace(other, record=replace(other.record, config=replace(other.record.config, **changes)))
+    assert pair_runs([one, other]).notes == []
