@@ -233,7 +233,7 @@ class TestByMethod:
 
     def test_a_cell_twice(self, made):
         """Which of the two is meant is not for us to guess."""
-        with pytest.raises(ScoreError, match="cat-lora-0 and again are both lora on 'dog'"):
+        with pytest.raises(ScoreError, match="cat-lora-0 and again are both lora on 'cat'"):
             pair_by_method([made(), made("dora"), made(name="again")])
 
     def test_one_method_of_two_sizes(self, made):
