@@ -31,6 +31,7 @@ WHOLE = (
 TABLES = (
     ("README.md", "study", SHORT),
     ("docs/findings.md", "study", WHOLE),
+    ("docs/findings.md", "screen", SHORT),
 )
 SIGNIFICANT = 0.05
 

@@ -21,15 +21,16 @@ from coeffdream.presets import PRESETS
 from coeffdream.resolve import resolve
 
 FIELDS = dataclasses.fields(TrainConfig)
+EVERYWHERE = PRESETS["quality"]["lora_targets"]
 
 
 def resolved_with(layers: list[str]) -> tuple[TrainConfig, dict[str, str]]:
-    """min_snr set to another value by each of `layers`; the preset 'quality' sets it to 5."""
-    command_line = {"min_snr": 9.0} if "command line" in layers else {}
+    """lora_targets set to another value by each of `layers`, the preset 'quality' among them."""
+    command_line: dict[str, object] = {"lora_targets": "self.v"} if "command line" in layers else {}
     if "preset" in layers:
         command_line["preset"] = "quality"
-    file = {"min_snr": 8.0} if "file" in layers else {}
-    recommended = {"min_snr": 7.0} if "base" in layers else {}
+    file = {"lora_targets": "self.k"} if "file" in layers else {}
+    recommended = {"lora_targets": "self.q"} if "base" in layers else {}
     result = resolve(command_line, file, recommended)
     return result.config, result.origins
 
@@ -37,21 +38,21 @@ def resolved_with(layers: list[str]) -> tuple[TrainConfig, dict[str, str]]:
 @pytest.mark.parametrize(
     ("layers", "value", "origin"),
     [
-        ([], None, None),
-        (["base"], 7.0, "base"),
-        (["preset"], 5.0, "preset quality"),
-        (["base", "preset"], 5.0, "preset quality"),
-        (["base", "preset", "file"], 8.0, "config file"),
-        (["base", "preset", "file", "command line"], 9.0, "command line"),
-        (["base", "command line"], 9.0, "command line"),
-        (["base", "file"], 8.0, "config file"),
+        ([], TrainConfig.lora_targets, None),
+        (["base"], "self.q", "base"),
+        (["preset"], EVERYWHERE, "preset quality"),
+        (["base", "preset"], EVERYWHERE, "preset quality"),
+        (["base", "preset", "file"], "self.k", "config file"),
+        (["base", "preset", "file", "command line"], "self.v", "command line"),
+        (["base", "command line"], "self.v", "command line"),
+        (["base", "file"], "self.k", "config file"),
     ],
 )
 def test_later_layers_win_and_are_named(layers, value, origin):
     """default < base < preset < file < command line, and `origins` says which one it was."""
     config, origins = resolved_with(layers)
-    assert config.min_snr == value
-    assert origins.get("min_snr") == origin
+    assert config.lora_targets == value
+    assert origins.get("lora_targets") == origin
 
 
 def test_layers_meet_field_by_field():
@@ -64,17 +65,17 @@ def test_layers_meet_field_by_field():
 
 def test_a_preset_in_the_file_counts_and_the_command_line_replaces_it():
     """--preset and `preset =` choose the same layer, the typed one first."""
-    assert resolve({}, {"preset": "quality"}).config.min_snr == 5.0
+    assert resolve({}, {"preset": "quality"}).config.lora_targets == EVERYWHERE
     both = resolve({"preset": "table3"}, {"preset": "quality"})
     assert both.config.preset == "table3"
     assert both.config.alpha_layers == PRESETS["table3"]["alpha_layers"]
-    assert both.config.min_snr is None
+    assert both.config.lora_targets == TrainConfig.lora_targets
 
 
 def test_the_file_overrides_the_preset_that_the_command_line_names():
     """Naming a preset does not wipe what the file says in so many words."""
-    config = resolve({"preset": "quality"}, {"lora_targets": "self.q"}).config
-    assert (config.lora_targets, config.min_snr) == ("self.q", 5.0)
+    config = resolve({"preset": "table3"}, {"lora_targets": "self.q"}).config
+    assert (config.lora_targets, config.alpha_layers) == ("self.q", PRESETS["table3"]["alpha_layers"])
 
 
 def test_file_keys_may_be_spelled_like_the_options():

@@ -22,7 +22,7 @@ def test_every_layer_is_named(cli):
     assert values["steps"] == (9, "command line")
     assert values["lr"] == (0.5, "config file")
     assert values["class_noun"] == ("cat", "config file")
-    assert values["min_snr"] == (5.0, "preset quality")
+    assert values["lora_targets"] == ("all.q,all.k,all.v,all.out", "preset quality")
     assert values["resolution"] == (64, "base")
     assert values["seed"] == (0, "default")
 
