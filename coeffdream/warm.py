@@ -60,8 +60,7 @@ def kept(key: Hashable, make: Callable[[], Kept]) -> Kept:
         return make()
     if key not in _shelf.things:
         _shelf.things[key] = make()
-    # What lies under a key is what the same `make` made.
-    return _shelf.things[key]  # type: ignore[no-any-return]
+    return _shelf.things[key]  # type: ignore[no-any-return]  # what the same `make` made
 
 
 def shared() -> Path | None:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+from functools import partialmethod
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +46,34 @@ def real_photos() -> Path:
 def few_validation_draws(monkeypatch) -> None:
     """For runs whose validation nobody looks at: an eighth of its passes through the UNet, which are most of theirs."""
     monkeypatch.setattr("coeffdream.training.validation.DRAWS", 2)
+
+
+@pytest.fixture
+def gxx() -> None:
+    """torch's default compiler writes C++ for a CPU."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not here")
+
+
+@pytest.fixture
+def nothing_compiled():
+    """What was compiled before this test, or by it, is forgotten."""
+    import torch
+
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.fixture
+def traced(monkeypatch) -> None:
+    """A UNet's blocks are traced and split as for torch's own compiler, and run without it: seconds in place of minutes."""
+    from diffusers import UNet2DConditionModel
+
+    whole = UNet2DConditionModel.compile_repeated_blocks
+    monkeypatch.setattr(
+        UNet2DConditionModel, "compile_repeated_blocks", partialmethod(whole, backend="aot_eager")
+    )
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from functools import partialmethod
-
 import numpy as np
 import pytest
 import torch
@@ -20,25 +17,7 @@ from coeffdream.progress import silent
 from coeffdream.records.commands import generate_command
 
 SNOW = "<V> cat in snow"
-NEEDS_GXX = pytest.mark.skipif(
-    shutil.which("g++") is None, reason="torch's default compiler needs g++ on a CPU"
-)
-
-
-@pytest.fixture(autouse=True)
-def afresh():
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
-
-
-@pytest.fixture
-def traced(monkeypatch):
-    """Blocks are traced as for torch's own compiler, and run without it: seconds in place of minutes."""
-    whole = UNet2DConditionModel.compile_repeated_blocks
-    monkeypatch.setattr(
-        UNet2DConditionModel, "compile_repeated_blocks", partialmethod(whole, backend="aot_eager")
-    )
+pytestmark = pytest.mark.usefixtures("nothing_compiled")
 
 
 @pytest.fixture
@@ -61,7 +40,7 @@ def takes(monkeypatch):
     return decide
 
 
-@NEEDS_GXX
+@pytest.mark.usefixtures("gxx")
 def test_compiled_pictures_are_the_pictures(run_of, draw_set, pixels):
     """By torch's own compiler, in a set of their own that says so. What is left for a smaller batch compiles nothing anew."""
     run, graphs = run_of("coeff-dora"), []

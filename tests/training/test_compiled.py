@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from functools import partialmethod
 
 import pytest
 import torch
@@ -15,27 +13,11 @@ from coeffdream.progress import silent
 from coeffdream.training import compiled
 from coeffdream.training import run as training
 
-NEEDS_GXX = pytest.mark.skipif(
-    shutil.which("g++") is None, reason="torch's default compiler needs g++ on a CPU"
-)
 # What dynamo says of inputs that are not leaves, whoever's they are.
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-
-
-@pytest.fixture(autouse=True)
-def afresh():
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
-
-
-@pytest.fixture
-def traced(monkeypatch):
-    """Blocks are traced and split as for torch's own compiler, and run without it: seconds in place of minutes."""
-    whole = UNet2DConditionModel.compile_repeated_blocks
-    monkeypatch.setattr(
-        UNet2DConditionModel, "compile_repeated_blocks", partialmethod(whole, backend="aot_eager")
-    )
+pytestmark = [
+    pytest.mark.usefixtures("nothing_compiled"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
+]
 
 
 @pytest.fixture
@@ -62,7 +44,7 @@ def rows(run):
     return [[json.loads(line)[name] for name in names] for line in run.log.read_text().splitlines()]
 
 
-@NEEDS_GXX
+@pytest.mark.usefixtures("gxx")
 def test_compiled_training_is_the_training(options, learn):
     """By torch's own compiler: losses and gradients of every step, with dropout of alpha, and no step compiles anything again."""
     config = options(method="coeff-dora", steps=4, coeff_dropout=0.5, sample_every=2, checkpoint_every=2)
