@@ -26,6 +26,7 @@ def at_work(
     components: Components,
     fold: PutOn | None,
     compiling: Compile,
+    idle: bool,
     sampling: Sampling,
     batch: int,
     progress: Progress,
@@ -33,9 +34,12 @@ def at_work(
 ) -> Iterator[bool]:
     """In the block the UNet draws `batch` pictures at a time in the fastest way asked for; whether its blocks are compiled.
 
-    A batch of another size is drawn as written, which is sooner done than compiled. Raises ConfigError for what cannot be
-    folded, or compiled.
+    A batch of another size is drawn as written, which is sooner done than compiled. idle: nothing is to be drawn, and
+    nothing made ready for it. Raises ConfigError for what cannot be folded, or compiled.
     """
+    if idle:
+        yield compiling == "on"
+        return
     unet = components.unet
 
     def seconds(way: str, count: int) -> list[float]:

@@ -40,6 +40,7 @@ from coeffdream.generation.sets import (
     begun_as,
     claimed_set,
     intact,
+    nothing_missing,
     take_over_beside,
     warn_of_another_device,
 )
@@ -165,20 +166,24 @@ class SetSampler:
         last: no other set follows, so that the text encoders may go once all is encoded.
         """
         fold, batch = self.on if self.request.fold else None, min(self.batch_size, len(self.jobs))
+        way, idle = self._begun(name)
         with at_work(
-            self.components, fold, self._compiling(name), self.sampling, batch, self.progress, self.warn
+            self.components, fold, way, idle, self.sampling, batch, self.progress, self.warn
         ) as compiled:
             self.compiling = "on" if compiled else "off"  # what is to be compared is drawn in one way
             return self._complete(name, with_grid, last) if processes().first else self._help_draw(name, last)
 
-    def _compiling(self, name: str) -> Compile:
-        """As was asked; where that is to be measured, as this very set was begun."""
-        if self.compiling != "auto":
-            return self.compiling
-        both = [set_record(name, self, compiled) for compiled in (False, True)]
-        begun = begun_as(self.run.path / self.place, both)
-        told = of_the_first(torch.tensor([begun == plan for plan in both]))
-        return "off" if told[0] else "on" if told[1] else "auto"
+    def _begun(self, name: str) -> tuple[Compile, bool]:
+        """Whether to compile: as was asked, and where that is to be measured, as this very set was begun. And whether
+        nothing of a set to be drawn compiled is missing."""
+        ways: tuple[Compile, ...] = ("off", "on") if self.compiling == "auto" else (self.compiling,)
+        plans = {way: set_record(name, self, way == "on") for way in ways}
+        folder, begun = begun_as(self.run.path / self.place, list(plans.values()))
+        way = next((way for way, plan in plans.items() if plan is begun), self.compiling)
+        idle = way == "on" and nothing_missing(self.run, folder, plans["on"], self.jobs, self.adapted)
+        told = of_the_first(torch.tensor([way == "on", way == "auto", idle]))
+        compiled, measured, idle = told.tolist()
+        return "on" if compiled else "auto" if measured else "off", idle
 
     def _complete(self, name: str, with_grid: bool, last: bool) -> Generated:
         if not self.run.record_file.exists():

@@ -88,16 +88,26 @@ def _same_pictures(one: SetRecord, other: SetRecord) -> bool:
     return key(one) == key(other)
 
 
-def begun_as(images: Path, plans: Sequence[SetRecord]) -> SetRecord | None:
-    """The plan among these that a set in the folder `images` was begun with."""
+def begun_as(images: Path, plans: Sequence[SetRecord]) -> tuple[SetFolder | None, SetRecord | None]:
+    """The set in the folder `images` that was begun with one of these plans, and that plan."""
     for folder in map(SetFolder, numbered(images / plans[0].name)):
         if not folder.set_file.exists():
-            return None
+            break
         begun = folder.read_set()
         for plan in plans:
             if _same_pictures(begun, plan):
-                return plan
-    return None
+                return folder, plan
+    return None, None
+
+
+def nothing_missing(
+    run: RunFolder, begun: SetFolder | None, plan: SetRecord, jobs: Sequence[ImagePlan], adapted: bool
+) -> bool:
+    """Whether every picture of a set lies in it, or, of the untouched base, in a run beside this one."""
+    there = intact(begun, jobs) if begun else {}
+    if len(there) < len(jobs) and not adapted:
+        there |= dict.fromkeys(drawn_beside(run, plan, jobs, there), 0)
+    return len(there) == len(jobs)
 
 
 def intact(folder: SetFolder, jobs: Sequence[ImagePlan]) -> dict[int, int]:

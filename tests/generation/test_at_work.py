@@ -114,6 +114,30 @@ def test_a_set_goes_on_as_it_was_begun(compiled, run_of, draw_set, takes):
 
 
 @pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("floor", [True, False])
+def test_what_is_complete_is_not_compiled_for(floor, run_of, draw_set, monkeypatch):
+    """Nor what the untouched base drew for a run beside this one. One picture missing, and it is."""
+    run = run_of()
+    given = {"images_per_prompt": 2, "batch_size": 2, "compile": "on", "no_adapter": floor}
+    made = draw_set(run, SNOW, **given)
+    if floor:
+        run = run_of("dora")
+
+    def fails(self, **how):
+        raise RuntimeError("compiled")
+
+    monkeypatch.setattr(UNet2DConditionModel, "compile_repeated_blocks", fails)
+    again = draw_set(run, SNOW, **given)
+    assert (again.already_there, again.shared) == ((0, 2) if floor else (2, 0))
+    assert again.folder.read_set().settings.compiled
+    (made.folder.path / made.images[0].file).unlink()
+    if floor:
+        (again.folder.path / made.images[0].file).unlink()
+    with pytest.raises(ConfigError, match="--compile on"):
+        draw_set(run, SNOW, **given)
+
+
+@pytest.mark.usefixtures("traced")
 def test_what_is_held_against_each_other_is_drawn_in_one_way(run_of, tiny_base, takes):
     """The untouched base's pictures decide; those with the adapter follow, compiled anew for it."""
     timed = takes(as_written=1.0, compiled=0.5)
