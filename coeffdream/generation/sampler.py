@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from PIL import Image
 
 from coeffdream.backbones.base import Base
-from coeffdream.backbones.encode import Conditioning, check_lengths, encode_prompt
-from coeffdream.backbones.halving import halving
+from coeffdream.backbones.encode import check_lengths
 from coeffdream.backbones.load import Components
 from coeffdream.backbones.processes import of_the_first, processes
-from coeffdream.backbones.sampling import Sampling, draw, initial_latents
+from coeffdream.backbones.sampling import Sampling, initial_latents
 from coeffdream.config import Compile
 from coeffdream.data.images import of_one_color
-from coeffdream.errors import ConfigError, out_of_memory
 from coeffdream.generation.adapted import (
     PutOn,
     Weighted,
@@ -29,6 +26,7 @@ from coeffdream.generation.adapted import (
 )
 from coeffdream.generation.at_work import at_work
 from coeffdream.generation.base_run import begin_run
+from coeffdream.generation.batches import Batches
 from coeffdream.generation.floors import note_set
 from coeffdream.generation.loading import load_to_draw
 from coeffdream.generation.plan import SetPlan
@@ -44,18 +42,15 @@ from coeffdream.generation.sets import (
     take_over_beside,
     warn_of_another_device,
 )
-from coeffdream.generation.share import as_mask, in_turns_drawn
+from coeffdream.generation.share import as_mask
 from coeffdream.generation.sheet import sheet_of
 from coeffdream.generation.wording import warn_of_other_nouns
 from coeffdream.progress import Progress
 from coeffdream.records.claim import confirm, in_use
 from coeffdream.records.files import replacing
-from coeffdream.records.images import ImagePlan, SetFolder, SetRecord
+from coeffdream.records.images import SetFolder, SetRecord
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.toybox.vocabulary import warn_of_unknown_words
-
-# So many prompts are encoded at a time: what they become is half a megabyte each for SDXL.
-ENCODED_AT_ONCE = 64
 
 
 @dataclass
@@ -71,13 +66,12 @@ class SetSampler:
     jobs: SetPlan
     progress: Progress
     warn: Callable[[str], None]
-    batch_size: int
+    batches: Batches
     adapter: dict[str, str] | None = None  # hashes of the files, once it is installed
     others: Weighted = ()  # adapters of other tools
     on: PutOn | None = None
     compiling: Compile = "off"
     place: str = "images"  # the folder of the run that the sets lie in
-    conditionings: dict[str, Conditioning] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -126,7 +120,15 @@ class SetSampler:
             jobs=jobs,
             progress=progress,
             warn=warn,
-            batch_size=request.batch_size or base.settings.sampling_batch_size,
+            batches=Batches(
+                components,
+                sampling,
+                jobs,
+                request.negative,
+                request.batch_size or base.settings.sampling_batch_size,
+                progress,
+                warn,
+            ),
             compiling=request.compile,
             others=read_others(components, request, run),
         )
@@ -145,7 +147,7 @@ class SetSampler:
             raise in_use(self.run.path, f"run {self.record.name}", "draw again when that has ended")
         self.adapter = before
         if self.on.changes_text:
-            self.conditionings.clear()
+            self.batches.forget_texts()
 
     def install_instead(self, request: GenerateRequest) -> None:
         """Put in what `request` draws with: the same prompts at another checkpoint, or at other strengths."""
@@ -165,7 +167,7 @@ class SetSampler:
 
         last: no other set follows, so that the text encoders may go once all is encoded.
         """
-        fold, batch = self.on if self.request.fold else None, min(self.batch_size, len(self.jobs))
+        fold, batch = self.on if self.request.fold else None, min(self.batches.size, len(self.jobs))
         way, idle = self._begun(name)
         with at_work(
             self.components, fold, way, idle, self.sampling, batch, self.progress, self.warn
@@ -204,7 +206,7 @@ class SetSampler:
             of_the_first(as_mask(there, total))
             self.progress("drawing", done, total, "")
             blank: list[str] = []
-            for batch, drawn in self._drawn(there, last):
+            for batch, drawn in self.batches.drawn(there, last):
                 confirm(folder.path)
                 for job, image in zip(batch, drawn, strict=True):
                     with replacing(folder.path / job.file) as temporary:
@@ -227,72 +229,15 @@ class SetSampler:
                 sheet_of(folder, total, self._title(plan), self.warn)
         return Generated(folder, total, already, shared)
 
-    def _drawn(
-        self, there: Container[int], last: bool
-    ) -> Iterator[tuple[Sequence[ImagePlan], list[Image.Image]]]:
-        """The jobs not `there` with their pictures, in batches as large as the memory holds."""
-        batch_size = self.batch_size
-        for window in self._encoded(there, last):
-            if processes().count == 1:
-                yield from halving(window, self.batch_size, self._draw, self._smaller)
-            else:
-                yield from in_turns_drawn(window, batch_size, self._all_of, self.sampling.size)
-
-    def _all_of(self, batch: Sequence[ImagePlan]) -> list[Image.Image]:
-        """A batch in as many parts as the memory of this process asks for."""
-        parts = halving(batch, self.batch_size, self._draw, self._smaller)
-        return [image for _, drawn in parts for image in drawn]
-
     def _help_draw(self, name: str, last: bool) -> Generated:
         """Draw this process's share of what the first one finds missing; that one has the set, and writes it."""
         total = len(self.jobs)
         there = {
             index for index, is_there in enumerate(of_the_first(as_mask((), total)).tolist()) if is_there
         }
-        for _ in self._drawn(there, last):
+        for _ in self.batches.drawn(there, last):
             pass
         return Generated(SetFolder(self.run.path / self.place / name), total, len(there))
-
-    def _draw(self, batch: Sequence[ImagePlan]) -> list[Image.Image]:
-        conditionings = [self.conditionings[job.text] for job in batch]
-        try:
-            return draw(self.components, conditionings, [job.seed for job in batch], self.sampling)
-        except (RuntimeError, MemoryError) as error:
-            if len(batch) > 1 or not out_of_memory(error):
-                raise
-            raise ConfigError(
-                f"the memory does not suffice for one picture of {self.sampling.size} pixels; what is drawn is kept. "
-                f"Try --size {self.sampling.size // 2}, which makes a set of its own"
-            ) from error
-
-    def _smaller(self, size: int) -> None:
-        self.warn(
-            f"the memory does not suffice for {self.batch_size} pictures at a time; going on with --batch-size {size}"
-        )
-        self.batch_size = size
-
-    def _encoded(self, there: Container[int], last: bool) -> Iterator[list[ImagePlan]]:
-        """The jobs not `there`, a few prompts at a time, which are encoded."""
-        missing = sum(index not in there for index in range(len(self.jobs)))
-        prompts = len({self.jobs.prompt_of(index) for index in range(len(self.jobs)) if index not in there})
-        encoded: set[int] = set()
-        for window in self.jobs.parts(there, ENCODED_AT_ONCE):
-            missing -= len(window)
-            texts = {job.text: job.prompt_index for job in window}
-            self.conditionings = {
-                text: self.conditionings[text] for text in texts if text in self.conditionings
-            }
-            self.components.text_encoders_to(self.components.device)
-            for text, prompt_index in texts.items():
-                if text not in self.conditionings:
-                    self.conditionings[text] = encode_prompt(self.components, text, self.request.negative)
-                encoded.add(prompt_index)
-                self.progress("encoding prompts", len(encoded), prompts, "")
-            if last and not missing:
-                self.components.release_text_encoders()
-            else:
-                self.components.text_encoders_to(torch.device("cpu"))
-            yield window
 
     def _title(self, plan: SetRecord) -> str:
         by = in_words(self.request, self.record) if self.adapted else "untouched base"

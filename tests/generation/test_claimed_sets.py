@@ -12,7 +12,7 @@ import pytest
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.load import Components
 from coeffdream.errors import InUseError, RunError
-from coeffdream.generation import adapted, sampler, sheet
+from coeffdream.generation import adapted, batches, sheet
 from coeffdream.generation.base_run import base_run, begin_run
 from coeffdream.generation.plan import SetPlan
 from coeffdream.generation.sets import claimed_set
@@ -161,15 +161,15 @@ class TestLargeSets:
 
     def test_only_what_is_missing_is_encoded(self, run_of, draw_set, monkeypatch):
         """And only a few prompts before the first picture."""
-        monkeypatch.setattr(sampler, "ENCODED_AT_ONCE", 2)
+        monkeypatch.setattr(batches, "ENCODED_AT_ONCE", 2)
         events = []
-        encode, draw = sampler.encode_prompt, sampler.draw
+        encode, draw = batches.encode_prompt, batches.draw
         monkeypatch.setattr(
-            sampler,
+            batches,
             "encode_prompt",
             lambda parts, text, negative: (events.append(text), encode(parts, text, negative))[1],
         )
-        monkeypatch.setattr(sampler, "draw", lambda *given: (events.append("draw"), draw(*given))[1])
+        monkeypatch.setattr(batches, "draw", lambda *given: (events.append("draw"), draw(*given))[1])
         run = run_of()
         prompts = [f"<V> cat {word}" for word in ("one", "two", "three", "four", "five")]
         made = draw_set(run, *prompts, images_per_prompt=2, batch_size=8)
@@ -186,7 +186,7 @@ class TestLargeSets:
     def test_the_text_encoders_go_with_the_last_prompts(self, run_of, draw_set, monkeypatch):
         """Until then they wait on the CPU; afterwards their memory is free."""
         run = run_of()  # which may have to be trained first
-        monkeypatch.setattr(sampler, "ENCODED_AT_ONCE", 1)
+        monkeypatch.setattr(batches, "ENCODED_AT_ONCE", 1)
         calls = []
         move, let_go = Components.text_encoders_to, Components.release_text_encoders
         monkeypatch.setattr(

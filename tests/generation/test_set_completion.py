@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from coeffdream.adapters.files import adapter_hashes
-from coeffdream.generation import sampler
+from coeffdream.generation import batches
 
 SNOW, BEACH = "<V> cat in snow", "<V> cat on a beach"
 
@@ -23,13 +23,13 @@ class TestCompletion:
     def counted(self, monkeypatch):
         """The seeds that were really drawn, in order."""
         seeds = []
-        original = sampler.draw
+        original = batches.draw
 
         def counting(components, conditionings, batch, sampling):
             seeds.extend(batch)
             return original(components, conditionings, batch, sampling)
 
-        monkeypatch.setattr(sampler, "draw", counting)
+        monkeypatch.setattr(batches, "draw", counting)
         return seeds
 
     def test_interrupted_set(self, run_of, draw_set, counted, pixels):

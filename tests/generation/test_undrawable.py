@@ -12,7 +12,7 @@ from PIL import Image
 from coeffdream.backbones.base import find_base
 from coeffdream.backbones.load import load_components
 from coeffdream.errors import AdapterError, ConfigError, PromptError, RunError
-from coeffdream.generation import sampler
+from coeffdream.generation import batches
 from coeffdream.records.run import COEFF_FILE, LORA_FILE
 from coeffdream.training import run as training
 
@@ -121,7 +121,7 @@ class TestTooLittleMemory:
     @pytest.fixture
     def holds(self, monkeypatch):
         """Let the device hold so many pictures at a time."""
-        original = sampler.draw
+        original = batches.draw
 
         def limit(most):
             def draw(components, conditionings, seeds, sampling):
@@ -129,7 +129,7 @@ class TestTooLittleMemory:
                     raise torch.OutOfMemoryError("CUDA out of memory")
                 return original(components, conditionings, seeds, sampling)
 
-            monkeypatch.setattr(sampler, "draw", draw)
+            monkeypatch.setattr(batches, "draw", draw)
 
         return limit
 
@@ -156,7 +156,7 @@ class TestTooLittleMemory:
 def test_pictures_of_one_color_are_told(run_of, draw_set, monkeypatch):
     """All black is what a broken model draws; the set is whole, and the person hears of it."""
     black = Image.new("RGB", (32, 32))
-    monkeypatch.setattr(sampler, "draw", lambda components, batch, *_: [black] * len(batch))
+    monkeypatch.setattr(batches, "draw", lambda components, batch, *_: [black] * len(batch))
     said: list[str] = []
     made = draw_set(run_of(), SNOW, images_per_prompt=3, warn=said.append)
     assert len(made.images) == 3
