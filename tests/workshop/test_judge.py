@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from coeffdream.errors import RunError
+from coeffdream.records.fields import record_to_json
+from coeffdream.records.files import write_json
+from coeffdream.records.study_plan import Study
 from coeffdream.toybox.world.concepts import CONCEPTS
 from coeffdream.toybox.world.grammar import read_caption
 from coeffdream.toybox.world.names import BACKGROUNDS, COLOURS, PATTERNS, SUBJECTS
@@ -16,6 +19,7 @@ from coeffdream.workshop.judge.base import fulfilled
 from coeffdream.workshop.judge.personal import (
     Measured,
     Verdict,
+    arms_of,
     as_json,
     as_text,
     find_runs,
@@ -74,7 +78,7 @@ def test_a_wish_is_fulfilled_or_not():
 def verdict(**changes) -> Verdict:
     values = {
         "concept": "cat",
-        "method": "lora",
+        "arm": "lora",
         "seeds": 1,
         "match": Measured(0.9, 0.8, 1.0),
         "base_match": Measured(0.3, 0.2, 0.4),
@@ -109,3 +113,12 @@ def test_a_folder_without_runs_says_what_makes_them(tmp_path):
     torch.manual_seed(0)
     with pytest.raises(RunError, match="bench concepts"):
         find_runs(tmp_path)
+
+
+def test_arms_of_one_method_are_judged_apart(tmp_path):
+    """Where no study made the runs, it is methods."""
+    assert arms_of(tmp_path / "runs") == {}
+    arms = {"low": {"method": "lora", "lr": 0.001}, "high": {"method": "lora", "lr": 0.002}}
+    study = Study(["/photos/cat"], list(arms), base="toybox", arms=arms)
+    write_json(tmp_path / "study.json", record_to_json(study))
+    assert arms_of(tmp_path / "runs") == {"cat-low-seed0": "low", "cat-high-seed0": "high"}

@@ -25,6 +25,7 @@ from coeffdream.metrics.options import ScoringOptions
 from coeffdream.records.images import SetFolder, find_set
 from coeffdream.records.run import RunFolder, RunRecord
 from coeffdream.records.scores import read_scores
+from coeffdream.records.study import StudyFolder
 from coeffdream.toybox.world.concepts import CONCEPTS
 from coeffdream.toybox.world.grammar import read_caption
 from coeffdream.toybox.world.individual import Individual
@@ -53,7 +54,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One concept learned by one method, means over its training seeds.
+    """One concept learned by one arm of a study, or one method, means over its training seeds.
 
     `match` is the share of {body colour, second colour, pattern} that the judge reads as the
     individual's own, where the prompt leaves it open; `alignment` is CLIP concept alignment by the
@@ -61,7 +62,7 @@ class Verdict:
     """
 
     concept: str
-    method: str
+    arm: str
     seeds: int
     match: Measured
     base_match: Measured
@@ -114,8 +115,12 @@ def things_kept(read: dict[str, list[int]], wishes: Sequence[Wish]) -> list[floa
 
 @dataclass(frozen=True)
 class Judged:
-    """A run to be judged: its own pictures, those of the untouched base, and the individual it learned."""
+    """A run to be judged: its own pictures, those of the untouched base, and the individual it learned.
 
+    arm: of the study that it is a cell of, else its method.
+    """
+
+    arm: str
     record: RunRecord
     own: SetFolder
     floor: SetFolder
@@ -129,6 +134,7 @@ def find_runs(runs: Path) -> list[Judged]:
     Raises RunError when there is none, or when a run lacks its scores or the untouched base's pictures.
     """
     individuals = {concept.name: concept.individual for concept in CONCEPTS}
+    arms = arms_of(runs)
     found = []
     for file in sorted(runs.glob("*/run.json")):
         folder = RunFolder(file.parent)
@@ -137,7 +143,9 @@ def find_runs(runs: Path) -> list[Judged]:
         if file.parent.is_symlink() or record.base.kind != TOYBOX or name not in individuals:
             continue
         own, floor = _sets(folder)
-        found.append(Judged(record, own, floor, name, individuals[name]))
+        found.append(
+            Judged(arms.get(file.parent.name, record.method), record, own, floor, name, individuals[name])
+        )
     if not found:
         raise RunError(
             f"{runs} holds no toybox run of a shipped concept; make some with: coeffdream bench concepts"
@@ -145,8 +153,14 @@ def find_runs(runs: Path) -> list[Judged]:
     return found
 
 
+def arms_of(runs: Path) -> dict[str, str]:
+    """By name of run, where a study made the runs: two arms may be of one method."""
+    study = StudyFolder(runs.resolve().parent)
+    return {cell.name: cell.arm for cell in study.read().cells} if study.record_file.is_file() else {}
+
+
 def judge_runs(judge: Judge, runs: Sequence[Judged]) -> list[Verdict]:
-    """A verdict per concept and method over `runs`."""
+    """A verdict per concept and arm over `runs`."""
     cells: dict[tuple[str, str], list[tuple[dict[str, Table], dict[str, Table]]]] = {}
     encoders = encoders_for(TOYBOX, ScoringOptions(device="cpu"))
     scorer = Scorer(encoders, FeatureCache())
@@ -154,8 +168,8 @@ def judge_runs(judge: Judge, runs: Sequence[Judged]) -> list[Verdict]:
         tables = tuple(
             _tables(judge, scorer, run.record, each, run.individual) for each in (run.own, run.floor)
         )
-        cells.setdefault((run.concept, run.record.method), []).append((tables[0], tables[1]))
-    return [_verdict(concept, method, tables) for (concept, method), tables in sorted(cells.items())]
+        cells.setdefault((run.concept, run.arm), []).append((tables[0], tables[1]))
+    return [_verdict(concept, arm, tables) for (concept, arm), tables in sorted(cells.items())]
 
 
 def _sets(folder: RunFolder) -> tuple[SetFolder, SetFolder]:
@@ -214,14 +228,14 @@ def wish_of(picture: Picture) -> Wish:
         ) from None
 
 
-def _verdict(concept: str, method: str, cells: list[tuple[dict[str, Table], dict[str, Table]]]) -> Verdict:
+def _verdict(concept: str, arm: str, cells: list[tuple[dict[str, Table], dict[str, Table]]]) -> Verdict:
     own, base = (
         {kind: np.mean([cell[side][kind] for cell in cells], axis=0) for kind in cells[0][0]}
         for side in (0, 1)
     )
     return Verdict(
         concept,
-        method,
+        arm,
         len(cells),
         match=_measured(own["match"]),
         base_match=_measured(base["match"]),
@@ -240,21 +254,21 @@ def _measured(table: Table) -> Measured:
 
 
 def as_text(verdicts: Sequence[Verdict]) -> str:
-    """A table, and per method how many concepts were learned."""
+    """A table, and per arm how many concepts were learned."""
     lines = [
-        "concept    method       seeds  individual: base -> learned                    "
+        "concept    arm             seeds  individual: base -> learned                    "
         "concept alignment: base -> learned              place"
     ]
     lines += [
-        f"{v.concept:10} {v.method:12} {v.seeds:5}  {v.base_match} -> {v.match}  "
+        f"{v.concept:10} {v.arm:15} {v.seeds:5}  {v.base_match} -> {v.match}  "
         f"{v.base_alignment} -> {v.alignment}  {v.base_place:4.0%} -> {v.place:4.0%}"
         + ("" if v.learned else "  *")
         for v in verdicts
     ]
-    for method in dict.fromkeys(verdict.method for verdict in verdicts):
-        own = [verdict for verdict in verdicts if verdict.method == method]
+    for arm in dict.fromkeys(verdict.arm for verdict in verdicts):
+        own = [verdict for verdict in verdicts if verdict.arm == arm]
         lines.append(
-            f"{method}: {sum(verdict.learned for verdict in own)} of {len(own)} learned "
+            f"{arm}: {sum(verdict.learned for verdict in own)} of {len(own)} learned "
             f"(both intervals apart from the base's, places followed {FOLLOWED:.0%} or more)"
         )
     return "\n".join(lines)
