@@ -44,6 +44,13 @@ def _photos(run: ScoredRun) -> str:
     return f"{len(photos)} photos ({_short(sha256_of_json(photos))}), {len(references)} of them held out"
 
 
+def _masks(run: ScoredRun) -> str:
+    """Of all photos of the concept, whichever of them are held out; None for a photo without one."""
+    learned = run.scores.learned.references if run.scores.learned else []
+    photos = sorted([*run.scores.references, *learned], key=lambda photo: photo.sha256)
+    return _short(sha256_of_json([photo.mask_sha256 for photo in photos]))
+
+
 def _references(run: ScoredRun) -> str:
     photos = run.scores.references
     return f"{', '.join(photo.file for photo in photos)} ({_short(sha256_of_json([photo.sha256 for photo in photos]))})"
@@ -65,12 +72,7 @@ INSIDE_A_CONCEPT: list[Field] = [
 INSIDE_A_SEED: list[Field] = [("held-out photos", _references)]
 
 # Where the thing was looked for in the photos; None for their own alpha channels, or whole photos.
-MASKS: list[Field] = [
-    (
-        "masks of the photos",
-        lambda run: _short(sha256_of_json([photo.mask_sha256 for photo in run.scores.references])),
-    )
-]
+MASKS: list[Field] = [("masks of the photos", _masks)]
 # Everything that an encoder says of itself and that could change a score, by the encoder.
 ENCODERS: dict[str, list[Field]] = {
     encoder.name: [

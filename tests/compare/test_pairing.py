@@ -203,6 +203,23 @@ class TestHeldOutPhotos:
         runs = [_held_out(made(method, seed=seed), seed) for method in ("lora", "dora") for seed in (0, 1)]
         assert pair_by_method(runs).concepts == ["cat"]
 
+    def test_masks_are_of_all_photos(self, made):
+        """Held out or not: seeds that hold out others have the same, and another mask is still seen."""
+
+        def masked(run, mask="f" * 64):
+            photos = run.scores.references
+            marked = [replace(p, mask_sha256=mask if p is photos[0] else p.sha256) for p in photos]
+            overall = replace(run.scores.overall, subject_alignment=0.5)
+            return replace(run, scores=replace(run.scores, references=marked, overall=overall))
+
+        runs = [
+            _held_out(masked(made(method, seed=seed)), seed) for method in ("lora", "dora") for seed in (0, 1)
+        ]
+        assert pair_by_method(runs).concepts == ["cat"]
+        runs[-1] = _held_out(masked(made("dora", seed=1), "e" * 64), 1)
+        with pytest.raises(ScoreError, match="masks of the photos"):
+            pair_by_method(runs)
+
     def test_one_seed_holds_out_one_photo(self, made):
         """Methods scored against different photos are not compared."""
         with pytest.raises(ScoreError, match=r"held-out photos is 0\.png .* in cat-lora-0, 1\.png"):
