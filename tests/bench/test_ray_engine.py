@@ -1,7 +1,7 @@
 """Cells on a Ray cluster of two worker nodes, on this machine: nothing lost, doubled or half-scored, whoever is killed.
 
-The smallest cells with one killed worker run with all tests. The whole proof, eight cells, a killed worker and then a killed
-driver, is: pytest -m slow tests/bench/test_ray_engine.py
+What is refused and what a connection changes run with all tests; a node takes a minute to its first command. The proof, two cells
+and a killed worker, then eight cells, a killed worker and a killed driver, is: pytest -m slow tests/bench/test_ray_engine.py
 """
 
 from __future__ import annotations
@@ -122,6 +122,7 @@ def check(study, folder, locally) -> None:
     assert json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["contrasts"]
 
 
+@pytest.mark.slow
 def test_a_killed_worker(cluster, tmp_path):
     """Two cells of one prompt on two nodes: the cell of the worker that died goes on with another, the floor is
     drawn once, and the scores are those of the same commands here."""

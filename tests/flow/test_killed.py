@@ -1,6 +1,6 @@
 """SIGKILL at random moments: the same command again ends where it would have ended, nothing lost or doubled.
 
-A few kills each run with all tests; the whole proof, 100 of training, 50 of generation, 20 of eval and 20 of a
+A kill or two of each run with all tests; the whole proof, 100 of training, 50 of generation, 20 of eval and 20 of a
 study, is: pytest -m slow tests/flow/test_killed.py -s
 """
 
@@ -45,7 +45,7 @@ def score_of(file) -> dict[str, Any]:
     return scores
 
 
-@times(2, 100)
+@times(1, 100)
 def test_training(kills, run, killed, trained, tiny_base, cat_folder, tmp_path):
     """Killed while it loads, claims its folder, trains, or writes a checkpoint: the run is the run, bit for bit."""
     runs = tmp_path / "runs"

@@ -1,6 +1,6 @@
 """Two processes in one place: nothing lost, nothing mislabelled, and the second refused in one line, if at all.
 
-Each case runs once with all tests; 20 rounds of each at random offsets are:
+Most cases run once with all tests; 20 rounds of each at random offsets are:
 pytest -m slow tests/flow/test_two_at_once.py -s
 """
 
@@ -65,8 +65,16 @@ def test_one_name_for_two_runs(rounds, quick, together, run, trained, tmp_path):
             shutil.rmtree(path)
 
 
-@rounds
-@pytest.mark.parametrize("what", ["the same set", "other seeds", "prompts of one name"])
+@pytest.mark.parametrize(
+    ("what", "rounds"),
+    [
+        ("other seeds", 1),
+        *(
+            pytest.param(what, 20, marks=pytest.mark.slow)
+            for what in ("the same set", "other seeds", "prompts of one name")
+        ),
+    ],
+)
 def test_one_name_for_two_sets(what, rounds, quick, together, run, drawn, tmp_path):
     """The same set is drawn by one of them; what differs gets a folder of its own, with its own pictures."""
     runs = tmp_path / "runs"

@@ -9,7 +9,7 @@ import pytest
 from coeffdream.adapters.files import adapter_hashes
 from coeffdream.backbones.base import base_of
 from coeffdream.errors import ConfigError, RunError
-from coeffdream.generation import loading, sampler
+from coeffdream.generation import batches, loading
 from coeffdream.metrics.feature_cache import FeatureCache
 from coeffdream.progress import silent
 from coeffdream.records.checkpoints import checkpoint_folder
@@ -50,7 +50,7 @@ def counted(monkeypatch):
     count = {"draw": 0, "base_components": 0, "stop_at": 0}
 
     def counting(name):
-        where = sampler if name == "draw" else loading
+        where = batches if name == "draw" else loading
         real = getattr(where, name)
 
         def call(*args, **kwargs):
