@@ -6,10 +6,12 @@ runs, from which that follows (`python docs/study_tables.py --check`). docs/stud
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ TABLES = (
     ("docs/findings.md", "study", WHOLE),
     ("docs/findings.md", "screen", SHORT),
 )
+WORTH = (("docs/findings.md", "study"), ("docs/findings.md", "screen"))
 SIGNIFICANT = 0.05
 
 
@@ -73,6 +76,38 @@ def differences(of: dict[str, Any], metrics: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
+def worth(name: str) -> str:
+    """What each arm is worth by the rule of `sweep`, and more than its twin, with p and p after Holm's correction over the
+    lines; bold where that is at most 0.05."""
+    from coeffdream.compare.statistics import holm
+    from coeffdream.workshop.worth import worth_of
+
+    with unpacked(name) as folder:
+        arms = worth_of(folder)
+    compared = [(arm.name, more) for arm in arms if (more := arm.more) is not None]
+    corrected = dict(zip([arm for arm, _ in compared], holm([more.p for _, more in compared]), strict=True))
+    lines = _head(["", "gained", "followed", "unchanged", "worth", "more than its twin", "p", "p by Holm"])
+    for arm in arms:
+        shares = [f"{100 * arm.share(each):.0f} %" for each in ("gained", "followed", "unchanged")]
+        cells = [arm.name, *shares, f"{arm.worth[0]:.3f}"]
+        if (more := arm.more) is None:
+            lines.append(_line([*cells, "", "", ""]))
+            continue
+        text = f"{_signed(more.value)} [{_signed(more.low)}, {_signed(more.high)}]"
+        firm = corrected[arm.name] <= SIGNIFICANT
+        ps = [f"{each:.2g}" for each in (more.p, corrected[arm.name])]
+        lines.append(_line([*cells, f"**{text}**" if firm else text, *ps]))
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def unpacked(name: str) -> Iterator[Path]:
+    """The folder of the study whose records docs/NAME.tar.xz holds."""
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(HERE / f"{name}.tar.xz") as records:
+        records.extractall(folder, filter="data")
+        yield Path(folder) / name
+
+
 def recomputed(name: str) -> dict[str, Any]:
     """The comparison once more, from the records of the runs."""
     from coeffdream.compare.comparison import compare
@@ -80,9 +115,8 @@ def recomputed(name: str) -> dict[str, Any]:
     from coeffdream.compare.scored import load_runs
     from coeffdream.records.study import StudyFolder
 
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(HERE / f"{name}.tar.xz") as records:
-        records.extractall(folder, filter="data")
-        kept = StudyFolder(Path(folder) / name)
+    with unpacked(name) as folder:
+        kept = StudyFolder(folder)
         study = kept.read()
         runs = load_runs([str(kept.run(cell).path) for cell in study.cells], kept.runs)
         return asdict(compare(pair_study(study, study.cells, runs)))
@@ -122,10 +156,16 @@ def _interval(of: dict[str, Any], measure: Measure, *, signed: bool) -> str:
     return f"{show(of['value'])} [{show(of['low'])}, {show(of['high'])}]"
 
 
+def _signed(value: float) -> str:
+    return ("+" if value >= 0 else "−") + f"{abs(value):.3f}"
+
+
 def main() -> None:
     for page, name, metrics in TABLES:
         found = published(name)
         print(f"{page}, {name}:", scores(found, metrics), differences(found, metrics), sep="\n\n", end="\n\n")
+    for page, name in WORTH:
+        print(f"{page}, {name}:", worth(name), sep="\n\n", end="\n\n")
     if "--check" in sys.argv[1:]:
         names = dict.fromkeys(name for _, name, _ in TABLES)
         others = [name for name in names if json.loads(json.dumps(recomputed(name))) != published(name)]

@@ -3,6 +3,9 @@
 Worth is what that rule means by it: likeness gained, prompts followed and other pictures left alone, multiplied, for
 every concept and training seed. Its mean over seeds is one number a concept, and it is concepts that means, errors,
 intervals and tests are over. Beside it what an arm is worth more than the one that it is compared with.
+
+Between what a share lies is measured on the untouched base's pictures. Where records were kept without them,
+levels.json in the study's folder says it.
 """
 
 from __future__ import annotations
@@ -25,16 +28,19 @@ from coeffdream.metrics.inputs import Picture, pictures_of_set, references_of_ru
 from coeffdream.metrics.measure import Scorer
 from coeffdream.metrics.options import ScoringOptions
 from coeffdream.metrics.registry import chosen
+from coeffdream.records.fields import record_from_json
+from coeffdream.records.files import read_json
 from coeffdream.records.images import SetFolder
 from coeffdream.records.run import RunFolder
 from coeffdream.records.scores import ScoresRecord, read_scores
 from coeffdream.records.study import StudyFolder
-from coeffdream.records.study_plan import Cell
+from coeffdream.records.study_plan import Cell, Study
 from coeffdream.records.sweep import Levels, Point, Shares
 from coeffdream.studies.keep import shares_of
 from coeffdream.studies.levels import known, levels_of
 
 SCORES = "text,concept,drift"
+LEVELS = "levels.json"
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,15 @@ class Difference:
     low: float
     high: float
     p: float
+
+
+@dataclass(frozen=True)
+class KeptLevels:
+    """Between what the shares of one concept and training seed lie."""
+
+    concept: str
+    seed: int
+    levels: Levels
 
 
 @dataclass(frozen=True)
@@ -78,23 +93,13 @@ class Arm:
 
 def worth_of(folder: Path) -> list[Arm]:
     """In the order of the study's arms. Raises RunError for a study that is not finished."""
-    kept = StudyFolder(folder)
-    study = kept.read()
-    by_concept: dict[tuple[str, int], list[Cell]] = defaultdict(list)
-    for cell in study.cells:
-        if not kept.run(cell).scores.is_file():
-            raise RunError(f"{folder} is not finished: {cell.name} has no scores; run its command again")
-        by_concept[cell.concept, cell.seed].append(cell)
-    scorer = Scorer(
-        encoders_for(TOYBOX, ScoringOptions(), chosen(SCORES)), FeatureCache(), scores=chosen(SCORES)
-    )
+    study, by_concept = _finished(folder)
+    levels = {(each.concept, each.seed): each.levels for each in levels_within(folder)}
     shares: dict[str, dict[str, list[Shares]]] = defaultdict(lambda: defaultdict(list))
-    for cells in by_concept.values():
-        scores = [read_scores(kept.run(cell).scores) for cell in cells]
-        levels = _levels(scorer, kept.run(cells[0]), scores[0])
-        points = [_point(each) for each in scores]
-        for cell, share in zip(cells, shares_of(points, levels), strict=True):
-            shares[cell.arm][cell.concept].append(share)
+    for (concept, seed), cells in by_concept.items():
+        points = [_point(read_scores(StudyFolder(folder).run(cell).scores)) for cell in cells]
+        for cell, share in zip(cells, shares_of(points, levels[concept, seed]), strict=True):
+            shares[cell.arm][concept].append(share)
     return [
         Arm(
             arm,
@@ -106,24 +111,63 @@ def worth_of(folder: Path) -> list[Arm]:
     ]
 
 
-def _levels(scorer: Scorer, run: RunFolder, scores: ScoresRecord) -> Levels:
+def levels_within(folder: Path) -> list[KeptLevels]:
+    """Of each concept and training seed of a finished study: what levels.json holds where pictures are left out.
+
+    Raises RunError for a study that is not finished, or has neither.
+    """
+    _, by_concept = _finished(folder)
+    file = folder / LEVELS
+    listed = record_from_json(list[KeptLevels], read_json(file), file) if file.is_file() else []
+    kept = {(each.concept, each.seed): each for each in listed}
+    scorer = Scorer(
+        encoders_for(TOYBOX, ScoringOptions(), chosen(SCORES)), FeatureCache(), scores=chosen(SCORES)
+    )
+    found = []
+    for (concept, seed), cells in by_concept.items():
+        run = StudyFolder(folder).run(cells[0])
+        scores = read_scores(run.scores)
+        if scores.floor_set is None or scores.drift is None:
+            raise RunError(f"{run.path} was scored without the untouched base's pictures")
+        if (run.images / scores.floor_set).is_dir():
+            levels = _measured(scorer, run, scores.floor_set, scores.drift.base_set)
+            found.append(KeptLevels(concept, seed, levels))
+        elif (concept, seed) in kept:
+            found.append(kept[concept, seed])
+        else:
+            raise RunError(
+                f"{run.path} has no pictures, and {file} says nothing of them: make that run again"
+            )
+    return found
+
+
+def _finished(folder: Path) -> tuple[Study, dict[tuple[str, int], list[Cell]]]:
+    kept = StudyFolder(folder)
+    study = kept.read()
+    by_concept: dict[tuple[str, int], list[Cell]] = defaultdict(list)
+    for cell in study.cells:
+        if not kept.run(cell).scores.is_file():
+            raise RunError(f"{folder} is not finished: {cell.name} has no scores; run its command again")
+        by_concept[cell.concept_name, cell.seed].append(cell)
+    return study, by_concept
+
+
+def _measured(scorer: Scorer, run: RunFolder, floor: str, base: str) -> Levels:
     record = run.read()
 
-    def pictures(name: str | None) -> list[Picture]:
-        if name is None:
-            raise RunError(f"{run.path} was scored without the untouched base's pictures")
+    def pictures(name: str) -> list[Picture]:
         folder = SetFolder(run.images / name)
         return pictures_of_set(
             folder, folder.read_set(), score_text="class", class_noun=record.class_noun, token=record.token
         )
 
-    own = pictures(scores.floor_set)
+    own = pictures(floor)
     untouched = score_against(scorer, own, [], references_of_run(record))
-    return levels_of(scorer, own, pictures(scores.drift.base_set if scores.drift else None), untouched)
+    return levels_of(scorer, own, pictures(base), untouched)
 
 
 def _point(scores: ScoresRecord) -> Point:
-    assert scores.drift is not None  # _levels found its pictures
+    assert scores.drift is not None  # levels_within looked
     return Point(
         step=1,
         lora_scale=1.0,

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from coeffdream.bench.concepts import open_study
+from coeffdream.errors import RunError
 from coeffdream.records.study import StudyFolder
+from coeffdream.workshop.worth import LEVELS, worth_of
 
 ROOT = Path(__file__).parents[2]
 MADE = runpy.run_path(str(ROOT / "docs" / "study_tables.py"))
@@ -25,6 +27,12 @@ def test_the_pages_have_the_tables(page, name, metrics):
     text, found = (ROOT / page).read_text(encoding="utf-8"), MADE["published"](name)
     for table in (MADE["scores"], MADE["differences"]):
         assert table(found, metrics) in text
+
+
+@pytest.mark.parametrize(("page", "name"), MADE["WORTH"])
+def test_the_pages_have_what_each_arm_is_worth(page, name):
+    """Which follows from the records, too, without a picture."""
+    assert MADE["worth"](name) in (ROOT / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -54,6 +62,17 @@ def test_what_is_unpacked_is_a_study_that_goes_on(tmp_path):
     with open_study(kept.path, more) as todo:
         assert {cell.seed for cell in todo} == {plan.seeds}
     assert len(todo) == len(here) * len(plan.methods)
+
+
+def test_what_is_between_is_never_guessed(tmp_path):
+    """Without pictures and without what they said there is no worth."""
+    with tarfile.open(ROOT / "docs" / "screen.tar.xz") as records:
+        records.extractall(tmp_path, filter="data")
+    kept = tmp_path / "screen" / LEVELS
+    entries = json.loads(kept.read_text())
+    kept.write_text(json.dumps(entries[:-1]))
+    with pytest.raises(RunError, match=r"has no pictures, and .*levels\.json says nothing of them"):
+        worth_of(tmp_path / "screen")
 
 
 class TestKeeping:
