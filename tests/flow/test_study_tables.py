@@ -81,22 +81,22 @@ class TestKeeping:
 
     def test_no_path_of_the_machine_is_kept(self, tmp_path):
         """What it packs is what it was given, but for the places of photos and runs."""
-        with tarfile.open(ROOT / "docs" / "study.tar.xz") as records:
+        with tarfile.open(ROOT / "docs" / "screen.tar.xz") as records:
             records.extractall(tmp_path, filter="data")
-        folder = tmp_path / "study"
+        folder = tmp_path / "screen"
         for file in folder.rglob("*.json"):
-            text = file.read_text().replace('"concepts/', f'"{tmp_path}/concepts/')
-            file.write_text(text.replace('"study/runs"', f'"{folder}/runs"'))
+            text = file.read_text().replace('"other/', f'"{tmp_path}/other/')
+            file.write_text(text.replace('"screen/runs"', f'"{folder}/runs"'))
         (folder / "comparison.json").write_text("{}")
-        before = (folder / "runs" / "cat-lora-seed0" / "run.json").read_text()
+        before = (folder / "runs" / "other-cat-lora-seed0" / "run.json").read_text()
         assert str(tmp_path) in before
         keep = runpy.run_path(str(ROOT / "docs" / "study_records.py"))["keep"]
         (tmp_path / "kept").mkdir()
         keep(folder, tmp_path / "kept")
-        assert (tmp_path / "kept" / "study.json").read_text() == "{}"
-        with tarfile.open(tmp_path / "kept" / "study.tar.xz") as packed:
+        assert (tmp_path / "kept" / "screen.json").read_text() == "{}"
+        with tarfile.open(tmp_path / "kept" / "screen.tar.xz") as packed:
             packed.extractall(tmp_path / "again", filter="data")
         for file in (tmp_path / "again").rglob("*.json"):
             assert str(tmp_path) not in file.read_text()
-        after = (tmp_path / "again" / "study" / "runs" / "cat-lora-seed0" / "run.json").read_text()
+        after = (tmp_path / "again" / "screen" / "runs" / "other-cat-lora-seed0" / "run.json").read_text()
         assert after == before.replace(f"{tmp_path}/", "")
