@@ -60,7 +60,7 @@ def kept(key: Hashable, make: Callable[[], Kept]) -> Kept:
         return make()
     if key not in _shelf.things:
         _shelf.things[key] = make()
-    return _shelf.things[key]  # type: ignore[no-any-return]  # what the same `make` made
+    return _shelf.things[key]  # type: ignore[no-any-return]  # a key has one `make`: this is what it made
 
 
 def shared() -> Path | None:
