@@ -17,9 +17,9 @@ install: .venv/installed
 demo: install
 	$(BIN)/coeffdream demo $(DEMO_CONCEPT)
 
-# The tests are single-threaded, so a core each; a worker takes about 2 GB.
+# The tests are single-threaded, so a core each; a worker takes about 2 GB. What the tests of one file share is made once.
 test: check
-	$(BIN)/pytest --numprocesses logical --maxprocesses 4
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 check: install
 	$(BIN)/ruff check

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib.util
 import json
 import os
@@ -26,6 +28,13 @@ settings.register_profile("untimed", settings.default, deadline=None)
 settings.load_profile("untimed")
 
 REAL_PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "dreambooth"
+
+
+def pytest_collection_finish() -> None:
+    """torch and all that is loaded by now stay: a collection need not go through millions of objects again each time."""
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import json
 import re
 import sys
@@ -53,10 +55,33 @@ def doing(what: str) -> Iterator[None]:
         yield
 
 
-def loading(*libraries: str) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def loading(*libraries: str) -> Iterator[None]:
     """Say which of these are imported while the block lasts, which takes seconds; silent where all of them are there."""
     absent = [name for name in libraries if name not in sys.modules]
-    return doing(f"loading {' and '.join(absent)}") if absent else contextlib.nullcontext()
+    if not absent:
+        yield
+        return
+    with doing(f"loading {' and '.join(absent)}"), _without_collecting():
+        yield
+
+
+@contextlib.contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Libraries are millions of objects that stay. Python would go through all of them time and again, while they are
+    being made, a fifth of the time that an import takes, and ever after.
+
+    At the end of the process they are Python's again: Triton's bindings complain of what is left then.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        atexit.register(gc.unfreeze)
+        if collecting:
+            gc.enable()
 
 
 def show(renderable: Any) -> None:

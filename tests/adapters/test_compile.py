@@ -34,10 +34,10 @@ def test_one_layer_compiles_whole_forward_and_backward(unet, teach, predict):
 
 @torch.no_grad()
 def test_the_compiled_unet_draws_the_same(unet, teach, predict):
-    """The whole miniature in one graph, LoRA and coefficients in it."""
+    """The whole miniature in one graph, LoRA and coefficients in it; what a backend makes of it is seen below."""
     teach(install(unet, spec_for(TrainConfig(method="coeff-lora"), unet)))
     eager = predict(unet)
-    compiled = torch.compile(unet, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(unet, backend="eager", fullgraph=True)
     torch.testing.assert_close(predict(compiled), eager, rtol=1e-4, atol=1e-5)
 
 
@@ -49,7 +49,9 @@ def test_the_compiled_unet_draws_the_same(unet, teach, predict):
         pytest.param(
             lambda unet: unet.compile_repeated_blocks(fullgraph=True), id="blocks-inductor", marks=NEEDS_GXX
         ),
-        pytest.param(lambda unet: unet.compile(backend="aot_eager"), id="whole-aot_eager"),
+        pytest.param(
+            lambda unet: unet.compile(backend="aot_eager"), id="whole-aot_eager", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_gradients_under_checkpointing_are_those_without_either(unet, teach, predict, compile_it):

@@ -83,6 +83,7 @@ def running(session: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_study_that_was_killed_goes_on(study, in_process, tmp_path):
     """SIGKILL in the middle of the second cell: nothing goes on behind its back, and nothing finished is made again."""
     study = dataclasses.replace(study, concepts=study.concepts[:1])

@@ -1,11 +1,14 @@
-"""The progress lines of a log: a rate is of the work that is going on, not of what was done before it."""
+"""What is said while one waits: a rate is of the work that is going on, not of what was done before it."""
 
 from __future__ import annotations
+
+import contextlib
+import gc
 
 import pytest
 
 from coeffdream.cli import terminal
-from coeffdream.cli.terminal import ProgressDisplay
+from coeffdream.cli.terminal import ProgressDisplay, loading
 
 
 @pytest.fixture
@@ -39,3 +42,18 @@ def test_what_took_no_time_has_no_rate(clock, capsys):
     clock[0] += 0.0001
     display("encoding prompts", 25, 25)
     assert capsys.readouterr().err.splitlines()[-1] == "encoding prompts 25/25"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_collected_while_libraries_are_loaded(fails, capsys):
+    """And everything again afterwards, whether they could be loaded or not: a step's garbage may hold a card's memory."""
+    assert gc.isenabled()
+    with contextlib.suppress(ImportError), loading("a_library_that_is_not_here"):
+        assert not gc.isenabled()
+        if fails:
+            raise ImportError
+    assert gc.isenabled()
+    assert "loading a_library_that_is_not_here ..." in capsys.readouterr().err
+    with loading("gc"):
+        assert gc.isenabled()
+    assert capsys.readouterr().err == ""

@@ -136,7 +136,7 @@ def test_eval(kills, run, killed, cat_folder, tmp_path):
     print(f"{kills} kills of eval, {cut_short} of them before it was done")
 
 
-@pytest.mark.slow  # one kill of a study is in tests/bench/test_bench_concepts.py
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [20])
 def test_a_study(kills, run, killed, begin, trained, drawn, tmp_path):
     """Killed anywhere, a study goes on when it is asked for again, and its cells are those of one that was not."""

@@ -1,6 +1,6 @@
 """Two processes in one place: nothing lost, nothing mislabelled, and the second refused in one line, if at all.
 
-Most cases run once with all tests; 20 rounds of each at random offsets are:
+Some cases run once with all tests; 20 rounds of each at random offsets are:
 pytest -m slow tests/flow/test_two_at_once.py -s
 """
 
@@ -122,7 +122,8 @@ def test_resume_beside_a_live_run(rounds, quick, together, run, trained, tmp_pat
     print(f"{rounds} rounds, {refused} refused")
 
 
-@rounds
+@pytest.mark.slow
+@pytest.mark.parametrize("rounds", [20])
 def test_train_beside_generate(rounds, quick, begin, dice, run, drawn, tmp_path):
     """Pictures are those of the adapter that their set names, the one from before or the one from after."""
     runs = tmp_path / "runs"
@@ -168,6 +169,7 @@ def test_train_beside_generate(rounds, quick, begin, dice, run, drawn, tmp_path)
     print(f"{rounds} rounds, {refused} refused")
 
 
+@pytest.mark.slow
 def test_a_second_study_is_refused(begin, tmp_path):
     """In one line, while the first goes on; that ends on SIGTERM, with its stages, in a state to go on from."""
     plan = ["bench", "concepts", shipped("concepts/cat"), "--methods", "lora,coeff", "--base", "toybox"]

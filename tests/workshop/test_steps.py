@@ -32,7 +32,7 @@ def test_the_recommended_steps_suffice(encoders):
     pipeline = StableDiffusionXLPipeline.from_pretrained(WEIGHTS)
     pipeline.set_progress_bar_config(disable=True)
     own, steps = type(pipeline.scheduler).__name__, read_settings(WEIGHTS).sampling_steps
-    captions = ["a cat in the snow", "a red car at night", "a robot wearing a hat", "a clock in the jungle"]
+    captions = ["a cat in the snow", "a robot wearing a hat"]
     reference = drawn(pipeline, *REFERENCE, captions)
     near = nearness(encoders, drawn(pipeline, own, steps, captions), reference)
     ddim = nearness(encoders, drawn(pipeline, "DDIMScheduler", steps, captions), reference)
