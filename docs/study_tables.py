@@ -35,6 +35,7 @@ TABLES = (
     ("docs/findings.md", "study", WHOLE),
     ("docs/findings.md", "screen", SHORT),
 )
+AND_DIFFERENCES = ("docs/findings.md",)
 WORTH = (("docs/findings.md", "study"), ("docs/findings.md", "screen"))
 SIGNIFICANT = 0.05
 
@@ -74,6 +75,12 @@ def differences(of: dict[str, Any], metrics: tuple[str, ...]) -> str:
             cells.append(f"**{text}**" if firm else text)
         lines.append(_line([f"{contrast['label']} less {contrast['baseline']}", *cells]))
     return "\n".join(lines)
+
+
+def tables(page: str, of: dict[str, Any], metrics: tuple[str, ...]) -> list[str]:
+    """Those of a comparison that a page has."""
+    made = [scores(of, metrics)]
+    return [*made, differences(of, metrics)] if page in AND_DIFFERENCES else made
 
 
 def worth(name: str) -> str:
@@ -163,7 +170,7 @@ def _signed(value: float) -> str:
 def main() -> None:
     for page, name, metrics in TABLES:
         found = published(name)
-        print(f"{page}, {name}:", scores(found, metrics), differences(found, metrics), sep="\n\n", end="\n\n")
+        print(f"{page}, {name}:", *tables(page, found, metrics), sep="\n\n", end="\n\n")
     for page, name in WORTH:
         print(f"{page}, {name}:", worth(name), sep="\n\n", end="\n\n")
     if "--check" in sys.argv[1:]:

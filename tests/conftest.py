@@ -9,9 +9,11 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Hashable
 from functools import partialmethod
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for a network
 os.environ["MPLBACKEND"] = "Agg"
@@ -49,6 +51,25 @@ def real_photos() -> Path:
     if not REAL_PHOTOS.is_dir():
         pytest.skip(f"real photos are not here ({REAL_PHOTOS})")
     return REAL_PHOTOS
+
+
+@pytest.fixture(scope="session")
+def shelf() -> dict[Hashable, Any]:
+    """Bases and scorers that tests of this process have loaded."""
+    return {}
+
+
+@pytest.fixture
+def loaded_once(shelf, tmp_path):
+    """As in a worker of a study, what a test before has loaded is not loaded again, but for what lies in a test's own folder."""
+    from coeffdream import warm
+
+    warm.keep(None)
+    warm._shelf.things = shelf
+    yield
+    warm.keep_nothing()
+    for key in [key for key in shelf if str(tmp_path) in repr(key)]:
+        del shelf[key]
 
 
 @pytest.fixture

@@ -82,8 +82,9 @@ def threads():
 
 
 @pytest.fixture
-def in_process(monkeypatch, few_validation_draws):
-    """The stages run here instead of in processes of their own; `fail` names a cell and stage to break."""
+def in_process(monkeypatch, few_validation_draws, loaded_once):
+    """The stages run here instead of in processes of their own, with base and scorers loaded once, as there; `fail` names
+    a cell and stage to break."""
     ran: list[tuple[str, str]] = []
     fail: set[tuple[str, str]] = set()
 

@@ -40,7 +40,7 @@ class Answer:
 
 
 @pytest.fixture(autouse=True)
-def quick(few_validation_draws) -> None:
+def quick(few_validation_draws, loaded_once) -> None:
     """Nothing here looks at the validation."""
 
 

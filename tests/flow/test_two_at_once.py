@@ -17,8 +17,6 @@ import pytest
 from coeffdream.data.shipped import shipped
 from coeffdream.records.claim import is_held
 
-rounds = pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.slow)])
-
 
 @pytest.fixture
 def together(begin, dice):
@@ -44,7 +42,7 @@ def quick(tiny_base, cat_folder, tmp_path):
     return [*options, "--device", "cpu", "--runs", tmp_path / "runs"]
 
 
-@rounds
+@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_one_name_for_two_runs(rounds, quick, together, run, trained, tmp_path):
     """Two trainings of one name become two runs, each what it would have been alone."""
     runs = tmp_path / "runs"
@@ -104,7 +102,8 @@ def test_one_name_for_two_sets(what, rounds, quick, together, run, drawn, tmp_pa
     print(f"{rounds} rounds, {refused} refused")
 
 
-@rounds
+@pytest.mark.slow
+@pytest.mark.parametrize("rounds", [20])
 def test_resume_beside_a_live_run(rounds, quick, together, run, trained, tmp_path):
     """A run that is training is resumed by nobody; once it has ended, by anybody."""
     runs = tmp_path / "runs"

@@ -20,7 +20,7 @@ from coeffdream.training.run import train
 
 
 @pytest.fixture(autouse=True)
-def quick(few_validation_draws) -> None:
+def quick(few_validation_draws, loaded_once) -> None:
     """Nothing here looks at the validation."""
 
 

@@ -20,6 +20,11 @@ from coeffdream.records.encoders import EncoderRecord
 from coeffdream.records.run import RunFolder
 
 
+@pytest.fixture(autouse=True)
+def quick(loaded_once) -> None:
+    """A sweep is of a run whose base another test has loaded."""
+
+
 class Colors:
     """A picture's features are its mean colors in four quarters, a text's a draw that follows from its words."""
 

@@ -22,7 +22,7 @@ from coeffdream.training import run as training
 
 
 @pytest.fixture(autouse=True)
-def quick(few_validation_draws) -> None:
+def quick(few_validation_draws, loaded_once) -> None:
     """Only test_validation.py looks at the validation."""
 
 

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from coeffdream import warm
 from coeffdream.errors import CoeffdreamError, ConfigError, InUseError, RunError
 from coeffdream.records.checkpoints import STATE_FILE, list_checkpoints
 from coeffdream.records.run import COEFF_FILE, LORA_FILE, held_run
@@ -82,6 +83,7 @@ def test_other_weights_are_refused(options, learn, go_on, tiny_base, tmp_path):
     run = learn(config)
     [weights] = (folder / "unet").glob("*.safetensors")
     save_file({name: value * 1.5 for name, value in load_file(weights).items()}, weights, {"format": "pt"})
+    warm.keep_nothing()  # as a command of its own
     with pytest.raises(RunError, match="was trained on other weights"):
         go_on(run, dataclasses.replace(config, steps=2))
 
