@@ -1,7 +1,7 @@
 """SIGKILL at random moments: the same command again ends where it would have ended, nothing lost or doubled.
 
-A kill or two of each run with all tests; the whole proof, 100 of training, 50 of generation, 20 of eval and 20 of a
-study, is: pytest -m slow tests/flow/test_killed.py -s
+A kill or two of training, generation and eval with all tests; the whole proof, 100 of training, 50 of generation, 20
+of eval and 20 of a study, is: pytest -m slow tests/flow/test_killed.py -s
 """
 
 from __future__ import annotations
